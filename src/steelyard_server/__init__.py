@@ -1,0 +1,1 @@
+"""The Steelyard server: a model registry that is one gRPC service."""

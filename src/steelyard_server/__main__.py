@@ -1,0 +1,121 @@
+"""``python -m steelyard_server``: read the settings, run the server, stop on SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from steelyard_server import config as settings
+from steelyard_server.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from steelyard_server import server
+
+EXIT_USAGE, EXIT_REFUSED = 2, 3
+
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.command()
+def serve(  # noqa: PLR0913 - one parameter per setting
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of database and blobs.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Address of gRPC; port 0 takes a free one.")] = None,
+    database: Annotated[str | None, typer.Option(help="URL of PostgreSQL instead of SQLite.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics.")] = None,
+    allow_remote_without_login: Annotated[  # noqa: FBT002 - a flag
+        bool | None,
+        typer.Option("--allow-remote-without-login", help="Listen beyond loopback without a login."),
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, json or console.")] = None,
+    grace_seconds: Annotated[float | None, typer.Option(help="How long open calls may go on.")] = None,
+    calls_maximum: Annotated[int | None, typer.Option(help="Unary calls at once.")] = None,
+    streams_maximum: Annotated[int | None, typer.Option(help="Streams at once.")] = None,
+    request_read_seconds: Annotated[
+        float | None, typer.Option(help="Time for a call to send its request.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+) -> None:
+    """Serve a model registry until SIGTERM or Ctrl-C.
+
+    Every option can also stand in a TOML file (--config, STEELYARD_CONFIG) or in a variable STEELYARD_<NAME>.
+    """
+    flags = {name: value for name, value in locals().items() if name != "config"}
+    try:
+        loaded, warnings = settings.load(flags, environment=settings.environment(), file=config)
+    except ConfigError as error:
+        _fail(str(error), code=EXIT_USAGE)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    sys.exit(_run(loaded))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="steelyard serve")
+
+
+def _run(config: Config) -> int:
+    from steelyard_server.api import log
+    from steelyard_server.blobs.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    log.set_up(level=config.log_level, form=config.log_format)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_serve(config))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    from steelyard_server import server
+    from steelyard_server.db.migrations import SchemaTooNew
+    from steelyard_server.directory import DirectoryInUse
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        running = await server.start(config)
+    except (DirectoryInUse, SchemaTooNew) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except (OSError, RuntimeError) as error:
+        print(f"error: The server cannot listen on {config.listen}: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    _greet(running)
+    await stopped.wait()
+    print("Stopping.", flush=True)
+    await running.stop()
+    return 0
+
+
+def _greet(running: server.Server) -> None:
+    address = running.address
+    print(f"Steelyard is listening on {address}")
+    print(f"Data is in {running.config.data_dir}")
+    if running.metrics_port:
+        print(f"Metrics are on port {running.metrics_port}")
+    print("There is no login: names of callers are what they state.")
+    print()
+    print("Try next:")
+    for command in ("status", "push fraud ./my-model --alias champion", "pull fraud@champion ./out"):
+        print(f"  steelyard --server {address} {command}")
+    sys.stdout.flush()
+
+
+def _fail(message: str, *, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

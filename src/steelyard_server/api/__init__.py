@@ -1,0 +1,1 @@
+"""The gRPC edge: admit, guard, translate, call, translate."""

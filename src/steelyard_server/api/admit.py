@@ -1,0 +1,66 @@
+"""Who calls, and may they: the one check before a method runs.
+
+Until there are logins everybody may do everything, under a name that they state. The rule of each
+method is read here already, so that a method without one is never served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import rule_pb2
+from steelyard_server.core import names
+from steelyard_server.core.caller import Caller
+from steelyard_server.errors import FieldRequired, TooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.message import Message
+
+ACTOR_KEY = "steelyard-actor"
+ACTOR_CHARACTERS_MAXIMUM = 256
+ANONYMOUS = Caller("anonymous")
+# Services that come with gRPC itself; anybody may ask them.
+PUBLIC_SERVICES = frozenset(
+    {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+)
+
+
+def rule_of(method: MethodDescriptor) -> rule_pb2.Rule | None:
+    """Return the rule of *method*; None for one that must not be served."""
+    if method.containing_service.full_name in PUBLIC_SERVICES:
+        return rule_pb2.Rule(permission=rule_pb2.PERMISSION_PUBLIC)
+    rule = method.GetOptions().Extensions[rule_pb2.rule]
+    return rule if rule.permission else None
+
+
+def caller(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+    """Return who calls, by the metadata of the call.
+
+    Raises:
+        InvalidArgument: the stated name is empty, too long, or not printable.
+    """
+    stated = [value for key, value in metadata if key == ACTOR_KEY]
+    if not stated:
+        return ANONYMOUS
+    name = stated[0] if isinstance(stated[0], str) else stated[0].decode(errors="replace")
+    if len(stated) > 1 or not name.strip():
+        raise FieldRequired(f"State one name in the metadata {ACTOR_KEY}.", field=ACTOR_KEY)
+    if len(name) > ACTOR_CHARACTERS_MAXIMUM:
+        message = f"The metadata {ACTOR_KEY} has more than {ACTOR_CHARACTERS_MAXIMUM} characters."
+        raise TooLong(message, field=ACTOR_KEY)
+    return Caller(names.text(name, field=ACTOR_KEY, maximum_bytes=4 * ACTOR_CHARACTERS_MAXIMUM))
+
+
+def scope(rule: rule_pb2.Rule, request: Message) -> str:
+    """Return the name that *request* gives to the scope of *rule*; empty for the whole registry."""
+    value: object = request
+    for name in rule.scope_field.split(".") if rule.scope_field else ():
+        value = getattr(value, name)
+    return value if isinstance(value, str) else ""

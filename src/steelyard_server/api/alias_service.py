@@ -1,0 +1,127 @@
+"""AliasService: translate, call, translate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import alias_service_pb2 as pb
+from steelyard_server.api import convert, pages
+from steelyard_server.api.transact import mutate, observe
+from steelyard_server.core import aliases
+
+if TYPE_CHECKING:
+    from steelyard_server.api.call import Call
+    from steelyard_server.core.pointers import Alias
+    from steelyard_server.db.database import Database
+
+
+class AliasService:
+    """Serve aliases from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def SetAlias(self, request: pb.SetAliasRequest, call: Call) -> bytes:
+        """Point an alias to a version."""
+
+        def answer(moved: tuple[Alias, int]) -> pb.SetAliasResponse:
+            alias, sequence = moved
+            return pb.SetAliasResponse(alias=convert.alias(alias), sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            aliases.put,
+            answer,
+            reference=convert.reference(request.version),
+            name=request.alias,
+            etag=request.etag,
+            must_not_exist=request.must_not_exist,
+        )
+
+    async def GetAlias(self, request: pb.GetAliasRequest, _: Call) -> pb.GetAliasResponse:
+        """Answer one alias, now or earlier."""
+        found, sequence = await observe(
+            self._database,
+            aliases.get,
+            minimum_sequence=request.minimum_sequence,
+            hot=True,
+            model=request.model,
+            name=request.alias,
+            read_time=convert.read_time(request),
+        )
+        return pb.GetAliasResponse(alias=convert.alias(found), sequence=sequence)
+
+    async def ListAliases(self, request: pb.ListAliasesRequest, _: Call) -> pb.ListAliasesResponse:
+        """Answer a page of aliases, now or earlier."""
+        read_time = convert.read_time(request)
+        query = ("aliases", request.model, read_time)
+        (found, more), sequence = await observe(
+            self._database,
+            aliases.page,
+            minimum_sequence=request.minimum_sequence,
+            model=request.model,
+            read_time=read_time,
+            after_name=pages.decode(query, request.page_token) or "",
+            page_size=request.page_size,
+        )
+        return pb.ListAliasesResponse(
+            aliases=[convert.alias(each) for each in found],
+            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            sequence=sequence,
+        )
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, call: Call) -> bytes:
+        """Delete an alias."""
+
+        def answer(sequence: int) -> pb.DeleteAliasResponse:
+            return pb.DeleteAliasResponse(sequence=0 if request.validate_only else sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            aliases.remove,
+            answer,
+            validate_only=request.validate_only,
+            model=request.model,
+            name=request.alias,
+            etag=request.etag,
+        )
+
+    async def RollbackAlias(self, request: pb.RollbackAliasRequest, call: Call) -> bytes:
+        """Point an alias back to where it pointed before."""
+
+        def answer(moved: tuple[Alias, int]) -> pb.RollbackAliasResponse:
+            alias, sequence = moved
+            return pb.RollbackAliasResponse(alias=convert.alias(alias), sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            aliases.rollback,
+            answer,
+            model=request.model,
+            name=request.alias,
+            etag=request.etag,
+        )
+
+    async def ListAliasMoves(self, request: pb.ListAliasMovesRequest, _: Call) -> pb.ListAliasMovesResponse:
+        """Answer a page of moves."""
+        query = ("alias moves", request.model, request.alias)
+        (found, more), sequence = await observe(
+            self._database,
+            aliases.moves,
+            minimum_sequence=request.minimum_sequence,
+            model=request.model,
+            name=request.alias,
+            after=pages.decode(query, request.page_token),
+            page_size=request.page_size,
+        )
+        return pb.ListAliasMovesResponse(
+            moves=[convert.move(each) for each in found],
+            next_page_token=pages.encode(query, found[-1].sequence) if more else "",
+            sequence=sequence,
+        )

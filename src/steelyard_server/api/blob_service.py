@@ -1,0 +1,50 @@
+"""BlobService: translate, call, translate; the stream itself is in ``write_blobs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import blob_service_pb2 as pb
+from steelyard_server.api.write_blobs import BlobStream, upload_key
+from steelyard_server.core import blobs
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from steelyard_server.api.call import Call, Stream
+    from steelyard_server.blobs.store import BlobStore
+    from steelyard_server.db.database import Database
+
+
+class BlobService:
+    """Take blobs into the store and tell which are missing.
+
+    Args:
+        threads: where bytes are hashed and written.
+    """
+
+    def __init__(self, database: Database, *, store: BlobStore, threads: Executor) -> None:
+        self._database = database
+        self._store = store
+        self._threads = threads
+
+    async def FindMissingBlobs(
+        self, request: pb.FindMissingBlobsRequest, call: Call
+    ) -> pb.FindMissingBlobsResponse:
+        """Answer what is missing, and how much of it came already."""
+        missing, held_sizes_bytes = await self._database.write(
+            blobs.find_missing,
+            namespace=request.namespace,
+            wanted=[(blob.digest, blob.size_bytes) for blob in request.blobs],
+            sizes_bytes=list(request.sizes_bytes),
+        )
+        answer = pb.FindMissingBlobsResponse(held_sizes_bytes=held_sizes_bytes)
+        for digest in missing:
+            key = upload_key(call.caller.id, namespace=request.namespace, digest=digest)
+            answer.missing.add(digest=digest, held_bytes=self._store.held_bytes(key))
+        return answer
+
+    async def WriteBlobs(self, call: Call, stream: Stream) -> None:
+        """Receive blobs."""
+        receiver = BlobStream(call, stream, database=self._database, blobs=self._store, threads=self._threads)
+        await receiver.receive()

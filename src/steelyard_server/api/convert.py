@@ -1,0 +1,165 @@
+"""Values of the core as messages, and what messages have in common as values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from steelyard.v1 import actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
+from steelyard_server.api import convert_content
+from steelyard_server.api.enums import ACTIONS, ACTOR_KINDS, DIRECTIONS
+from steelyard_server.core.references import Reference
+from steelyard_server.errors import OneofRequired, TimestampInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.field_mask_pb2 import FieldMask
+
+    from steelyard_server.core.aliases import Move
+    from steelyard_server.core.caller import Caller
+    from steelyard_server.core.models import Model
+    from steelyard_server.core.namespaces import Namespace
+    from steelyard_server.core.pointers import Alias
+    from steelyard_server.core.versions import Version
+
+SELECTORS = "number, alias, digest, semantic_version"
+# Seconds of 0001-01-01 and 9999-12-31, the range of google.protobuf.Timestamp.
+SECONDS_MINIMUM, SECONDS_MAXIMUM = -62_135_596_800, 253_402_300_799
+NANOS_MAXIMUM = 999_999_999
+
+
+def timestamp(microseconds: int) -> Timestamp:
+    """Turn microseconds since 1970 into a message."""
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
+
+
+def read_time(request: Any, *, field: str = "read_time") -> int | None:
+    """Return the microseconds of a timestamp field, None when it is absent.
+
+    Raises:
+        TimestampInvalid: it lies outside the years 0001 to 9999 or has bad nanoseconds.
+    """
+    if not request.HasField(field):
+        return None
+    time = getattr(request, field)
+    if not SECONDS_MINIMUM <= time.seconds <= SECONDS_MAXIMUM or not 0 <= time.nanos <= NANOS_MAXIMUM:
+        raise TimestampInvalid(f"`{field}` lies outside the years 0001 to 9999.", field=field)
+    microseconds: int = time.seconds * 1_000_000 + time.nanos // 1000
+    return microseconds
+
+
+def mask(update_mask: FieldMask, *, present: bool) -> tuple[str, ...] | None:
+    """Return the paths of an update mask; None when the request has none."""
+    return tuple(update_mask.paths) if present else None
+
+
+def reference(message: version_pb2.VersionRef, *, field: str = "version") -> Reference:
+    """Read a reference.
+
+    Raises:
+        OneofRequired: it does not say which version.
+    """
+    kind = message.WhichOneof("selector")
+    if kind is None:
+        text = f"`{field}` does not say which version; set one of {SELECTORS}."
+        raise OneofRequired(text, field=field, allowed=SELECTORS)
+    return Reference(message.model, kind, getattr(message, kind), field)
+
+
+def actor(value: Mapping[str, Any]) -> actor_pb2.Actor:
+    """Turn an actor as history keeps it into a message."""
+    return actor_pb2.Actor(
+        id=value["id"],
+        kind=ACTOR_KINDS.number(value["kind"]),
+        authenticated=value["authenticated"],
+        method=value["method"],
+    )
+
+
+def caller(value: Caller) -> actor_pb2.Actor:
+    """Turn a caller into a message."""
+    return actor(value.as_json())
+
+
+def namespace(value: Namespace) -> namespace_pb2.Namespace:
+    """Turn a namespace into a message."""
+    return namespace_pb2.Namespace(
+        name=value.name,
+        uid=value.uid,
+        description=value.description,
+        labels=value.labels,
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+        etag=str(value.sequence),
+    )
+
+
+def model(value: Model) -> model_pb2.Model:
+    """Turn a model into a message."""
+    return model_pb2.Model(
+        name=value.text,
+        uid=value.uid,
+        description=value.description,
+        labels=value.labels,
+        owners=value.owners,
+        metric_directions={name: DIRECTIONS.number(text) for name, text in value.metric_directions.items()},
+        creator=actor(value.creator),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+        etag=str(value.sequence),
+        latest_number=value.latest_number,
+        former_names=value.former_names,
+    )
+
+
+def version(value: Version) -> version_pb2.Version:
+    """Turn a version into a message."""
+    return version_pb2.Version(
+        model=value.model,
+        number=value.number,
+        digest=value.digest,
+        uid=value.uid,
+        content=convert_content.to_message(value.content),
+        file_count=value.file_count,
+        size_bytes=value.size_bytes,
+        description=value.description,
+        labels=value.labels,
+        stage=value.stage,
+        aliases=value.aliases,
+        semantic_version=value.semantic_version,
+        idempotency_key=value.idempotency_key,
+        creator=actor(value.creator),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+        etag=str(value.sequence),
+    )
+
+
+def alias(value: Alias) -> alias_pb2.Alias:
+    """Turn an alias into a message."""
+    return alias_pb2.Alias(
+        model=value.model.text,
+        name=value.name,
+        number=value.number,
+        digest=value.digest,
+        uid=value.uid,
+        create_time=timestamp(value.create_time) if value.create_time else None,
+        update_time=timestamp(value.update_time),
+        etag=str(value.sequence) if value.sequence else "",
+    )
+
+
+def move(value: Move) -> alias_pb2.AliasMove:
+    """Turn a move of an alias into a message."""
+    return alias_pb2.AliasMove(
+        sequence=value.sequence,
+        alias=value.alias,
+        action=ACTIONS.number(value.action),
+        from_number=value.from_number,
+        to_number=value.to_number,
+        actor=actor(value.actor),
+        move_time=timestamp(value.move_time),
+        reason=value.reason,
+    )

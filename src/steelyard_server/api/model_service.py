@@ -1,0 +1,111 @@
+"""ModelService: translate, call, translate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import model_service_pb2 as pb
+from steelyard.v1.model_pb2 import Model
+from steelyard_server.api import convert, pages
+from steelyard_server.api.enums import DIRECTIONS
+from steelyard_server.api.transact import mutate, observe
+from steelyard_server.core import models
+
+if TYPE_CHECKING:
+    from steelyard_server.api.call import Call
+    from steelyard_server.db.database import Database
+
+
+class ModelService:
+    """Serve models from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def CreateModel(self, request: pb.CreateModelRequest, call: Call) -> bytes:
+        """Create a model."""
+
+        def answer(created: models.Model) -> pb.CreateModelResponse:
+            return pb.CreateModelResponse(model=convert.model(created), sequence=created.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            models.create,
+            answer,
+            name=request.name,
+            draft=_draft(request),
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, _: Call) -> pb.GetModelResponse:
+        """Answer one model."""
+        found, sequence = await observe(
+            self._database, models.get, minimum_sequence=request.minimum_sequence, hot=True, name=request.name
+        )
+        return pb.GetModelResponse(model=convert.model(found), sequence=sequence)
+
+    async def ListModels(self, request: pb.ListModelsRequest, _: Call) -> pb.ListModelsResponse:
+        """Answer a page of models."""
+        query = ("models", request.namespace)
+        (found, more), sequence = await observe(
+            self._database,
+            models.page,
+            minimum_sequence=request.minimum_sequence,
+            namespace=request.namespace,
+            after_name=pages.decode(query, request.page_token) or "",
+            page_size=request.page_size,
+        )
+        return pb.ListModelsResponse(
+            models=[convert.model(each) for each in found],
+            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            sequence=sequence,
+        )
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, call: Call) -> bytes:
+        """Change description, labels, owners or metric directions."""
+
+        def answer(changed: models.Model) -> pb.UpdateModelResponse:
+            return pb.UpdateModelResponse(model=convert.model(changed), sequence=changed.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            models.modify,
+            answer,
+            name=request.model.name,
+            draft=_draft(request.model, prefix="model."),
+            mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
+            etag=request.etag,
+        )
+
+    async def RenameModel(self, request: pb.RenameModelRequest, call: Call) -> bytes:
+        """Give a model another name."""
+
+        def answer(renamed: models.Model) -> pb.RenameModelResponse:
+            return pb.RenameModelResponse(model=convert.model(renamed), sequence=renamed.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            models.rename,
+            answer,
+            name=request.name,
+            new_name=request.new_name,
+            etag=request.etag,
+        )
+
+
+def _draft(message: pb.CreateModelRequest | Model, *, prefix: str = "") -> models.Draft:
+    field = f"{prefix}metric_directions"
+    return models.Draft(
+        description=message.description,
+        labels=dict(message.labels),
+        owners=list(message.owners),
+        metric_directions={
+            metric: DIRECTIONS.word(number, field=field)
+            for metric, number in message.metric_directions.items()
+        },
+    )

@@ -1,0 +1,103 @@
+"""NamespaceService: translate, call, translate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import namespace_service_pb2 as pb
+from steelyard_server.api import convert, pages
+from steelyard_server.api.transact import mutate, observe
+from steelyard_server.core import namespaces
+
+if TYPE_CHECKING:
+    from steelyard_server.api.call import Call
+    from steelyard_server.db.database import Database
+
+
+class NamespaceService:
+    """Serve namespaces from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def CreateNamespace(self, request: pb.CreateNamespaceRequest, call: Call) -> bytes:
+        """Create a namespace."""
+
+        def answer(created: namespaces.Namespace) -> pb.CreateNamespaceResponse:
+            namespace = convert.namespace(created)
+            return pb.CreateNamespaceResponse(namespace=namespace, sequence=created.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            namespaces.create,
+            answer,
+            name=request.name,
+            description=request.description,
+            labels=dict(request.labels),
+        )
+
+    async def GetNamespace(self, request: pb.GetNamespaceRequest, _: Call) -> pb.GetNamespaceResponse:
+        """Answer one namespace."""
+        found, sequence = await observe(
+            self._database,
+            namespaces.get,
+            minimum_sequence=request.minimum_sequence,
+            hot=True,
+            name=request.name,
+        )
+        return pb.GetNamespaceResponse(namespace=convert.namespace(found), sequence=sequence)
+
+    async def ListNamespaces(self, request: pb.ListNamespacesRequest, _: Call) -> pb.ListNamespacesResponse:
+        """Answer a page of namespaces."""
+        query = ("namespaces",)
+        (found, more), sequence = await observe(
+            self._database,
+            namespaces.page,
+            minimum_sequence=request.minimum_sequence,
+            after_name=pages.decode(query, request.page_token) or "",
+            page_size=request.page_size,
+        )
+        return pb.ListNamespacesResponse(
+            namespaces=[convert.namespace(each) for each in found],
+            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            sequence=sequence,
+        )
+
+    async def UpdateNamespace(self, request: pb.UpdateNamespaceRequest, call: Call) -> bytes:
+        """Change description or labels."""
+
+        def answer(changed: namespaces.Namespace) -> pb.UpdateNamespaceResponse:
+            namespace = convert.namespace(changed)
+            return pb.UpdateNamespaceResponse(namespace=namespace, sequence=changed.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            namespaces.modify,
+            answer,
+            name=request.namespace.name,
+            description=request.namespace.description,
+            labels=dict(request.namespace.labels),
+            mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
+            etag=request.etag,
+        )
+
+    async def DeleteNamespace(self, request: pb.DeleteNamespaceRequest, call: Call) -> bytes:
+        """Delete a namespace that has no models."""
+
+        def answer(sequence: int) -> pb.DeleteNamespaceResponse:
+            return pb.DeleteNamespaceResponse(sequence=0 if request.validate_only else sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            namespaces.remove,
+            answer,
+            validate_only=request.validate_only,
+            name=request.name,
+            etag=request.etag,
+        )

@@ -1,0 +1,79 @@
+"""Streaming the bytes of a file: one chunk is read ahead in a thread while another is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import version_service_pb2 as pb
+from steelyard_server.api import convert, convert_content
+from steelyard_server.api.envelope import data_message
+from steelyard_server.api.transact import observe
+from steelyard_server.core import files, names
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from steelyard_server.api.call import Stream
+    from steelyard_server.blobs.store import BlobReader, BlobStore
+    from steelyard_server.db.database import Database
+
+# Just below 1 MiB: a larger message costs the receiver a hand-over of the interpreter lock.
+CHUNK_BYTES = 1023 * 1024
+
+
+async def stream_file(
+    request: pb.ReadFileRequest, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
+) -> None:
+    """Answer a header, then the bytes of the range in chunks.
+
+    Raises:
+        FileNotFound, FileIsExternal, OffsetOutOfRange: see the RPC.
+        BlobCorrupt, BlobLost: the stored bytes are damaged or gone; bytes sent before were right.
+    """
+    names.number(request.length, field="length")
+    (file, number, digest), sequence = await observe(
+        database,
+        files.find,
+        minimum_sequence=request.minimum_sequence,
+        hot=True,
+        reference=convert.reference(request.version),
+        path=request.path,
+        offset=request.offset,
+    )
+    end = file.size_bytes if request.length == 0 else min(file.size_bytes, request.offset + request.length)
+    header = pb.ReadFileHeader(
+        file=convert_content.file_message(file),
+        number=number,
+        digest=digest,
+        offset=request.offset,
+        length=end - request.offset,
+        sequence=sequence,
+    )
+    loop = asyncio.get_running_loop()
+    reader = await loop.run_in_executor(threads, lambda: blobs.open(file.digest, size_bytes=file.size_bytes))
+    try:
+        await stream.write(pb.ReadFileResponse(header=header).SerializeToString())
+        await _send(reader, stream, offset=request.offset, end=end, threads=threads)
+    finally:
+        await asyncio.shield(loop.run_in_executor(threads, reader.close))
+
+
+async def _send(reader: BlobReader, stream: Stream, *, offset: int, end: int, threads: Executor) -> None:
+    loop = asyncio.get_running_loop()
+
+    def read(position: int) -> asyncio.Future[bytes]:
+        length = min(CHUNK_BYTES, end - position)
+        return loop.run_in_executor(threads, reader.read, position, length)
+
+    ahead = read(offset) if offset < end else None
+    try:
+        while ahead is not None:
+            chunk = await ahead
+            offset += len(chunk)
+            ahead = read(offset) if offset < end else None
+            await stream.write(data_message(chunk))
+    finally:
+        # The reader must not be closed under a read that is still going on.
+        if ahead is not None:
+            await asyncio.wait([ahead])

@@ -1,0 +1,50 @@
+"""ServerService: what server this is, and who it takes the caller for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import limits_pb2
+from steelyard.v1 import server_service_pb2 as pb
+from steelyard_server.api import convert
+from steelyard_server.history import events
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from steelyard_server.api.call import Call
+    from steelyard_server.db.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a server says of itself; it does not change while it runs."""
+
+    server_version: str
+    database: str
+
+
+class ServerService:
+    """Answer for the server itself."""
+
+    def __init__(self, database: Database, *, about: About) -> None:
+        self._database = database
+        self._about = about
+        self._limits = limits_pb2.Limits(**vars(LIMITS))
+
+    async def GetServerInfo(self, _: pb.GetServerInfoRequest, __: Call) -> pb.GetServerInfoResponse:
+        head = await self._database.read_hot(events.head)
+        return pb.GetServerInfoResponse(
+            server_version=self._about.server_version,
+            registry_uid=head.registry,
+            epoch=head.epoch,
+            sequence=head.sequence,
+            server_time=convert.timestamp(time.time_ns() // 1000),
+            limits=self._limits,
+            database=self._about.database,
+            authentication=False,
+        )
+
+    async def WhoAmI(self, _: pb.WhoAmIRequest, call: Call) -> pb.WhoAmIResponse:
+        return pb.WhoAmIResponse(actor=convert.caller(call.caller))

@@ -1,0 +1,88 @@
+"""From a call to a transaction and back: mutations that happen once, reads that say what they saw."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from steelyard_server.core import names, requests
+from steelyard_server.core.act import Act, RequestKey
+from steelyard_server.history import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from steelyard_server.api.call import Call
+    from steelyard_server.db.database import Database, Transaction
+
+Result = TypeVar("Result")
+
+
+class Mutation(Protocol):
+    """What the requests of all mutations have in common."""
+
+    request_id: str
+    reason: str
+
+    def ClearField(self, field_name: Any, /) -> None: ...
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
+
+
+async def mutate(
+    database: Database,
+    call: Call,
+    request: Mutation,
+    use_case: Callable[..., Result],
+    encode: Callable[[Result], Message],
+    *,
+    validate_only: bool = False,
+    **arguments: Any,
+) -> bytes:
+    """Run *use_case* at most once for the request id of *request*; return its serialised answer.
+
+    With *validate_only* it runs to its end and is then rolled back.
+    """
+    act = Act(call.caller, reason=names.reason(request.reason), request=_request_key(call, request))
+
+    def serialized(result: Result) -> bytes:
+        return encode(result).SerializeToString()
+
+    try:
+        return await database.write(
+            requests.once, act, use_case, serialized, validate_only=validate_only, **arguments
+        )
+    except requests.Rehearsal as rehearsal:
+        return rehearsal.answer
+
+
+async def observe(
+    database: Database,
+    query: Callable[..., Result],
+    *,
+    minimum_sequence: int,
+    hot: bool = False,
+    **arguments: Any,
+) -> tuple[Result, int]:
+    """Run *query* on one snapshot; return its result and the sequence that it saw.
+
+    Args:
+        hot: the query finds single rows by key, so it may run on the event loop.
+    """
+    names.number(minimum_sequence, field="minimum_sequence")
+
+    def observed(tx: Transaction) -> tuple[Result, int]:
+        sequence = events.seen(tx, minimum_sequence=minimum_sequence)
+        return query(tx, **arguments), sequence
+
+    return await (database.read_hot(observed) if hot else database.read(observed))
+
+
+def _request_key(call: Call, request: Mutation) -> RequestKey | None:
+    if not request.request_id:
+        return None
+    request_id = names.request_id(request.request_id)
+    request.ClearField("request_id")
+    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    return RequestKey(method=call.method.rpartition("/")[2], id=request_id, digest=f"sha256:{digest}")

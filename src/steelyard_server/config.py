@@ -1,0 +1,188 @@
+"""Settings: flags over ``STEELYARD_*`` variables over a TOML file over defaults, read once."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "STEELYARD_"
+# Variables of clients, and the one that names the file; a server does not warn of them.
+FOREIGN_VARIABLES = frozenset(
+    {"STEELYARD_SERVER", "STEELYARD_CONFIG", "STEELYARD_CONTEXT", "STEELYARD_ACTOR", "STEELYARD_NAMESPACE"}
+)
+
+
+class ConfigError(Exception):
+    """A setting is unknown, malformed, or not safe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set about a server."""
+
+    data_dir: Path
+    """Directory of database and blobs; made when missing. Default: the user's data directory."""
+
+    listen: str = "127.0.0.1:7433"
+    """Address and port of gRPC; port 0 takes a free one."""
+
+    database: str = ""
+    """URL of PostgreSQL, ``postgresql+psycopg://…``. Default: SQLite in the data directory."""
+
+    metrics: str = ""
+    """Address and port of Prometheus metrics. Default: none are served."""
+
+    allow_remote_without_login: bool = False
+    """Listen beyond loopback although there is no login and no TLS: everybody may do everything."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least weight of a log line; `info` has one line per call."""
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """Form of log lines; `auto` is columns on a terminal and JSON otherwise."""
+
+    grace_seconds: float = 20.0
+    """How long open calls may go on after SIGTERM."""
+
+    calls_maximum: int = 512
+    """Unary calls at once; more are refused with OVERLOADED."""
+
+    streams_maximum: int = 64
+    """Streams at once, uploads and downloads together; more are refused with OVERLOADED."""
+
+    request_read_seconds: float = 10.0
+    """How long a call may take to deliver its request."""
+
+
+def load(
+    flags: Mapping[str, Any], *, environment: Mapping[str, str], file: Path | None = None
+) -> tuple[Config, list[str]]:
+    """Merge all sources into a Config; return it with warnings for people.
+
+    Args:
+        flags: settings from the command line; None means not given.
+        file: TOML file, else the one that ``STEELYARD_CONFIG`` names, else none.
+
+    Raises:
+        ConfigError: a setting is unknown, malformed, or not safe; the message says which and why.
+    """
+    file = file or (Path(environment["STEELYARD_CONFIG"]) if environment.get("STEELYARD_CONFIG") else None)
+    from_environment, warnings = _from_environment(environment)
+    merged = (
+        (_from_file(file) if file else {})
+        | from_environment
+        | {name: value for name, value in flags.items() if value is not None}
+    )
+    values = {name: _converted(name, value) for name, value in merged.items()}
+    values.setdefault("data_dir", _default_data_dir())
+    config = Config(**values)
+    _check(config)
+    return config, warnings
+
+
+def split_address(text: str, *, setting: str) -> tuple[str, int]:
+    """Split ``host:port``, with an IPv6 host in brackets.
+
+    Raises:
+        ConfigError: it is of another form.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port
+        raise ConfigError(f"{setting} is {text!r}; write host:port, for example 127.0.0.1:7433.")
+    return host.strip("[]"), int(port)
+
+
+def _default_data_dir() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("steelyard", appauthor=False)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The settings file {path} cannot be read: {error}") from None
+    for name in values:
+        if name not in _names():
+            raise ConfigError(f"{path} has an unknown setting {name!r}.{_near(name)}")
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    found: dict[str, str] = {}
+    warnings: list[str] = []
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or variable in FOREIGN_VARIABLES:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in _names():
+            found[name] = value
+        else:
+            warnings.append(f"The variable {variable} is no setting and is ignored.{_near(name)}")
+    return found, warnings
+
+
+def _names() -> list[str]:
+    return [each.name for each in fields(Config)]
+
+
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, _names(), n=1)
+    return f" Did you mean {near[0]}?" if near else f" Settings are: {', '.join(_names())}."
+
+
+def _converted(name: str, value: Any) -> Any:
+    """Turn a value from any source into the type of its setting."""
+    wanted = typing.get_type_hints(Config)[name]
+    choices = typing.get_args(wanted)
+    if choices and value not in choices:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+    if choices:
+        return value
+    try:
+        return _BOOLEANS[str(value).lower()] if wanted is bool else wanted(value)
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"{name} is {value!r}; it must be {_KINDS.get(wanted, 'a text')}.") from None
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
+
+
+def _check(config: Config) -> None:
+    host, _ = split_address(config.listen, setting="listen")
+    if config.metrics:
+        split_address(config.metrics, setting="metrics")
+    if not _is_loopback(host) and not config.allow_remote_without_login:
+        raise ConfigError(
+            f"listen is {config.listen}, which others can reach, and this server has no login yet: everybody "
+            "could change everything. Listen on 127.0.0.1, or set allow_remote_without_login if a proxy or "
+            "network protects it."
+        )
+    for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of this process."""
+    return dict(os.environ)

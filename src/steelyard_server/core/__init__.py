@@ -1,0 +1,1 @@
+"""The rules of the registry, one file per noun. Knows neither gRPC nor protobuf."""

@@ -1,0 +1,101 @@
+"""Files of a version: their list, and where the bytes of one are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select
+
+from steelyard_server.core import names, pages, paths, references
+from steelyard_server.core.content import File
+from steelyard_server.db import tables
+from steelyard_server.errors import FileIsExternal, FileNotFound, OffsetOutOfRange
+
+if TYPE_CHECKING:
+    from steelyard_server.core.references import Reference
+    from steelyard_server.db.database import Row, Transaction
+
+_F = tables.files.c
+_PAGE = (
+    select(tables.files)
+    .where(_F.version_id == bindparam("version"), _F.path > bindparam("after_path"))
+    .order_by(_F.path)
+    .limit(bindparam("limit"))
+)
+_BY_PATH = select(tables.files).where(_F.version_id == bindparam("version"), _F.path == bindparam("path"))
+
+
+def page(
+    tx: Transaction, *, reference: Reference, after_path: str = "", page_size: int = 0
+) -> tuple[list[File], bool, int, str]:
+    """Return the files behind *after_path*, whether more follow, number and digest of the version."""
+    _, version = references.resolve(tx, reference)
+    listed, more = page_of(
+        tx, version_id=version.id, after_path=after_path, page_size=pages.page_size(page_size)
+    )
+    return listed, more, version.number, version.digest
+
+
+def page_of(
+    tx: Transaction, *, version_id: int, page_size: int, after_path: str = ""
+) -> tuple[list[File], bool]:
+    """Return the files of one version whose paths follow *after_path*, and whether more follow."""
+    rows, more = pages.take(
+        tx,
+        _PAGE,
+        after={"after_path": after_path},
+        key=lambda row: {"after_path": row.path},
+        size_bytes=lambda row: len(row.path) + len(row.external_uri or "") + 128,
+        rows_maximum=page_size,
+        values={"version": version_id},
+    )
+    return [_value(row) for row in rows], more
+
+
+def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -> tuple[File, int, str]:
+    """Return a file whose bytes the registry has, with number and digest of its version.
+
+    Raises:
+        FileNotFound: the version has no file at *path*.
+        FileIsExternal: its bytes stay elsewhere.
+        OffsetOutOfRange: *offset* lies behind its end.
+    """
+    names.number(offset, field="offset")
+    paths.check(path, field="path")
+    _, version = references.resolve(tx, reference)
+    row = tx.one(_BY_PATH, version=version.id, path=path)
+    if row is None:
+        message = f"{reference.model}:{version.number} has no file {names.quoted(path)}; list its files."
+        raise FileNotFound(message, model=reference.model, number=version.number, path=names.quoted(path))
+    file = _value(row)
+    if file.uri:
+        message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
+        raise FileIsExternal(message, path=names.quoted(path), uri=file.uri)
+    if offset > file.size_bytes:
+        message = (
+            f"{names.quoted(path)} has {file.size_bytes} bytes; the offset {offset} lies behind its end."
+        )
+        raise OffsetOutOfRange(message, size_bytes=file.size_bytes, offset=offset)
+    return file, version.number, version.digest
+
+
+def row(file: File, *, version_id: int) -> dict[str, object]:
+    """Write *file* as a row of its version."""
+    return {
+        "version_id": version_id,
+        "path": file.path,
+        "digest": file.digest,
+        "size_bytes": file.size_bytes,
+        "role": file.role,
+        "external_uri": file.uri or None,
+    }
+
+
+def _value(row: Row) -> File:
+    return File(
+        path=row.path,
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+        role=row.role,
+        uri=row.external_uri or "",
+    )

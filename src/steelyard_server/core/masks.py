@@ -1,0 +1,52 @@
+"""Updates: which fields a call changes, and whether it saw the newest state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from steelyard_server.core import names
+from steelyard_server.errors import EtagMismatch, FieldMaskInvalid, ImmutableField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def chosen(
+    given: Mapping[str, Any], mask: Sequence[str] | None, *, mutable: Sequence[str], immutable: Sequence[str]
+) -> dict[str, Any]:
+    """Return the fields of *given* that a call changes: those of *mask*, or without one those that are set.
+
+    Raises:
+        ImmutableField: the mask names a field that never changes.
+        FieldMaskInvalid: the mask names anything else that cannot change, or nothing is to change.
+    """
+    allowed = ", ".join(mutable)
+    if mask is None:
+        mask = [name for name, value in given.items() if value]
+    for path in mask:
+        facts = {"field": "update_mask", "path": names.quoted(path), "allowed": allowed}
+        if path in immutable:
+            raise ImmutableField(f"`{path}` never changes; {allowed} can.", **facts)
+        if path not in mutable:
+            raise FieldMaskInvalid(f"{names.quoted(path)} cannot be changed here; {allowed} can.", **facts)
+    if not mask:
+        message = f"Nothing to change: set one of {allowed}, or name it in `update_mask` to clear it."
+        raise FieldMaskInvalid(message, field="update_mask", path="", allowed=allowed)
+    return {path: given[path] for path in mask}
+
+
+def check_etag(etag: str, sequence: int, *, number: int | None = None) -> None:
+    """Demand that a resource still has *etag*; an empty one demands nothing.
+
+    Args:
+        number: where an alias points, for the error.
+
+    Raises:
+        EtagInvalid: the etag is malformed.
+        EtagMismatch: the resource changed since.
+    """
+    expected = names.etag(etag)
+    if expected is not None and expected != sequence:
+        message = f"It changed since it was read: its etag is {sequence}, not {expected}. Read it again."
+        facts = {} if number is None else {"number": str(number)}
+        raise EtagMismatch(message, field="", etag=sequence, **facts)

@@ -1,0 +1,351 @@
+"""Models: a line of versions under a name that may change."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, insert, select, update
+
+from steelyard_server.core import masks, names, namespaces, pages
+from steelyard_server.db import tables
+from steelyard_server.db.statements import insert_generated
+from steelyard_server.errors import (
+    EnumInvalid,
+    InvalidResourceName,
+    ModelAlreadyExists,
+    ModelNotFound,
+    NameRetired,
+)
+from steelyard_server.history import canonical, events
+from steelyard_server.history.events import Change, Text
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from steelyard_server.core.act import Act
+    from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.canonical import Json
+
+MUTABLE = ("description", "labels", "owners", "metric_directions")
+IMMUTABLE = ("name",)
+DIRECTIONS = frozenset({"higher-is-better", "lower-is-better"})
+
+_M, _N, _S = tables.models.c, tables.model_names.c, tables.namespaces.c
+_NAMED = (
+    select(tables.models, _S.name.label("namespace"))
+    .join(tables.model_names, _N.model_id == _M.id)
+    .join(tables.namespaces, _S.id == _N.namespace_id)
+)
+_BY_NAME = _NAMED.where(_S.name == bindparam("namespace"), _N.name_key == bindparam("key"))
+_LOCKED = _BY_NAME.with_for_update(of=tables.models)
+_PAGE = (
+    select(tables.models, bindparam("namespace").label("namespace"))
+    .where(_M.namespace_id == bindparam("namespace_id"), _M.name > bindparam("after_name"))
+    .order_by(_M.name)
+    .limit(bindparam("limit"))
+)
+_FORMER = select(_N.name).where(_N.model_id == bindparam("model")).order_by(_N.name)
+_INSERT = insert_generated(tables.models)
+_INSERT_NAME = insert(tables.model_names)
+_UPDATE_NAME = (
+    update(tables.model_names)
+    .where(_N.namespace_id == bindparam("space"), _N.name_key == bindparam("key"))
+    .values(name=bindparam("new_name"))
+)
+_CHANGING = ("name", "description", "labels", "owners", "metric_directions", "update_time", "sequence")
+_UPDATE = (
+    update(tables.models)
+    .where(_M.id == bindparam("model"))
+    .values({name: bindparam(name) for name in _CHANGING})
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a caller says of a model, unchecked."""
+
+    description: str = ""
+    labels: Mapping[str, str] | None = None
+    owners: Sequence[str] = ()
+    metric_directions: Mapping[str, str] | None = None
+
+    def check(self, *, prefix: str = "") -> dict[str, Any]:
+        """Return the checked values by name; *prefix* leads to them in the request."""
+        return {
+            "description": names.description(self.description, field=f"{prefix}description"),
+            "labels": names.labels(self.labels or {}, field=f"{prefix}labels"),
+            "owners": _owners(self.owners, field=f"{prefix}owners"),
+            "metric_directions": _directions(
+                self.metric_directions or {}, field=f"{prefix}metric_directions"
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as it stands; times are microseconds, `id` and `namespace_id` are keys of rows."""
+
+    id: int
+    uid: str
+    namespace_id: int
+    namespace: str
+    name: str
+    description: str
+    labels: Mapping[str, str]
+    owners: Sequence[str]
+    metric_directions: Mapping[str, str]
+    creator: Mapping[str, Any]
+    create_time: int
+    update_time: int
+    sequence: int
+    latest_number: int
+    former_names: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        """Write the model as `namespace/model`."""
+        return f"{self.namespace}/{self.name}"
+
+
+def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
+    """Create a model without versions.
+
+    Raises:
+        NamespaceNotFound: no such namespace.
+        ModelAlreadyExists: a model has the name, letter case aside.
+        NameRetired: the name redirects to a renamed model.
+    """
+    namespace, short = names.model(name, field="name")
+    fields = draft.check()
+    _check_free(tx, namespace=namespace, name=short)
+    namespace_id = namespaces.find_id(tx, name=namespace)
+    at = events.stamp(tx)
+    model = Model(
+        id=0,
+        uid=str(uuid.uuid4()),
+        namespace_id=namespace_id,
+        namespace=namespace,
+        name=short,
+        **fields,
+        creator=act.caller.as_json(),
+        create_time=at.time,
+        update_time=at.time,
+        sequence=at.sequence,
+        latest_number=0,
+    )
+    inserted = tx.one(_INSERT, **_row(model), last_number=0)
+    if inserted is None:
+        raise RuntimeError("An insert returned no key.")
+    _insert_name(tx, replace(model, id=inserted.id))
+    events.append(tx, act, at, action="model.create", changes=[_change(model, previous=0)])
+    return model
+
+
+def get(tx: Transaction, *, name: str) -> Model:
+    """Return the model that has or had *name*, with its former names.
+
+    Raises:
+        NamespaceNotFound: no such namespace.
+        ModelNotFound: no such model.
+    """
+    model = find(tx, name=name, field="name")
+    return replace(model, former_names=_former_names(tx, model))
+
+
+def find(tx: Transaction, *, name: str, field: str = "model", lock: bool = False) -> Model:
+    """Return the model that has or had *name*, letter case aside.
+
+    With *lock* others cannot change it, nor add versions to it, until the commit.
+
+    Raises:
+        NamespaceNotFound: no such namespace.
+        ModelNotFound: no such model.
+    """
+    namespace, short = names.model(name, field=field)
+    statement = _LOCKED if lock else _BY_NAME
+    row = tx.one(statement, namespace=namespace, key=names.model_key(short))
+    if row is None:
+        namespaces.find_id(tx, name=namespace)
+        raise ModelNotFound(f"There is no model {name}; create it, or correct the name.", model=name)
+    return _value(row)
+
+
+def page(
+    tx: Transaction, *, namespace: str, after_name: str = "", page_size: int = 0
+) -> tuple[list[Model], bool]:
+    """Return the models of a namespace whose names follow *after_name*, and whether more follow.
+
+    Raises:
+        NamespaceNotFound: no such namespace.
+    """
+    names.namespace(namespace)
+    rows, more = pages.take(
+        tx,
+        _PAGE,
+        after={"after_name": after_name},
+        key=lambda row: {"after_name": row.name},
+        size_bytes=lambda row: len(row.description) + len(row.labels) + len(row.metric_directions) + 512,
+        rows_maximum=pages.page_size(page_size),
+        values={"namespace_id": namespaces.find_id(tx, name=namespace), "namespace": namespace},
+    )
+    models = [_value(row) for row in rows]
+    return [replace(model, former_names=_former_names(tx, model)) for model in models], more
+
+
+def modify(
+    tx: Transaction,
+    act: Act,
+    *,
+    name: str,
+    draft: Draft,
+    mask: tuple[str, ...] | None,
+    etag: str = "",
+) -> Model:
+    """Change what may change of a model, as far as *mask* names it.
+
+    Raises:
+        ModelNotFound: no such model.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    wanted = masks.chosen(draft.check(prefix="model."), mask, mutable=MUTABLE, immutable=IMMUTABLE)
+    before = find(tx, name=name, field="model.name", lock=True)
+    masks.check_etag(etag, before.sequence)
+    at = events.stamp(tx)
+    after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
+    return _save(tx, act, at, action="model.update", before=before, after=after)
+
+
+def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "") -> Model:
+    """Give a model another name in its namespace; the old one goes on to find it.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelAlreadyExists: another model has the new name.
+        NameRetired: the new name redirects to another model.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    before = find(tx, name=name, field="name", lock=True)
+    namespace, short = names.model(new_name, field="new_name")
+    if namespace != before.namespace:
+        message = f"A model stays in its namespace; write {before.namespace}/{short}."
+        raise InvalidResourceName(message, field="new_name")
+    masks.check_etag(etag, before.sequence)
+    known = _check_free(tx, namespace=namespace, name=short, owner=before.id)
+    at = events.stamp(tx)
+    after = replace(before, name=short, update_time=at.time, sequence=at.sequence)
+    if known:
+        key = names.model_key(short)
+        tx.run(_UPDATE_NAME, {"space": before.namespace_id, "key": key, "new_name": short})
+    else:
+        _insert_name(tx, after)
+    return _save(tx, act, at, action="model.rename", before=before, after=after)
+
+
+def _save(tx: Transaction, act: Act, at: events.Stamp, *, action: str, before: Model, after: Model) -> Model:
+    tx.run(_UPDATE, {name: _row(after)[name] for name in _CHANGING} | {"model": after.id})
+    after = replace(after, former_names=_former_names(tx, after))
+    events.append(tx, act, at, action=action, changes=[_change(after, previous=before.sequence)])
+    return after
+
+
+def _check_free(tx: Transaction, *, namespace: str, name: str, owner: int | None = None) -> bool:
+    """Demand that no other model has or had *name*; return whether *owner* itself did."""
+    row = tx.one(_BY_NAME, namespace=namespace, key=names.model_key(name))
+    if row is None:
+        return False
+    if row.id == owner:
+        return True
+    taken = _value(row)
+    if names.model_key(taken.name) == names.model_key(name):
+        message = f"The model {taken.text} exists already; use it, or choose another name."
+        raise ModelAlreadyExists(message, model=taken.text)
+    message = f"{namespace}/{name} was a name of {taken.text} and redirects there; choose another name."
+    raise NameRetired(message, name=f"{namespace}/{name}", model=taken.text)
+
+
+def _insert_name(tx: Transaction, model: Model) -> None:
+    tx.run(
+        _INSERT_NAME,
+        {
+            "namespace_id": model.namespace_id,
+            "name_key": names.model_key(model.name),
+            "name": model.name,
+            "model_id": model.id,
+        },
+    )
+
+
+def _former_names(tx: Transaction, model: Model) -> list[str]:
+    rows = tx.all(_FORMER, model=model.id)
+    return [f"{model.namespace}/{row.name}" for row in rows if row.name != model.name]
+
+
+def _owners(owners: Sequence[str], *, field: str) -> list[str]:
+    names.at_most(len(owners), LIMITS.owners_count, field=field)
+    names.distinct(owners, field=field)
+    return [names.key(owner, field=f"{field}[{index}]") for index, owner in enumerate(owners)]
+
+
+def _directions(directions: Mapping[str, str], *, field: str) -> dict[str, str]:
+    names.at_most(len(directions), LIMITS.directions_count, field=field)
+    for metric, direction in directions.items():
+        names.key(metric, field=field)
+        if direction not in DIRECTIONS:
+            message = f"`{field}[{names.quoted(metric)}]` must say whether higher or lower is better."
+            raise EnumInvalid(message, field=field)
+    return dict(directions)
+
+
+def _value(row: Row) -> Model:
+    return Model(
+        id=row.id,
+        uid=row.uid,
+        namespace_id=row.namespace_id,
+        namespace=row.namespace,
+        name=row.name,
+        description=row.description,
+        labels=json.loads(row.labels),
+        owners=json.loads(row.owners),
+        metric_directions=json.loads(row.metric_directions),
+        creator=json.loads(row.creator),
+        create_time=row.create_time,
+        update_time=row.update_time,
+        sequence=row.sequence,
+        latest_number=row.last_number,
+    )
+
+
+def _row(model: Model) -> dict[str, object]:
+    return {
+        "uid": model.uid,
+        "namespace_id": model.namespace_id,
+        "name": model.name,
+        "description": model.description,
+        "labels": canonical.encode(model.labels).decode(),
+        "owners": canonical.encode(model.owners).decode(),
+        "metric_directions": canonical.encode(model.metric_directions).decode(),
+        "creator": canonical.encode(model.creator).decode(),
+        "create_time": model.create_time,
+        "update_time": model.update_time,
+        "sequence": model.sequence,
+    }
+
+
+def _change(model: Model, *, previous: int) -> Change:
+    after: dict[str, Json | Text] = {
+        "namespace": model.namespace,
+        "name": model.name,
+        "former_names": list(model.former_names),
+        "description": Text(model.description),
+        "labels": model.labels,
+        "owners": model.owners,
+        "metric_directions": model.metric_directions,
+        "creator": model.creator,
+        "create_time": events.time_text(model.create_time),
+        "update_time": events.time_text(model.update_time),
+    }
+    return Change(f"model/{model.text}", model.uid, previous, after, model_uid=model.uid)

@@ -1,0 +1,109 @@
+"""Request ids: a mutation happens once, whatever is retried.
+
+The first answer is remembered in the mutation's own transaction. Only successes are, for
+``Limits.request_id_seconds``, by caller, method and id.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from steelyard_server.db import tables
+from steelyard_server.errors import RequestIdReused
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steelyard_server.core.act import Act
+    from steelyard_server.db.database import Transaction
+
+_T = tables.requests.c
+_FIND = select(_T.digest, _T.answer, _T.expire_time).where(
+    _T.principal == bindparam("principal"),
+    _T.method == bindparam("method"),
+    _T.request_id == bindparam("request_id"),
+)
+_FORGET = delete(tables.requests).where(
+    _T.principal == bindparam("principal"),
+    _T.method == bindparam("method"),
+    _T.request_id == bindparam("request_id"),
+)
+_REMEMBER = insert(tables.requests)
+_EXPIRE = delete(tables.requests).where(_T.expire_time <= bindparam("now"))
+
+Result = TypeVar("Result")
+
+
+class Rehearsal(Exception):
+    """Carry the answer of a call that only validates out of its transaction, which rolls back."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("rehearsal")
+        self.answer = answer
+
+
+def once(
+    tx: Transaction,
+    act: Act,
+    use_case: Callable[..., Result],
+    encode: Callable[[Result], bytes],
+    /,
+    *,
+    validate_only: bool = False,
+    **arguments: Any,
+) -> bytes:
+    """Run *use_case* unless its request id was seen; return the encoded answer.
+
+    Raises:
+        RequestIdReused: the id was used with another request.
+        Rehearsal: *validate_only* is set; it carries the answer.
+    """
+    if validate_only:
+        raise Rehearsal(encode(use_case(tx, act, **arguments)))
+    now = time.time_ns() // 1000
+    answer = _replay(tx, act, now=now)
+    if answer is None:
+        answer = encode(use_case(tx, act, **arguments))
+        _remember(tx, act, answer=answer, now=now)
+    return answer
+
+
+def expire(tx: Transaction) -> int:
+    """Forget the answers whose time is over; return how many."""
+    return tx.run(_EXPIRE, {"now": time.time_ns() // 1000})
+
+
+def _replay(tx: Transaction, act: Act, *, now: int) -> bytes | None:
+    if act.request is None:
+        return None
+    key = {"principal": act.caller.id, "method": act.request.method, "request_id": act.request.id}
+    row = tx.one(_FIND, **key)
+    if row is None:
+        return None
+    if row.expire_time <= now:
+        tx.run(_FORGET, key)
+        return None
+    if row.digest != act.request.digest:
+        message = f"The request id {act.request.id} was used with another request; make a new one for each."
+        raise RequestIdReused(message, field="request_id", request_id=act.request.id)
+    return bytes(row.answer)
+
+
+def _remember(tx: Transaction, act: Act, *, answer: bytes, now: int) -> None:
+    if act.request is None:
+        return
+    tx.run(
+        _REMEMBER,
+        {
+            "principal": act.caller.id,
+            "method": act.request.method,
+            "request_id": act.request.id,
+            "digest": act.request.digest,
+            "answer": answer,
+            "expire_time": now + LIMITS.request_id_seconds * 1_000_000,
+        },
+    )

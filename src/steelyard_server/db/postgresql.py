@@ -1,0 +1,99 @@
+"""The database on PostgreSQL: some threads write, others read, each with a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from steelyard_server import errors
+
+from . import migrations
+from .database import Limits
+from .postgresql_connection import connect
+from .postgresql_worker import Worker
+from .statements import Statements
+from .transaction import Transaction
+from .work import OnCommit, WorkQueue, draining
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class PostgreSQL:
+    """Keep the promises of ``Database`` on a PostgreSQL server that other servers may share."""
+
+    sealed = False
+
+    def __init__(self, *, conninfo: str, on_commit: OnCommit, limits: Limits) -> None:
+        wait_seconds = limits.wait_seconds
+        self._writes = WorkQueue(waiting_limit=limits.waiting_writes, wait_seconds=wait_seconds)
+        self._reads = WorkQueue(waiting_limit=limits.waiting_reads, wait_seconds=wait_seconds)
+        self._closing = False
+        start = partial(
+            Worker,
+            conninfo,
+            limits=limits,
+            statements=Statements(PGDialect_psycopg()),  # type: ignore[no-untyped-call]
+            commit_order=threading.Lock(),
+            on_commit=on_commit,
+        )
+        self._writers = [start(queue=self._writes, read_only=False) for _ in range(limits.writers)]
+        self._readers = [start(queue=self._reads, read_only=True) for _ in range(limits.readers)]
+
+    @classmethod
+    async def open(cls, url: str, *, on_commit: OnCommit, limits: Limits) -> PostgreSQL:
+        """Check and migrate the database at *url*, then start the threads.
+
+        Raises:
+            StorageUnavailable: the server cannot be reached, or the database is not in UTF-8.
+        """
+        conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        await asyncio.to_thread(_prepare, conninfo, limits)
+        return cls(conninfo=conninfo, on_commit=on_commit, limits=limits)
+
+    async def write(
+        self, use_case: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.write``."""
+        self._refuse_when_closing()
+        result: T = await self._writes.run(use_case, args, kwargs)
+        return result
+
+    async def read(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read``."""
+        self._refuse_when_closing()
+        result: T = await self._reads.run(query, args, kwargs)
+        return result
+
+    read_hot = read
+
+    async def close(self) -> None:
+        """See ``Database.close``."""
+        if self._closing:
+            return
+        self._closing = True
+        for queue, workers in ((self._reads, self._readers), (self._writes, self._writers)):
+            queue.close(len(workers))
+            for worker in workers:
+                await asyncio.to_thread(worker.join)
+
+    def _refuse_when_closing(self) -> None:
+        if self._closing:
+            raise draining()
+
+
+def _prepare(conninfo: str, limits: Limits) -> None:
+    with connect(conninfo, read_only=False, limits=limits) as connection:
+        if connection.info.parameter_status("server_encoding") != "UTF8":
+            raise errors.StorageUnavailable(
+                "The PostgreSQL database does not store UTF-8. Create one with ENCODING 'UTF8'."
+            )
+        migrations.migrate_postgresql(connection)

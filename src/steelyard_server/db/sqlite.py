@@ -1,0 +1,87 @@
+"""The database on SQLite: one thread writes in groups, some read, single rows are read in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from . import migrations
+from .database import Limits
+from .sqlite_connection import connect_writer
+from .sqlite_readers import Readers
+from .sqlite_writer import Writer, sealed_error
+from .statements import Statements
+from .transaction import Transaction
+from .work import OnCommit, draining
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SQLite:
+    """Keep the promises of ``Database`` with one file."""
+
+    def __init__(self, *, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._closing = False
+
+    @classmethod
+    async def open(cls, path: Path, *, on_commit: OnCommit, limits: Limits) -> SQLite:
+        """Open the file at *path*; make and migrate it where needed."""
+        await asyncio.to_thread(migrations.migrate_sqlite, path)
+        statements = Statements(SQLiteDialect_pysqlite(paramstyle="named"))
+        writer = Writer(
+            await asyncio.to_thread(connect_writer, path, log_bytes=limits.log_bytes),
+            log_path=path.with_name(f"{path.name}-wal"),
+            limits=limits,
+            statements=statements,
+            on_commit=on_commit,
+        )
+        readers = await Readers.open(path, limits=limits, statements=statements)
+        return cls(writer=writer, readers=readers)
+
+    @property
+    def sealed(self) -> bool:
+        """Return True after a commit whose outcome is unknown."""
+        return self._writer.sealed
+
+    async def write(
+        self, use_case: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.write``."""
+        self._refuse_when_closing()
+        if self._writer.sealed:
+            raise sealed_error()
+        result: T = await self._writer.queue.run(use_case, args, kwargs)
+        return result
+
+    async def read(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read``."""
+        self._refuse_when_closing()
+        return await self._readers.run(lambda tx: query(tx, *args, **kwargs))
+
+    async def read_hot(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read_hot``."""
+        self._refuse_when_closing()
+        return self._readers.run_here(lambda tx: query(tx, *args, **kwargs))
+
+    async def close(self) -> None:
+        """See ``Database.close``. The writer closes last, so only it ever checkpoints."""
+        if self._closing:
+            return
+        self._closing = True
+        await self._readers.close()
+        await self._writer.close()
+
+    def _refuse_when_closing(self) -> None:
+        if self._closing:
+            raise draining()

@@ -1,0 +1,346 @@
+"""What the registry stores, one class a table.
+
+Columns hold int, float, str, bytes or None and nothing else, for rows go to and from the driver as
+they are. Times are microseconds since 1970 in UTC. JSON is canonical text. ``sequence`` is the
+sequence of the event that changed the row last; it is the etag of the resource.
+
+Text compares byte by byte on both databases, so that they sort alike.
+
+Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Final
+
+import sqlalchemy
+from sqlalchemy.ext.compiler import compiles
+from sqlmodel import Field, SQLModel
+
+
+class BinaryText(sqlalchemy.Text):
+    """Text ordered by its UTF-8 bytes, whatever the locale of the database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+@compiles(BinaryText, "postgresql")
+def _binary_text_on_postgresql(*_: object, **__: object) -> str:
+    return 'TEXT COLLATE "C"'
+
+
+class Key(sqlalchemy.BigInteger):
+    """A 64-bit key. SQLite takes only the exact word INTEGER for the key of its own tree."""
+
+
+@compiles(Key, "sqlite")
+def _key_on_sqlite(*_: object, **__: object) -> str:
+    return "INTEGER"
+
+
+GeneratedKey = Annotated[int, Field(sa_type=Key, primary_key=True)]
+GivenKey = Annotated[int, Field(sa_type=Key, primary_key=True, sa_column_kwargs={"autoincrement": False})]
+TextKey = Annotated[str, Field(sa_type=BinaryText, primary_key=True)]
+Text = Annotated[str, Field(sa_type=BinaryText)]
+OptionalText = Annotated[str | None, Field(sa_type=BinaryText)]
+Integer = Annotated[int, Field(sa_type=sqlalchemy.BigInteger)]
+OptionalInteger = Annotated[int | None, Field(sa_type=sqlalchemy.BigInteger)]
+OptionalDouble = Annotated[float | None, Field(sa_type=sqlalchemy.Double)]
+Blob = Annotated[bytes, Field(sa_type=sqlalchemy.LargeBinary)]
+
+# Tables whose key is their order on disk: SQLite then keeps one tree for them instead of two.
+CLUSTERED: Final = {"sqlite_with_rowid": False}
+
+
+class Base(SQLModel):
+    """Name every constraint, so that a migration can refer to it on either database."""
+
+    metadata = sqlalchemy.MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    __table__: ClassVar[sqlalchemy.Table]
+
+
+class Registry(Base, table=True):
+    """The head: one row, whose lock orders all mutations and which gives out sequences."""
+
+    __tablename__ = "registry"
+    __table_args__ = (sqlalchemy.CheckConstraint("id = 1", name="one_row"),)
+
+    id: GivenKey
+    uid: Text
+    epoch: Text
+    sequence: Integer
+    event_time: Integer
+
+
+class Namespace(Base, table=True):
+    """A team's space."""
+
+    __tablename__ = "namespaces"
+    __table_args__ = (sqlalchemy.UniqueConstraint("name"),)
+
+    id: GeneratedKey
+    uid: Text
+    name: Text
+    description: Text
+    labels: Text
+    create_time: Integer
+    update_time: Integer
+    sequence: Integer
+
+
+class Model(Base, table=True):
+    """A line of versions; ``last_number`` is the highest number ever given out in it."""
+
+    __tablename__ = "models"
+    __table_args__ = (sqlalchemy.Index(None, "namespace_id", "name"),)
+
+    id: GeneratedKey
+    uid: Text
+    namespace_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="namespaces.id")]
+    name: Text
+    description: Text
+    labels: Text
+    owners: Text
+    metric_directions: Text
+    last_number: Integer
+    create_time: Integer
+    update_time: Integer
+    creator: Text
+    sequence: Integer
+
+
+class ModelName(Base, table=True):
+    """Every name a model ever had; ``name_key`` is the case-folded NFC form that must be unique."""
+
+    __tablename__ = "model_names"
+    __table_args__ = (sqlalchemy.Index(None, "model_id"), CLUSTERED)
+
+    namespace_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")
+    ]
+    name_key: TextKey
+    name: Text
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="models.id")]
+
+
+class Manifest(Base, table=True):
+    """The canonical bytes of a version's content, by their digest."""
+
+    __tablename__ = "manifests"
+
+    digest: TextKey
+    content: Blob
+
+
+class Version(Base, table=True):
+    """A version. ``summary`` and ``details`` repeat its manifest in parts: what lists show, and the rest."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        sqlalchemy.UniqueConstraint("model_id", "number"),
+        sqlalchemy.UniqueConstraint("model_id", "digest"),
+        sqlalchemy.UniqueConstraint("model_id", "semantic_version"),
+        sqlalchemy.UniqueConstraint("model_id", "idempotency_key"),
+    )
+
+    id: GeneratedKey
+    uid: Text
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="models.id")]
+    number: Integer
+    digest: Annotated[str, Field(sa_type=BinaryText, foreign_key="manifests.digest")]
+    description: Text
+    labels: Text
+    stage: Text
+    semantic_version: OptionalText
+    idempotency_key: OptionalText
+    origin: OptionalText
+    summary: Text
+    details: Text
+    file_count: Integer
+    size_bytes: Integer
+    create_time: Integer
+    update_time: Integer
+    creator: Text
+    sequence: Integer
+
+
+class File(Base, table=True):
+    """A file of a version; one with an ``external_uri`` has no blob here."""
+
+    __tablename__ = "files"
+    __table_args__ = (sqlalchemy.Index(None, "digest"), CLUSTERED)
+
+    version_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="versions.id")
+    ]
+    path: TextKey
+    digest: Text
+    size_bytes: Integer
+    role: Text
+    external_uri: OptionalText
+
+
+class Metric(Base, table=True):
+    """A training metric, for filters and order.
+
+    ``value_text`` is the exact value as the manifest writes it. ``value`` is what to compare with:
+    ``comparable`` of it.
+    """
+
+    __tablename__ = "metrics"
+    __table_args__ = (
+        sqlalchemy.Index(None, "model_id", "name", "dataset", "slice", "value", "number"),
+        CLUSTERED,
+    )
+
+    version_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="versions.id")
+    ]
+    name: TextKey
+    dataset: TextKey
+    slice: TextKey
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="models.id")]
+    number: Integer
+    value: OptionalDouble
+    value_text: Text
+
+
+class Alias(Base, table=True):
+    """A movable name for one version."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        sqlalchemy.UniqueConstraint("model_id", "name"),
+        sqlalchemy.Index(None, "model_id", "number"),
+        sqlalchemy.ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+    )
+
+    id: GeneratedKey
+    uid: Text
+    model_id: Integer
+    name: Text
+    number: Integer
+    create_time: Integer
+    update_time: Integer
+    sequence: Integer
+
+
+class AliasMove(Base, table=True):
+    """One change of an alias: ``action`` is set, delete or rollback.
+
+    ``effective`` is the sequence of the set that holds after this move, NULL after a delete.
+    ``previous`` is the sequence of the set that held before this set, NULL when there was none:
+    rollback walks along it.
+    """
+
+    __tablename__ = "alias_moves"
+    __table_args__ = (sqlalchemy.Index(None, "model_id", "name", "sequence"), CLUSTERED)
+
+    sequence: GivenKey
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="models.id")]
+    name: TextKey
+    action: Text
+    from_number: OptionalInteger
+    to_number: OptionalInteger
+    move_time: Integer
+    actor: Text
+    effective: OptionalInteger
+    previous: OptionalInteger
+
+
+class Event(Base, table=True):
+    """The exact bytes of one committed mutation."""
+
+    __tablename__ = "events"
+
+    sequence: GivenKey
+    event_time: Integer
+    content: Blob
+
+
+class EventText(Base, table=True):
+    """Free text that an event binds by a salted hash, so that it can be erased."""
+
+    __tablename__ = "event_texts"
+    __table_args__ = (CLUSTERED,)
+
+    sequence: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="events.sequence")
+    ]
+    name: TextKey
+    salt: Blob
+    content: Text
+
+
+class Request(Base, table=True):
+    """The answer to a mutation that carried a request id, kept until ``expire_time``."""
+
+    __tablename__ = "requests"
+    __table_args__ = (sqlalchemy.Index(None, "expire_time"), CLUSTERED)
+
+    principal: TextKey
+    method: TextKey
+    request_id: TextKey
+    digest: Text
+    answer: Blob
+    expire_time: Integer
+
+
+class StoredBlob(Base, table=True):
+    """Bytes that the blob store has, whole and durable."""
+
+    __tablename__ = "blobs"
+
+    digest: TextKey
+    size_bytes: Integer
+    create_time: Integer
+
+
+class Holding(Base, table=True):
+    """A blob that a namespace uploaded or refers to; without it the namespace does not see the blob."""
+
+    __tablename__ = "holdings"
+    __table_args__ = (sqlalchemy.Index(None, "namespace_id", "size_bytes"), CLUSTERED)
+
+    namespace_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")
+    ]
+    digest: Annotated[str, Field(sa_type=BinaryText, primary_key=True, foreign_key="blobs.digest")]
+    size_bytes: Integer
+    lease_expire_time: Integer
+
+
+def comparable(value: float) -> float | None:
+    """Return what both databases store and order alike for the double *value*.
+
+    NaN, which SQLite cannot store and PostgreSQL puts above all, becomes NULL: it compares with
+    nothing and sorts last. Negative zero becomes zero.
+    """
+    return None if math.isnan(value) else value + 0.0
+
+
+registry: Final = Registry.__table__
+namespaces: Final = Namespace.__table__
+models: Final = Model.__table__
+model_names: Final = ModelName.__table__
+manifests: Final = Manifest.__table__
+versions: Final = Version.__table__
+files: Final = File.__table__
+metrics: Final = Metric.__table__
+aliases: Final = Alias.__table__
+alias_moves: Final = AliasMove.__table__
+events: Final = Event.__table__
+event_texts: Final = EventText.__table__
+requests: Final = Request.__table__
+blobs: Final = StoredBlob.__table__
+holdings: Final = Holding.__table__

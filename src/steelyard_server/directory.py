@@ -1,0 +1,42 @@
+"""The data directory: one server at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class DirectoryInUse(Exception):
+    """Another server runs on the data directory."""
+
+
+class DirectoryLock:
+    """Hold a data directory until closed; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        DirectoryInUse: another process holds it; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            message = (
+                f"Another Steelyard server (process {holder}) runs on {path}; "
+                "stop it, or choose another --data-dir."
+            )
+            raise DirectoryInUse(message) from None
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def close(self) -> None:
+        """Let another server have the directory."""
+        os.close(self._file)

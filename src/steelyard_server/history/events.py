@@ -1,0 +1,202 @@
+"""Appending events: who changed what, in the transaction that changes it.
+
+A use case takes its :class:`Stamp` when it begins to write and calls :func:`append` last. On
+PostgreSQL the stamp locks the head row until the commit, so the order of sequences is the order
+of commits; on SQLite the single writer gives the same.
+
+An event is canonical JSON: ``{format, registry, sequence, time, actor, action, request, reason,
+changes: [{resource, uid, previous, after}]}``. `previous` is the sequence of the last change of
+that resource. Free text never stands in an event: a salted hash does, and the text lies in
+``event_texts``, where it can be erased without breaking the history. The same holds for an
+`after` of more than 16 KiB, which becomes ``after_digest``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, case, insert, select, update
+
+from steelyard_server.db import tables
+from steelyard_server.errors import SequenceInFuture
+from steelyard_server.history import canonical
+
+if TYPE_CHECKING:
+    from steelyard_server.core.act import Act
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.canonical import Json
+
+AFTER_BYTES_MAXIMUM = 16 * 1024
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_HEAD = tables.registry
+_TAKE = (
+    update(_HEAD)
+    .where(_HEAD.c.id == 1)
+    .values(
+        sequence=_HEAD.c.sequence + 1,
+        event_time=case((_HEAD.c.event_time > bindparam("now"), _HEAD.c.event_time), else_=bindparam("now")),
+    )
+    .returning(_HEAD.c.sequence, _HEAD.c.event_time, _HEAD.c.uid)
+)
+_SEEN = select(_HEAD.c.sequence, _HEAD.c.uid, _HEAD.c.epoch).where(_HEAD.c.id == 1)
+_INSERT = insert(tables.events)
+_INSERT_TEXT = insert(tables.event_texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Sequence and time of the event that a transaction is about to append."""
+
+    sequence: int
+    time: int
+    registry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the history of a registry stands; the epoch is new after a restore."""
+
+    registry: str
+    epoch: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Free text in an after-state: hashed in the event, kept beside it."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event did to one resource.
+
+    Args:
+        resource: kind and name for people, for example ``alias/risk/fraud@champion``.
+        uid: identifier of the resource.
+        previous: sequence of its last change, 0 for a new one.
+        after: its mutable state and what identifies it; None when it was deleted.
+        model_uid: the model whose answers change with it, if any.
+    """
+
+    resource: str
+    uid: str
+    previous: int
+    after: Mapping[str, Json | Text] | None
+    model_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Tell listeners which event was committed and which models it touched."""
+
+    sequence: int
+    model_uids: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Texts:
+    """Collect the texts that stand beside one event."""
+
+    sequence: int
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    def put(self, name: str, content: str) -> str:
+        """Keep *content* beside the event and return the salted hash that binds it; nothing stays empty."""
+        if not content:
+            return ""
+        salt = os.urandom(16)
+        self.rows.append({"sequence": self.sequence, "name": name, "salt": salt, "content": content})
+        return "sha256:" + hashlib.sha256(salt + content.encode()).hexdigest()
+
+
+def stamp(tx: Transaction) -> Stamp:
+    """Take the next sequence, and a time that is never before that of the last event."""
+    row = tx.one(_TAKE, now=time.time_ns() // 1000)
+    if row is None:
+        raise RuntimeError("The registry row is missing; the database was not set up by this server.")
+    return Stamp(sequence=row.sequence, time=row.event_time, registry=row.uid)
+
+
+def head(tx: Transaction) -> Head:
+    """Return where the history stands in this transaction."""
+    row = tx.one(_SEEN)
+    if row is None:
+        raise RuntimeError("The registry row is missing; the database was not set up by this server.")
+    return Head(registry=row.uid, epoch=row.epoch, sequence=row.sequence)
+
+
+def seen(tx: Transaction, *, minimum_sequence: int = 0) -> int:
+    """Return the sequence that this transaction sees.
+
+    Raises:
+        SequenceInFuture: it is below *minimum_sequence*.
+    """
+    sequence = head(tx).sequence
+    if sequence < minimum_sequence:
+        message = f"The registry is at sequence {sequence}, which is before {minimum_sequence}."
+        raise SequenceInFuture(message, sequence=sequence)
+    return sequence
+
+
+def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequence[Change]) -> int:
+    """Append the event of this transaction and return its sequence.
+
+    Args:
+        at: the stamp that the changed rows carry.
+        action: noun and verb, for example ``alias.set``.
+        changes: at least one; together small enough for an event of 64 KiB.
+    """
+    texts = _Texts(at.sequence)
+    event: dict[str, Json] = {
+        "format": "1",
+        "registry": at.registry,
+        "sequence": str(at.sequence),
+        "time": time_text(at.time),
+        "actor": act.caller.as_json(),
+        "action": action,
+        "changes": [_change(change, index=index, texts=texts) for index, change in enumerate(changes)],
+    }
+    if act.request is not None:
+        event["request"] = act.request.as_json()
+    if act.reason:
+        event["reason"] = texts.put("reason", act.reason)
+    content = canonical.encode(event)
+    tx.run(_INSERT, {"sequence": at.sequence, "event_time": at.time, "content": content})
+    if texts.rows:
+        tx.run(_INSERT_TEXT, texts.rows)
+    tx.after_commit(Committed(at.sequence, frozenset(change.model_uid for change in changes)))
+    return at.sequence
+
+
+def _change(change: Change, *, index: int, texts: _Texts) -> dict[str, Json]:
+    entry: dict[str, Json] = {
+        "resource": change.resource,
+        "uid": change.uid,
+        "previous": str(change.previous),
+        "after": None,
+    }
+    if change.after is None:
+        return entry
+    after = {
+        name: texts.put(f"changes.{index}.{name}", value.content) if isinstance(value, Text) else value
+        for name, value in change.after.items()
+    }
+    content = canonical.encode(after)
+    if len(content) <= AFTER_BYTES_MAXIMUM:
+        return entry | {"after": after}
+    del entry["after"]
+    return entry | {"after_digest": texts.put(f"changes.{index}", content.decode())}
+
+
+def time_text(microseconds: int) -> str:
+    """Write a time as RFC 3339 in UTC with six decimals."""
+    return (EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,239 @@
+"""The composition root: builds every part, starts them, and stops them in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+
+from steelyard.v1 import (
+    alias_service_pb2,
+    blob_service_pb2,
+    model_service_pb2,
+    namespace_service_pb2,
+    server_service_pb2,
+    version_service_pb2,
+)
+from steelyard_server.api import health, reflection
+from steelyard_server.api.alias_service import AliasService
+from steelyard_server.api.blob_service import BlobService
+from steelyard_server.api.guard import EdgeLimits, Guard
+from steelyard_server.api.memo import Memo
+from steelyard_server.api.model_service import ModelService
+from steelyard_server.api.namespace_service import NamespaceService
+from steelyard_server.api.server_service import About, ServerService
+from steelyard_server.api.version_service import VersionService
+from steelyard_server.blobs.local import LocalStore
+from steelyard_server.config import split_address
+from steelyard_server.core import namespaces, requests
+from steelyard_server.core.act import Act
+from steelyard_server.core.caller import Caller
+from steelyard_server.db.database import open_database
+from steelyard_server.directory import DirectoryLock
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import ServiceDescriptor
+
+    from steelyard_server.api.metrics import Metrics
+    from steelyard_server.blobs.store import BlobStore
+    from steelyard_server.config import Config
+    from steelyard_server.db.database import Database
+
+# Threads that hash, write and read blobs; two cores are busy with three.
+BYTE_THREADS = 4
+HOUSEKEEPING_SECONDS = 600.0
+SEAL_CHECK_SECONDS = 1.0
+OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
+WRITING_SERVICES = ("NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService")
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", LIMITS.message_bytes),
+    ("grpc.max_send_message_length", LIMITS.message_bytes),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 1024),
+    # Two servers on one port would share its connections without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 60_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+]
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server.
+
+    Args:
+        address: host and port that gRPC listens on.
+        metrics_port: port of Prometheus metrics, 0 for none.
+    """
+
+    address: str
+    metrics_port: int
+    config: Config
+    database: Database
+    store: BlobStore
+    _guard: Guard
+    _health: health.Health
+    _grpc: grpc.aio.Server
+    _stack: AsyncExitStack
+
+    async def stop(self, *, grace_seconds: float | None = None) -> None:
+        """Refuse new calls, let open ones end for a while, then close everything. Idempotent."""
+        self._guard.draining = True
+        await self._health.shut_down()
+        await self._grpc.stop(self.config.grace_seconds if grace_seconds is None else grace_seconds)
+        await self._stack.aclose()
+
+
+async def start(config: Config) -> Server:
+    """Build and start a server; what was opened is closed again when a part fails.
+
+    Raises:
+        DirectoryInUse: another server runs on the data directory.
+        SchemaTooNew: a newer server has changed the database.
+        OSError: the address cannot be listened on.
+    """
+    async with AsyncExitStack() as stack:
+        lock = DirectoryLock(config.data_dir)
+        stack.callback(lock.close)
+        store = LocalStore(config.data_dir / "blobs")
+        stack.callback(store.close)
+        memo = Memo(enabled=not config.database)
+        location = config.database or config.data_dir / "registry.db"
+        database = await open_database(location, on_commit=memo.on_commit)
+        stack.push_async_callback(database.close)
+        await database.write(namespaces.ensure_default, OURSELVES)
+        metrics = _metrics(config, stack)
+        guard = Guard(_edge_limits(config), metrics=metrics)
+        threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
+        stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+        about = About(server_version=_version(), database=_database_name(config))
+        services = _services(database, store=store, threads=threads, memo=memo, about=about)
+        checks = health.Health()
+        server = grpc.aio.server(options=OPTIONS)
+        await _register(server, guard, services, checks)
+        port = server.add_insecure_port(config.listen)
+        await server.start()
+        tasks = [
+            asyncio.create_task(_keep_house(database, store)),
+            asyncio.create_task(_watch_seal(database, checks)),
+        ]
+        stack.push_async_callback(_cancel, tasks)
+        host, _ = split_address(config.listen, setting="listen")
+        return Server(
+            address=f"{host}:{port}",
+            metrics_port=metrics.port if metrics else 0,
+            config=config,
+            database=database,
+            store=store,
+            _guard=guard,
+            _health=checks,
+            _grpc=server,
+            _stack=stack.pop_all(),
+        )
+
+
+def _services(
+    database: Database, *, store: BlobStore, threads: ThreadPoolExecutor, memo: Memo, about: About
+) -> list[tuple[ServiceDescriptor, object]]:
+    return [
+        (
+            server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
+            ServerService(database, about=about),
+        ),
+        (
+            namespace_service_pb2.DESCRIPTOR.services_by_name["NamespaceService"],
+            NamespaceService(database),
+        ),
+        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
+        (
+            version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
+            VersionService(database, store=store, threads=threads, memo=memo),
+        ),
+        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
+        (
+            blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
+            BlobService(database, store=store, threads=threads),
+        ),
+    ]
+
+
+async def _register(
+    server: grpc.aio.Server,
+    guard: Guard,
+    services: list[tuple[ServiceDescriptor, object]],
+    checks: health.Health,
+) -> None:
+    names = [descriptor.full_name for descriptor, _ in services]
+    await checks.set(["", *names], serving=True)
+    handlers = [guard.handlers(descriptor, service) for descriptor, service in services]
+    handlers.append(guard.handlers(health.DESCRIPTOR, checks))
+    described = reflection.Reflection([*names, health.DESCRIPTOR.full_name, *reflection.NAMES])
+    handlers += [guard.handlers(reflection.DESCRIPTOR, described, name=name) for name in reflection.NAMES]
+    # Only generic handlers: since grpcio 1.84 each registered method slows down every call.
+    server.add_generic_rpc_handlers(tuple(handlers))
+
+
+def _edge_limits(config: Config) -> EdgeLimits:
+    return EdgeLimits(
+        request_read_seconds=config.request_read_seconds,
+        calls=config.calls_maximum,
+        streams=config.streams_maximum,
+    )
+
+
+def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
+    if not config.metrics:
+        return None
+    from steelyard_server.api.metrics import Metrics
+
+    host, port = split_address(config.metrics, setting="metrics")
+    metrics = Metrics(host=host, port=port)
+    stack.callback(metrics.stop)
+    return metrics
+
+
+async def _keep_house(database: Database, store: BlobStore) -> None:
+    """Forget remembered answers and partial uploads whose time is over."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await database.write(requests.expire)
+        oldest = time.time() - LIMITS.partial_upload_seconds
+        await loop.run_in_executor(None, partial(store.expire_uploads, before_time=oldest))
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+async def _watch_seal(database: Database, checks: health.Health) -> None:
+    """Say NOT_SERVING for everything that writes once the database takes no more writes."""
+    while not database.sealed:
+        await asyncio.sleep(SEAL_CHECK_SECONDS)
+    await checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _database_name(config: Config) -> str:
+    return "postgresql" if config.database else f"sqlite {sqlite3.sqlite_version}"
+
+
+def _version() -> str:
+    try:
+        return version("steelyard-server")
+    except PackageNotFoundError:
+        return "unknown"
