@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from steelyard_server.core import names, paths
 from steelyard_server.errors import EmptyArtifact, FieldRequired, InvalidText
@@ -203,9 +204,18 @@ def _check_parents(parents: tuple[Parent, ...]) -> None:
 def _check_source(source: Source) -> None:
     for name in ("repository", "commit", "run", "pipeline", "user"):
         _short(getattr(source, name), field=f"content.source.{name}")
-    if "@" in source.repository.partition("://")[2].partition("/")[0].rpartition(":")[0]:
+    if _has_secret(source.repository):
         message = "`content.source.repository` holds credentials; remove what stands before the @."
         raise InvalidText(message, field="content.source.repository")
+
+
+def _has_secret(uri: str) -> bool:
+    """Return whether *uri* carries a password or token; the user of an SSH address is none."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    return bool(parts.password or (parts.username and parts.scheme in {"http", "https"}))
 
 
 def _check_fields(fields: tuple[SchemaField, ...], *, field: str) -> None:

@@ -204,7 +204,7 @@ def _row(namespace: Namespace) -> dict[str, object]:
         "uid": namespace.uid,
         "name": namespace.name,
         "description": namespace.description,
-        "labels": canonical.encode(namespace.labels).decode(),
+        "labels": canonical.text(namespace.labels),
         "create_time": namespace.create_time,
         "update_time": namespace.update_time,
         "sequence": namespace.sequence,

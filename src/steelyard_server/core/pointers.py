@@ -185,7 +185,7 @@ def _record(
             "from_number": before.number if before else None,
             "to_number": after.number if after else None,
             "move_time": at.time,
-            "actor": canonical.encode(act.caller.as_json()).decode(),
+            "actor": canonical.text(act.caller.as_json()),
             "effective": effective,
             "previous": previous,
         },

@@ -243,7 +243,7 @@ def modify(
     after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
     changed = {
         "description": after.description,
-        "labels": canonical.encode(after.labels).decode(),
+        "labels": canonical.text(after.labels),
         "update_time": after.update_time,
         "sequence": after.sequence,
     }
@@ -308,7 +308,7 @@ def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest
         number=version.number,
         digest=version.digest,
         description=version.description,
-        labels=canonical.encode(version.labels).decode(),
+        labels=canonical.text(version.labels),
         stage=version.stage,
         semantic_version=version.semantic_version or None,
         idempotency_key=version.idempotency_key or None,
@@ -317,7 +317,7 @@ def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest
         details=built.details,
         file_count=version.file_count,
         size_bytes=version.size_bytes,
-        creator=canonical.encode(version.creator).decode(),
+        creator=canonical.text(version.creator),
         create_time=version.create_time,
         update_time=version.update_time,
         sequence=version.sequence,

@@ -81,7 +81,10 @@ def _configure(connection: Connection, *, read_only: bool, limits: Limits) -> No
 
 def registry_error(error: psycopg.Error, *, read_only: bool) -> errors.RegistryError | None:
     """Return what to tell the caller of a transaction that ended with *error*, None for a fault of ours."""
-    state = error.sqlstate or "08000"
+    if (state := error.sqlstate) is None:
+        # The server did not say this: the connection broke, or the values do not fit the statement.
+        lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return unavailable() if lost else None
     if state in CONFLICTS:
         return errors.TransactionConflict("Concurrent changes kept colliding with this one. Try again.")
     if state == QUERY_CANCELED and read_only:

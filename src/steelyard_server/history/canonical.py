@@ -17,13 +17,22 @@ import rfc8785
 Json = str | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
+# Built once: json.dumps makes a new encoder for each call with options.
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def text(value: Json) -> str:
+    """Turn *value* into its canonical text."""
+    written = _ENCODER.encode(value)
+    # Python orders keys by code point, RFC 8785 by UTF-16 unit: they differ only above U+FFFF.
+    if written.isascii() or max(written) <= "\uffff":
+        return written
+    return rfc8785.dumps(value).decode()
+
+
 def encode(value: Json) -> bytes:
     """Turn *value* into its canonical bytes."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    # Python orders keys by code point, RFC 8785 by UTF-16 unit: they differ only above U+FFFF.
-    if text.isascii() or max(text) <= "\uffff":
-        return text.encode()
-    return rfc8785.dumps(value)
+    return text(value).encode()
 
 
 def digest(content: bytes) -> str:

@@ -92,7 +92,7 @@ def _create_registry() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("event_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_registry"),
-        sa.CheckConstraint("id = 1", name="ck_registry_one_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_registry_one_row")),
     )
 
 

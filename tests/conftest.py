@@ -1,0 +1,25 @@
+"""Fixtures for all tests: a real server with a real channel, on real files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.servers import Running, ServerProcess, running_server, server_process
+
+
+@pytest_asyncio.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    """Run a server in this process, on the loop of the test."""
+    async with running_server(tmp_path / "data") as started:
+        yield started
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[ServerProcess]:
+    """Run a server in a child process, for clients that block."""
+    with server_process(tmp_path / "data") as started:
+        yield started

@@ -1,0 +1,159 @@
+"""The schema that migrations make is the one that the tables say, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import select, text
+
+from steelyard_server.db import migrations, tables
+from steelyard_server.db.database import Database, Transaction, open_database
+from steelyard_server.db.migrations.upgrade import alembic_config
+
+Open = Callable[..., Awaitable[Database]]
+
+REOPEN = """
+import asyncio, sys
+from pathlib import Path
+from steelyard_server.db.database import open_database
+asyncio.run(open_database(Path(sys.argv[1])))
+print(sorted({"alembic", "psycopg"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_location(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Name a database without tables; the SQLite file does not exist yet."""
+    if request.param == "sqlite":
+        return tmp_path / "new.db"
+    return request.getfixturevalue("cluster").create_empty()
+
+
+@contextmanager
+def connected(location: str | Path) -> Iterator[sqlalchemy.Connection]:
+    """Connect with SQLAlchemy, to look at the schema."""
+    url = f"sqlite:///{location}" if isinstance(location, Path) else location.replace("://", "+psycopg://")
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def heads(tx: Transaction) -> list[tuple[int, str, str]]:
+    return [(row.sequence, row.uid, row.epoch) for row in tx.all(select(tables.registry))]
+
+
+def test_the_migrated_schema_is_that_of_the_tables(location: str | Path) -> None:
+    with connected(location) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.Base.metadata) == []
+
+
+def test_checks_and_primary_keys_are_those_of_the_tables(location: str | Path) -> None:
+    """Compare what Alembic does not look at."""
+    with connected(location) as connection:
+        inspector = sqlalchemy.inspect(connection)
+        for table in tables.Base.metadata.sorted_tables:
+            assert inspector.get_pk_constraint(table.name)["constrained_columns"] == [
+                column.name for column in table.primary_key
+            ]
+            checks = {check["name"] for check in inspector.get_check_constraints(table.name)}
+            assert checks == {
+                str(constraint.name)
+                for constraint in table.constraints
+                if isinstance(constraint, sqlalchemy.CheckConstraint)
+            }
+
+
+def test_every_constraint_and_index_has_a_name(location: str | Path) -> None:
+    with connected(location) as connection:
+        inspector = sqlalchemy.inspect(connection)
+        for table in inspector.get_table_names():
+            named: list[Any] = [inspector.get_pk_constraint(table)]
+            named += inspector.get_unique_constraints(table) + inspector.get_foreign_keys(table)
+            named += inspector.get_check_constraints(table) + inspector.get_indexes(table)
+            assert all(each["name"] for each in named), table
+
+
+def test_sqlite_stores_ordered_tables_as_one_tree(sqlite_path: Path) -> None:
+    clustered = {
+        table.name
+        for table in tables.Base.metadata.sorted_tables
+        if table.dialect_options["sqlite"]["with_rowid"] is False
+    }
+    with connected(sqlite_path) as connection:
+        rows = connection.execute(text("SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%'"))
+        assert {row.name for row in rows} == clustered
+
+
+def test_the_revisions_known_are_those_in_the_folder(sqlite_path: Path) -> None:
+    with connected(sqlite_path) as connection:
+        scripts = ScriptDirectory.from_config(alembic_config(connection))
+        assert [script.revision for script in scripts.walk_revisions()][::-1] == list(migrations.REVISIONS)
+
+
+async def test_an_empty_database_is_migrated_once_and_keeps_its_identity(
+    empty_location: str | Path, opened: Open
+) -> None:
+    found = []
+    for _ in range(2):
+        database = await opened(empty_location)
+        found.append(await database.read(heads))
+        await database.close()
+    assert found[0] == found[1]
+    ((sequence, uid, epoch),) = found[0]
+    assert sequence == 0
+    assert len({uid, epoch, ""}) == 3
+
+
+async def test_two_registries_have_different_identities(tmp_path: Path, opened: Open) -> None:
+    databases = [await opened(tmp_path / name) for name in ("a.db", "b.db")]
+    found = [await database.read(heads) for database in databases]
+    assert found[0] != found[1]
+
+
+async def test_a_database_of_a_newer_server_is_refused(location: str | Path) -> None:
+    with connected(location) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.commit()
+    with pytest.raises(migrations.SchemaTooNew, match="'9999'"):
+        await open_database(location)
+
+
+async def test_servers_that_start_at_once_migrate_once(cluster: Any, opened: Open) -> None:
+    url = cluster.create_empty()
+    databases = await asyncio.gather(*(opened(url) for _ in range(4)))
+    found = [await database.read(heads) for database in databases]
+    assert found == [found[0]] * 4
+    assert len(found[0]) == 1
+
+
+def test_a_current_database_opens_without_alembic_or_psycopg(sqlite_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", REOPEN, sqlite_path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (process.returncode, process.stdout) == (0, "[]\n"), process.stderr
+
+
+def test_a_migration_that_fails_leaves_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    with connected(path) as connection:
+        connection.execute(text("CREATE TABLE metrics (x INTEGER)"))
+        connection.commit()
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="metrics"):
+        migrations.migrate_sqlite(path)
+    with connected(path) as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == ["metrics"]
