@@ -61,7 +61,9 @@ def request_class(rpc: str) -> Any:
     return message_factory.GetMessageClass(METHODS[rpc].input_type)
 
 
-async def call(channel: grpc.aio.Channel, rpc: str, fields: dict[str, Any] | None = None, **options: Any) -> Any:
+async def call(
+    channel: grpc.aio.Channel, rpc: str, fields: dict[str, Any] | None = None, **options: Any
+) -> Any:
     """Call an RPC with a request in protobuf JSON; a stream is read to its end.
 
     Raises:

@@ -60,9 +60,7 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         await call(channel, "CreateModel", {"name": "full/model"})
         await call(channel, "CreateModel", {"name": FRAUD})
         await call(channel, "CreateModel", {"name": "default/renamed-before"})
-        await call(
-            channel, "RenameModel", {"name": "default/renamed-before", "new_name": "default/renamed"}
-        )
+        await call(channel, "RenameModel", {"name": "default/renamed-before", "new_name": "default/renamed"})
         await put(running, DATA)
         await put(running, b"only in the other namespace", namespace="other")
         first = version(file(), file("ext", digest="", uri="s3://bucket/key"))
@@ -70,9 +68,7 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
             channel, "CreateVersion", first | {"semantic_version": "1.0.0", "idempotency_key": "first"}
         )
         await call(channel, "SetAlias", {"version": ONE, "alias": "champion"})
-        await call(
-            channel, "UpdateModel", {"model": {"name": FRAUD, "description": "x"}, "request_id": UUID}
-        )
+        await call(channel, "UpdateModel", {"model": {"name": FRAUD, "description": "x"}, "request_id": UUID})
         yield running
 
 

@@ -144,7 +144,7 @@ def main() -> None:
         seen = kills(path)
     else:
         seen = asyncio.run({"failed-commit": failed_commit, "full-disk": full_disk}[command](path))
-    print(json.dumps(seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":

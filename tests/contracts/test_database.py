@@ -155,7 +155,7 @@ async def test_an_error_of_the_database_undoes_the_use_case_and_nothing_else(dat
         tx.run(ADD_BLOB, {"digest": None, "size_bytes": 1, "create_time": 0})
 
     await database.write(add, "kept")
-    with pytest.raises(Exception, match="(?i)null") as caught:
+    with pytest.raises(Exception, match=r"(?i)null") as caught:
         await database.write(add_null)
     assert not isinstance(caught.value, errors.RegistryError)
     assert await database.read(digests) == ["kept"]
@@ -292,7 +292,7 @@ async def test_a_read_sees_every_write_that_was_answered(database: Database) -> 
 
 async def test_a_read_changes_nothing(database: Database) -> None:
     for read in (database.read, database.read_hot):
-        with pytest.raises(Exception, match="(?i)read.?only"):
+        with pytest.raises(Exception, match=r"(?i)read.?only"):
             await read(add, "x")
     assert await database.read(digests) == []
 

@@ -74,6 +74,7 @@ class BlobStream:
         self._namespace = ""
         self._incoming: Incoming | None = None
         self._publishing: dict[str, asyncio.Task[None]] = {}
+        self._reading: asyncio.Task[bytes | None] | None = None
 
     async def receive(self) -> None:
         """Take messages until the client half-closes; on trouble say `stop`, then raise.
@@ -93,7 +94,23 @@ class BlobStream:
 
     async def _read(self) -> bytes | None:
         """Wait for the next message, or for the failure of a blob that is being published."""
-        return await self._stream.read(timeout_seconds=LIMITS.upload_idle_seconds, late=UploadIdle)
+        if self._reading is None and not self._publishing:
+            return await self._stream.read(timeout_seconds=LIMITS.upload_idle_seconds, late=UploadIdle)
+        # A read that lost the race goes on, for breaking it off would break the stream.
+        reading = self._reading = self._reading or asyncio.create_task(self._stream.next())
+        while not reading.done():
+            done, _ = await asyncio.wait(
+                {reading, *self._publishing.values()},
+                timeout=LIMITS.upload_idle_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not done:
+                seconds = LIMITS.upload_idle_seconds
+                message = f"No message came for {seconds} seconds; resume the upload."
+                raise UploadIdle(message, limit_seconds=seconds)
+            await self._raise_failures()
+        self._reading = None
+        return reading.result()
 
     async def _take(self, message: bytes) -> None:
         data = data_of(message)
@@ -124,7 +141,7 @@ class BlobStream:
             upload_id=header.upload_id,
         )
         await self._raise_failures(wait_for=key)
-        if header.digest and await self._held(header):
+        if await self._held(header):
             present = pb.BlobPresent(digest=header.digest)
             await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
             if header.from_start:
@@ -234,16 +251,17 @@ class BlobStream:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._answer(pb.WriteBlobsResponse(index=index, stop=stop))
-                while await self._stream.read(timeout_seconds=STOP_SECONDS, late=UploadIdle) is not None:
-                    pass
-        except (TimeoutError, UploadIdle):
+                while await (self._reading or self._stream.next()) is not None:
+                    self._reading = None
+        except TimeoutError:
             return
 
     async def _close(self) -> None:
-        for task in self._publishing.values():
+        tasks = [*self._publishing.values(), *([self._reading] if self._reading else [])]
+        for task in tasks:
             task.cancel()
-        if self._publishing:
-            await asyncio.wait(self._publishing.values())
+        if tasks:
+            await asyncio.wait(tasks)
         if self._incoming is not None and self._incoming.upload is not None:
             await asyncio.shield(self._run(self._incoming.upload.close))
 

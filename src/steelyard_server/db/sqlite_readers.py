@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 
@@ -21,6 +21,8 @@ from .work import draining
 
 T = TypeVar("T")
 Query = Callable[[Transaction], T]
+
+INTERRUPT_SECONDS: Final = 0.02
 
 
 def run_on_snapshot(connection: sqlite3.Connection, query: Query[T], tx: Transaction) -> T:
@@ -137,6 +139,8 @@ class Readers:
         # Once a query has ended, its reader may be busy with another.
         if tx in self._running:
             self._running[tx].cut_short(tx, reason)
+            # An interrupt that comes just before a statement begins has no effect.
+            asyncio.get_running_loop().call_later(INTERRUPT_SECONDS, self._cut_short, tx, reason)
 
     async def _borrow(self) -> Reader:
         reader = await self._next_idle()

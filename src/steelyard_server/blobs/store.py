@@ -1,0 +1,155 @@
+"""What a blob store promises. All methods block; call them from a worker thread.
+
+A blob is named by its digest, `sha256:` and 64 hexadecimal digits, and is there whole or not at
+all. Bytes that are still arriving are a partial upload, named by a key that the caller chooses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class BlobStore(Protocol):
+    """Keep blobs. Any number of threads may call it; one process at a time owns what it keeps."""
+
+    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
+        """Start an upload, or go on with the one of this key where its durable bytes end.
+
+        An upload of this key that is still open is taken over: whoever holds it gets
+        UploadSuperseded at the next call. Going on means reading what is there again, to hash it;
+        what is damaged is cut off. A partial upload of another declared size is dropped.
+
+        Args:
+            key: 1 to 128 letters, digits, `_` and `-`.
+            size_bytes: size of the whole blob.
+            from_start: drop what is there.
+
+        Raises:
+            StorageFull: the bytes that are missing clearly do not fit.
+            UploadSuperseded: a newer call with this key came while this one read.
+            StorageUnavailable: the storage does not work.
+        """
+
+    def held_bytes(self, key: str) -> int:
+        """Return how many bytes of a partial upload are durable, 0 if there is none.
+
+        Takes no lock and does no input or output, so it may be called from an event loop.
+        """
+
+    def open(self, digest: str, *, size_bytes: int) -> BlobReader:
+        """Open a blob for reading.
+
+        Raises:
+            BlobLost: there is no such blob, or it has another size.
+            BlobCorrupt: the block checks are damaged or gone.
+            DigestInvalid: *digest* is malformed.
+            StorageUnavailable: the storage does not work.
+        """
+
+    def contains(self, digest: str) -> bool:
+        """Return whether a blob is there; its bytes are not looked at.
+
+        Raises:
+            DigestInvalid: *digest* is malformed.
+        """
+
+    def expire_uploads(self, *, before_time: float) -> int:
+        """Remove partial uploads that nobody has open and nobody touched since; return their number.
+
+        Args:
+            before_time: seconds since the epoch, UTC.
+        """
+
+    def close(self) -> None:
+        """Make the bytes of open uploads durable, and close everything. Idempotent."""
+
+
+class Upload(Protocol):
+    """An upload that is open. One thread at a time calls it.
+
+    Once it is finished, closed, discarded or taken over, and after any error, every method but
+    `close` raises UploadSuperseded.
+
+    Args:
+        offset: bytes taken so far, where the next write lands.
+        durable_offset: bytes that survive a crash, at most `offset`.
+    """
+
+    offset: int
+    durable_offset: int
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*; does not wait for the disk.
+
+        Raises:
+            SizeMismatch: more bytes than declared; the partial upload is deleted.
+            StorageFull: there is no room; what came before stays, as far as it can be made durable.
+            UploadSuperseded: see the class.
+            StorageUnavailable: the storage does not work; the durable bytes stay.
+        """
+
+    def flush(self) -> int:
+        """Make everything taken so far durable and return `durable_offset`.
+
+        Raises:
+            StorageFull, StorageUnavailable: that failed; what was durable before stays.
+            UploadSuperseded: see the class.
+        """
+
+    def finish(self, digest: str) -> None:
+        """Verify size and digest and publish the blob; when this returns, the blob is durable.
+
+        A blob that is there and sound already is a success, one that is damaged is replaced.
+
+        Raises:
+            SizeMismatch: fewer bytes than declared; the partial upload is deleted.
+            DigestMismatch: other bytes than *digest* names; the partial upload is deleted.
+            DigestInvalid: *digest* is malformed.
+            StorageFull, StorageUnavailable: it cannot be published; the durable bytes stay.
+            UploadSuperseded: see the class.
+        """
+
+    def close(self) -> None:
+        """Leave the upload for now and keep what can be made durable, to go on later. Idempotent."""
+
+    def discard(self) -> None:
+        """Delete the partial upload.
+
+        Raises:
+            UploadSuperseded: see the class.
+            StorageUnavailable: the storage does not work.
+        """
+
+
+class BlobReader(Protocol):
+    """A blob that is open for reading; a context manager. One thread at a time calls it."""
+
+    size_bytes: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes of a range; fewer where the blob ends.
+
+        Every block of 1 MiB that the range touches is checked before its bytes are returned. The
+        last block stays at hand, so small reads in a row check it once.
+
+        Raises:
+            BlobCorrupt: a block is damaged; others can still be read.
+            StorageUnavailable: the storage does not work.
+        """
+
+    def close(self) -> None:
+        """Close the blob. Idempotent."""
+
+    def __enter__(self) -> Self:
+        """Return the reader itself."""
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the blob."""
