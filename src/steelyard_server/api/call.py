@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from steelyard_server.errors import DeadlineExceeded
+from steelyard_server.errors import DeadlineExceeded, RequestReadTimeout
 
 if TYPE_CHECKING:
     from steelyard_server.core.caller import Caller
@@ -33,15 +33,17 @@ class Call:
 
 @dataclass(slots=True)
 class Stream:
-    """Raw messages in and out of a streaming call, one reader and any number of writers.
+    """Raw messages in and out of a call, one reader and any number of writers.
 
     Args:
+        first_seconds: how long the first message may take.
         received_messages: how many were read.
         received_bytes: size of all messages read.
         sent_bytes: size of all messages written.
     """
 
     context: grpc.aio.ServicerContext[bytes, bytes]
+    first_seconds: float
     received_messages: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
@@ -52,7 +54,10 @@ class Stream:
 
         Raises:
             DeadlineExceeded: *late*, when no message came in time.
+            RequestReadTimeout: the first message did not.
         """
+        if self.received_messages == 0 and self.first_seconds < timeout_seconds:
+            timeout_seconds, late = self.first_seconds, RequestReadTimeout
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await self.next()

@@ -130,7 +130,9 @@ class Guard:
         async def body(call: Call, stream: Stream, timeout: asyncio.Timeout) -> bytes:
             request = await self._request(stream, parse, timeout=timeout, seconds=self.limits.unary_seconds)
             answer = await function(request, call)
-            return answer if isinstance(answer, bytes) else _serialized(answer)
+            encoded = _serialized(answer)
+            stream.sent_bytes += len(encoded)
+            return encoded
 
         return body
 
@@ -166,7 +168,7 @@ class Guard:
         async def run(_: object, context: Context) -> bytes | None:
             begin = time.perf_counter()
             call = Call(f"{self._prefix}-{next(self._ids)}", path, admit.ANONYMOUS, context)
-            stream = Stream(context)
+            stream = Stream(context, first_seconds=self.limits.request_read_seconds)
             reason, code = "", "OK"
             pool.open += 1
             try:
@@ -175,7 +177,7 @@ class Guard:
                 reason, code = error.reason, errors.code(error).name
                 await _abort(context, error, call=call)
             except grpc.aio.AbortError:
-                code = "ABORTED_BY_METHOD"
+                code = _status_name(context)
                 raise
             except asyncio.CancelledError:
                 code = "CANCELLED"
@@ -245,6 +247,12 @@ def _bidirectional(function: Any) -> Body:
 async def _abort(context: Context, error: RegistryError, *, call: Call) -> None:
     code, message, metadata = errors.on_wire(error, call_id=call.id)
     await context.abort(code, message, (*metadata, ("steelyard-call", call.id)))
+
+
+def _status_name(context: Context) -> str:
+    """Name the status with which a method of a library ended its call itself."""
+    status = context.code()
+    return status.name if isinstance(status, grpc.StatusCode) else str(status)
 
 
 def _serialized(message: bytes | Message) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from isal.isal_zlib import crc32
 
-from steelyard_server.errors import BlobCorrupt, DigestInvalid
+from steelyard_server.errors import BlobCorrupt, BlobLost, DigestInvalid
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,9 +40,15 @@ def hexadecimal(digest: str) -> str:
 
 
 def corrupt(digest: str) -> BlobCorrupt:
-    """Return what a reader of damaged bytes hears."""
+    """Return the error for bytes that are damaged."""
     message = f"The stored bytes of {digest} are damaged; restore them from a backup, or upload them again."
     return BlobCorrupt(message, digest=digest)
+
+
+def lost(digest: str) -> BlobLost:
+    """Return the error for bytes that are not there."""
+    message = f"The stored bytes of {digest} are gone; restore them from a backup, or upload them again."
+    return BlobLost(message, digest=digest)
 
 
 class BlockSums:

@@ -69,7 +69,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its name durable, also when it is there already, perhaps not durably."""
+    """Make a directory and its name durable, also when it is there already: perhaps its name is not."""
     if not path.parent.is_dir():
         make_directory(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)

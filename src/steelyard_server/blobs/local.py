@@ -1,66 +1,95 @@
-"""Interim store so that the server runs; replaced by the durable one."""
+"""A blob store on a local disk.
+
+Layout below its root: `uploads/<key>` and `uploads/<key>.crc` for a partial upload, and
+`sha256/ab/cd/<hex>` and `<hex>.crc` for a published blob.
+"""
+
 from __future__ import annotations
-import hashlib, os
-from pathlib import Path
-from steelyard_server.errors import BlobLost, DigestMismatch, SizeMismatch, UploadSuperseded
+
+from typing import TYPE_CHECKING, Final
+
+from steelyard_server.blobs import disk
+from steelyard_server.blobs.marks import last_end
+from steelyard_server.blobs.partial import FilePartial, marks_path
+from steelyard_server.blobs.published import PublishedFiles
+from steelyard_server.blobs.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steelyard_server.blobs.store import BlobReader, Upload
+
+# Room that uploads leave to the database, which must be able to commit when they cannot go on.
+RESERVE_BYTES: Final = 256 << 20
+
 
 class LocalStore:
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-        (self.root / "uploads").mkdir(parents=True, exist_ok=True)
-        self.current: dict[str, "Upload"] = {}
-    def _path(self, digest: str) -> Path:
-        h = digest.removeprefix("sha256:")
-        return self.root / "sha256" / h[:2] / h[2:4] / h
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> "Upload":
-        u = Upload(self, key, size_bytes, from_start)
-        self.current[key] = u
-        return u
+    """Keep blobs in a directory, which no other process may use at the same time.
+
+    Partial uploads of an earlier process are found again, up to what was durable.
+
+    Args:
+        root: directory, made if it is not there.
+        reserve_bytes: room on its disk to leave free.
+
+    Raises:
+        StorageUnavailable: the directory cannot be used.
+    """
+
+    def __init__(self, root: Path, *, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._directory = root / "uploads"
+        self._reserve_bytes = reserve_bytes
+        self._published = PublishedFiles(root / "sha256")
+        self._uploads = Uploads(self._make_partial)
+        try:
+            disk.make_directory(root / "sha256")
+            disk.make_directory(self._directory)
+            self._find_partials()
+        except OSError as error:
+            raise disk.registry_error(error) from None
+
+    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
+        """Start an upload, or go on with the one of this key."""
+        return self._uploads.begin(key, size_bytes=size_bytes, from_start=from_start)
+
     def held_bytes(self, key: str) -> int:
-        p = self.root / "uploads" / key
-        return p.stat().st_size if p.exists() else 0
+        """Return how many bytes of a partial upload are durable."""
+        return self._uploads.held_bytes(key)
+
+    def open(self, digest: str, *, size_bytes: int) -> BlobReader:
+        """Open a blob for reading."""
+        return self._published.open(digest, size_bytes=size_bytes)
+
     def contains(self, digest: str) -> bool:
-        return self._path(digest).exists()
-    def open(self, digest: str, *, size_bytes: int) -> "Reader":
-        p = self._path(digest)
-        if not p.exists():
-            raise BlobLost("gone", digest=digest)
-        return Reader(p, size_bytes)
+        """Return whether a blob is there."""
+        return self._published.path(digest).exists()
+
     def expire_uploads(self, *, before_time: float) -> int:
-        return 0
-    def close(self) -> None: ...
+        """Remove partial uploads that are not open and were not touched since."""
+        return self._uploads.expire(before_time=before_time)
 
-class Upload:
-    def __init__(self, store: LocalStore, key: str, size_bytes: int, from_start: bool) -> None:
-        self.store, self.key, self.size = store, key, size_bytes
-        self.path = store.root / "uploads" / key
-        self.hash = hashlib.sha256()
-        if from_start and self.path.exists(): self.path.unlink()
-        self.f = open(self.path, "ab+")
-        self.f.seek(0)
-        while b := self.f.read(1 << 20): self.hash.update(b)
-        self.offset = self.durable_offset = self.f.tell()
-    def _mine(self) -> None:
-        if self.store.current.get(self.key) is not self: raise UploadSuperseded("taken over")
-    def write(self, data) -> None:
-        self._mine()
-        if self.offset + len(data) > self.size: raise SizeMismatch("too many bytes", expected_bytes=self.size, actual_bytes=self.offset+len(data))
-        self.hash.update(data); self.f.write(data); self.offset += len(data)
-    def flush(self) -> int:
-        self.f.flush(); os.fdatasync(self.f.fileno()); self.durable_offset = self.offset; return self.offset
-    def finish(self, digest: str) -> None:
-        self._mine(); self.flush()
-        if self.offset != self.size: self.discard(); raise SizeMismatch("size", expected_bytes=self.size, actual_bytes=self.offset)
-        actual = "sha256:" + self.hash.hexdigest()
-        if actual != digest: self.discard(); raise DigestMismatch("digest", expected=digest, actual=actual)
-        p = self.store._path(digest); p.parent.mkdir(parents=True, exist_ok=True); os.replace(self.path, p); self.f.close()
     def close(self) -> None:
-        if not self.f.closed: self.f.flush(); self.f.close()
-    def discard(self) -> None:
-        self.f.close(); self.path.unlink(missing_ok=True)
+        """Make the bytes of open uploads durable and close everything."""
+        self._uploads.close()
 
-class Reader:
-    def __init__(self, p: Path, size: int) -> None:
-        self.fd = os.open(p, os.O_RDONLY); self.size_bytes = size
-    def read(self, offset: int, length: int) -> bytes: return os.pread(self.fd, length, offset)
-    def close(self) -> None: os.close(self.fd)
+    def _make_partial(self, key: str, *, durable_offset: int = 0, touch_time: float = 0.0) -> FilePartial:
+        return FilePartial(
+            self._directory / key,
+            published=self._published,
+            reserve_bytes=self._reserve_bytes,
+            durable_offset=durable_offset,
+            touch_time=touch_time,
+        )
+
+    def _find_partials(self) -> None:
+        """Note the partial uploads that are there, and delete what nobody can go on with."""
+        paths = {path.name: path for path in self._directory.iterdir()}
+        for name, path in paths.items():
+            marks = marks_path(path)
+            if marks.name in paths and (durable_offset := min(last_end(marks), path.stat().st_size)):
+                touch_time = path.stat().st_mtime
+                partial = self._make_partial(name, durable_offset=durable_offset, touch_time=touch_time)
+                self._uploads.partials[name] = partial
+        for name, path in paths.items():
+            if name.removesuffix(".crc") not in self._uploads.partials:
+                path.unlink()

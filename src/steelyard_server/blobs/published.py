@@ -1,0 +1,152 @@
+"""Published blobs: `sha256/ab/cd/<hex>`, and `<hex>.crc` beside those of more than one block.
+
+A visible blob is whole, durable and has its checks: bytes and checks are synced before they get
+their names, checks get theirs first, and the directory is synced before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from steelyard_server.blobs import disk
+from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, corrupt, hexadecimal, lost
+from steelyard_server.errors import RegistryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Characters of the digest that name a directory, level by level.
+LEVELS: Final = (2, 2)
+
+
+class PublishedFiles:
+    """The blobs below one directory. Any number of threads may call it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # Directories whose names are known to be durable.
+        self._durable: set[Path] = set()
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is, or would be.
+
+        Raises:
+            DigestInvalid: *digest* is malformed.
+        """
+        digits = hexadecimal(digest)
+        return self._root / digits[:2] / digits[2:4] / digits
+
+    def open(self, digest: str, *, size_bytes: int) -> FileReader:
+        """Open a blob for reading.
+
+        Raises:
+            BlobLost, BlobCorrupt, DigestInvalid, StorageUnavailable: see the store.
+        """
+        return FileReader(self.path(digest), digest=digest, size_bytes=size_bytes)
+
+    def publish(self, file: Path, *, digest: str, size_bytes: int, sums: BlockSums) -> None:
+        """Give a synced and verified file its name, or drop it when the blob is there and sound.
+
+        Two threads may publish the same blob at once; the later replaces the same bytes.
+
+        Raises:
+            OSError: it may or may not be visible; it is not promised to be durable.
+        """
+        path = self.path(digest)
+        self._make_durable(path.parent)
+        if self._is_sound(digest, size_bytes=size_bytes):
+            file.unlink()
+        else:
+            if size_bytes > BLOCK_BYTES:
+                _publish_sums(sums, beside=file, path=sums_path(path))
+            file.rename(path)
+        # Also for a blob that was there: who gave it its name may not have come to this line.
+        disk.sync_directory(path.parent)
+
+    def _is_sound(self, digest: str, *, size_bytes: int) -> bool:
+        try:
+            with self.open(digest, size_bytes=size_bytes) as reader:
+                reader.check()
+        except RegistryError:
+            return False
+        return True
+
+    def _make_durable(self, directory: Path) -> None:
+        if directory not in self._durable:
+            if directory.parent != self._root:
+                self._make_durable(directory.parent)
+            disk.make_directory(directory)
+            self._durable.add(directory)
+
+
+class FileReader(BlockReader):
+    """A published blob that is open for reading."""
+
+    def __init__(self, path: Path, *, digest: str, size_bytes: int) -> None:
+        super().__init__(digest, size_bytes=size_bytes)
+        self._file = self._sums = -1
+        try:
+            self._open(path)
+        except OSError as error:
+            self.close()
+            raise disk.registry_error(error) from None
+        except RegistryError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._file, self._sums):
+            if file >= 0:
+                os.close(file)
+        self._file = self._sums = -1
+
+    def _open(self, path: Path) -> None:
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise lost(self._digest) from None
+        if os.fstat(self._file).st_size != self.size_bytes:
+            raise lost(self._digest)
+        if self.size_bytes > BLOCK_BYTES:
+            try:
+                self._sums = os.open(sums_path(path), os.O_RDONLY)
+            except FileNotFoundError:
+                raise corrupt(self._digest) from None
+
+    def _load(self, offset: int, length: int) -> bytes:
+        return self._pread(self._file, length, offset)
+
+    def _sum(self, index: int) -> int:
+        packed = self._pread(self._sums, SUM.size, index * SUM.size)
+        if len(packed) != SUM.size:
+            raise corrupt(self._digest)
+        return int(SUM.unpack(packed)[0])
+
+    def _pread(self, file: int, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(file, length, offset)
+        except OSError as error:
+            failure = disk.registry_error(error)
+            # A sector that cannot be read is as good as a damaged one.
+            raise (corrupt(self._digest) if error.errno == errno.EIO else failure) from None
+
+
+def sums_path(path: Path) -> Path:
+    """Return where the block checks of a blob are."""
+    return path.with_name(f"{path.name}.crc")
+
+
+def _publish_sums(sums: BlockSums, *, beside: Path, path: Path) -> None:
+    temporary = beside.with_name(f"{beside.name}.sums")
+    temporary.unlink(missing_ok=True)
+    file = disk.create(temporary)
+    try:
+        disk.write_all(file, sums.pack(), offset=0)
+        disk.sync(file)
+    finally:
+        os.close(file)
+    temporary.rename(path)
+    disk.sync_directory(path.parent)
