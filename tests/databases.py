@@ -133,7 +133,7 @@ def _start(postgres: Path, directory: Path, *, account: dict[str, Any]) -> subpr
         "listen_addresses": "",
         "unix_socket_directories": directory,
         "fsync": "off",
-        "shared_buffers": "32MB",
+        "shared_buffers": "128MB",
         "max_connections": "200",
     }
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -197,34 +198,50 @@ async def test_closing_moves_the_log_into_the_file(sqlite_path: Path, opened: Op
     assert set(stored(sqlite_path)) == {"registry.db"}
 
 
+@dataclass
+class Relay:
+    """Reads of which each holds its snapshot until the next has taken one."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    snapshots: int = 0
+    ended: bool = False
+
+    def read(self, tx: Transaction) -> None:
+        tx.one(EVENT, sequence=1)
+        with self.changed:
+            self.snapshots += 1
+            mine = self.snapshots
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.ended or self.snapshots > mine, WAIT_SECONDS)
+
+    def end(self, _: object) -> None:
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
+
 async def test_the_log_stays_short_although_some_reader_is_always_at_work(
     sqlite_path: Path, opened: Open
 ) -> None:
     log_bytes = 1_000_000
     database = await opened(sqlite_path, limits=Limits(readers=2, log_bytes=log_bytes))
     log_path = sqlite_path.with_name(f"{sqlite_path.name}-wal")
-    turn = threading.Semaphore(0)
-
-    def linger(tx: Transaction) -> None:
-        """Hold a snapshot until the next reader has taken one."""
-        tx.one(EVENT, sequence=1)
-        turn.release()
-        turn.acquire(timeout=WAIT_SECONDS)
-        turn.acquire(timeout=0.05)
+    relay = Relay()
 
     async def keep_reading() -> None:
         while not written.done():
-            await database.read(linger)
+            await database.read(relay.read)
 
     async def write_much() -> int:
         longest = 0
-        for sequence in range(2, 26):
+        for sequence in range(2, 42):
             await database.write(add, sequence, 500_000)
             longest = max(longest, log_path.stat().st_size)
         return longest
 
     await database.write(add, 1)
     written = asyncio.create_task(write_much())
+    written.add_done_callback(relay.end)
     await asyncio.gather(written, keep_reading(), keep_reading())
     assert written.result() < 4 * log_bytes
 

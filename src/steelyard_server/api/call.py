@@ -67,8 +67,8 @@ class Stream:
 
     async def next(self) -> bytes | None:
         """Return the next message, or None at the half-close; the caller sets the limit."""
-        message: bytes = await self.context.read()
-        if message is grpc.aio.EOF:
+        message = await self.context.read()
+        if not isinstance(message, bytes):  # grpc.aio.EOF
             return None
         self.received_messages += 1
         self.received_bytes += len(message)

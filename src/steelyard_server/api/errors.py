@@ -56,6 +56,9 @@ def on_wire(error: RegistryError, *, call_id: str) -> tuple[StatusCode, str, Met
     metadata: Metadata = (("grpc-status-details-bin", status.SerializeToString()),)
     if retry:
         metadata += (("grpc-retry-pushback-ms", str(int(RETRY_SECONDS * 1000))),)
+    elif status_code is StatusCode.RESOURCE_EXHAUSTED:
+        # Clients retry this code for Overloaded; a full disk or quota is not mended by that.
+        metadata += (("grpc-retry-pushback-ms", "-1"),)
     return status_code, message, metadata
 
 

@@ -251,7 +251,8 @@ async def _abort(context: Context, error: RegistryError, *, call: Call) -> None:
 
 def _status_name(context: Context) -> str:
     """Name the status with which a method of a library ended its call itself."""
-    status = context.code()
+    # The type stubs promise a StatusCode; grpc.aio answers the number of one that C core chose.
+    status: object = context.code()
     return status.name if isinstance(status, grpc.StatusCode) else str(status)
 
 

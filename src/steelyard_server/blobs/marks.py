@@ -48,8 +48,8 @@ class MarkLog:
         self._file = os.open(self._path, os.O_RDWR)
         records = os.pread(self._file, os.fstat(self._file).st_size, 0)
         whole = len(records) // RECORD.size * RECORD.size
-        header, *marks = [Mark(*fields) for fields in RECORD.iter_unpack(records[:whole])] or [None]
-        return marks if header == _header(size_bytes) else []
+        marks = [Mark(*fields) for fields in RECORD.iter_unpack(records[:whole])]
+        return marks[1:] if marks[:1] == [_header(size_bytes)] else []
 
     def append(self, sums: BlockSums, *, size_bytes: int, with_rest: bool) -> None:
         """Write the marks that *sums* has and the log has not.
@@ -64,9 +64,7 @@ class MarkLog:
             marks.append(Mark(len(sums.full) * BLOCK_BYTES + sums.rest_bytes, sums.rest))
         if self._file < 0:
             self._file = disk.create(self._path)
-            disk.write_all(self._file, RECORD.pack(*_header(size_bytes)), offset=0)
-        records = b"".join(RECORD.pack(*mark) for mark in marks)
-        disk.write_all(self._file, records, offset=RECORD.size * (1 + self._count))
+        self._write(marks if self._count else [_header(size_bytes), *marks])
         self._count += len(marks)
         self._end = marks[-1].end if marks else self._end
 
@@ -95,6 +93,11 @@ class MarkLog:
             os.close(self._file)
         self._file = -1
         self._count = self._durable_count = self._end = 0
+
+    def _write(self, marks: list[Mark]) -> None:
+        records = b"".join(RECORD.pack(*mark) for mark in marks)
+        offset = RECORD.size * (1 + self._count) if self._count else 0
+        disk.write_all(self._file, records, offset=offset)
 
 
 def last_end(path: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard_server.blobs.blocks import BlockReader, BlockSums, hexadecimal, lost
+from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, hexadecimal, lost
 from steelyard_server.blobs.uploads import Partial, Uploads
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ class MemoryStore:
     """Keep blobs as bytes, with the checks of their blocks.
 
     Args:
-        blobs: by digest the bytes, and the checks of their full blocks and the rest.
+        blobs: by digest the bytes, and the packed checks of their blocks.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,10 @@ class MemoryStore:
     def open(self, digest: str, *, size_bytes: int) -> BlobReader:
         """Open a blob for reading."""
         hexadecimal(digest)
-        ...
+        data, sums = self.blobs.get(digest, (b"", b""))
+        if digest not in self.blobs or len(data) != size_bytes:
+            raise lost(digest)
+        return MemoryReader(digest, data=data, sums=sums)
 
     def contains(self, digest: str) -> bool:
         """Return whether a blob is there."""
@@ -47,3 +50,72 @@ class MemoryStore:
     def close(self) -> None:
         """Close what is open."""
         self._uploads.close()
+
+
+class MemoryPartial(Partial):
+    """A partial upload in memory; what was flushed counts as durable."""
+
+    def __init__(self, blobs: dict[str, tuple[bytearray, bytes]]) -> None:
+        super().__init__()
+        self._blobs = blobs
+        self._bytes = bytearray()
+        self._made_for_bytes = -1
+
+    def open(self, *, size_bytes: int) -> None:
+        """Keep what is there unless it is of another size."""
+        if size_bytes != self._made_for_bytes:
+            self.remove()
+        self._made_for_bytes = size_bytes
+        self.reset(size_bytes=size_bytes)
+
+    def recover_block(self) -> bool:
+        """Take the next block of what is there."""
+        self.take(memoryview(self._bytes[self.offset : self.offset + BLOCK_BYTES]))
+        return self.offset < len(self._bytes)
+
+    def require_room(self) -> None:
+        """Let memory be the limit."""
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes."""
+        self._bytes += data
+        self.take(data)
+
+    def flush(self) -> None:
+        """Call everything durable."""
+        self.durable_offset = max(self.durable_offset, self.offset)
+
+    def publish(self, digest: str) -> None:
+        """Move the bytes to the blobs."""
+        self._blobs[digest] = (self._bytes, self.sums.pack())
+        self._bytes = bytearray()
+        self.remove()
+
+    def release(self) -> None:
+        """Keep what is durable."""
+        del self._bytes[self.durable_offset :]
+        self.reset(size_bytes=-1)
+
+    def remove(self) -> None:
+        """Drop all bytes."""
+        self.durable_offset = 0
+        self.release()
+
+
+class MemoryReader(BlockReader):
+    """A blob in memory, open for reading."""
+
+    def __init__(self, digest: str, *, data: bytearray | bytes, sums: bytes) -> None:
+        super().__init__(digest, size_bytes=len(data))
+        self._data = data
+        self._sums = sums
+
+    def close(self) -> None:
+        """Let go of the bytes."""
+        self._data = b""
+
+    def _load(self, offset: int, length: int) -> bytes:
+        return bytes(self._data[offset : offset + length])
+
+    def _sum(self, index: int) -> int:
+        return int(SUM.unpack_from(self._sums, index * SUM.size)[0])

@@ -32,7 +32,13 @@ class FilePartial(Partial):
     """
 
     def __init__(
-        self, path: Path, *, published: PublishedFiles, reserve_bytes: int, durable_offset: int = 0, touch_time: float = 0.0
+        self,
+        path: Path,
+        *,
+        published: PublishedFiles,
+        reserve_bytes: int,
+        durable_offset: int = 0,
+        touch_time: float = 0.0,
     ) -> None:
         super().__init__(durable_offset=durable_offset, touch_time=touch_time)
         self._path = path
@@ -42,6 +48,7 @@ class FilePartial(Partial):
         self._found: dict[int, list[tuple[int, Mark]]] | None = None
         self._file = -1
         self._written_out = 0
+        self._sound_marks = 0
         self._has_durable_names = False
 
     def open(self, *, size_bytes: int) -> None:
@@ -50,10 +57,7 @@ class FilePartial(Partial):
         if self.durable_offset and not marks:
             self.remove()
         self.reset(size_bytes=size_bytes)
-        if marks:
-            self._found = defaultdict(list)
-        for count, mark in enumerate(marks, start=1):
-            self._found[(mark.end - 1) // BLOCK_BYTES].append((count, mark))
+        self._found = _by_block(marks) if marks else None
 
     def recover_block(self) -> bool:
         """Take what is sound of one block; at the end cut off the rest and make what was taken durable."""
@@ -121,6 +125,13 @@ class FilePartial(Partial):
         self._path.unlink(missing_ok=True)
         marks_path(self._path).unlink(missing_ok=True)
 
+    def _open_files(self, *, size_bytes: int) -> list[Mark]:
+        try:
+            self._file = os.open(self._path, os.O_RDWR)
+            return self._marks.open(size_bytes=size_bytes)
+        except FileNotFoundError:
+            return []
+
     def _take_sound(self, marks: list[tuple[int, Mark]]) -> int:
         """Take the bytes of the block at `offset` up to its last mark that holds; return how many."""
         block = memoryview(b"")
@@ -170,6 +181,14 @@ class FilePartial(Partial):
         self._found = None
         self._written_out = 0
         self.reset(size_bytes=-1)
+
+
+def _by_block(marks: list[Mark]) -> dict[int, list[tuple[int, Mark]]]:
+    """Sort marks to the blocks they end in, each with the number of marks up to it."""
+    found: dict[int, list[tuple[int, Mark]]] = {}
+    for count, mark in enumerate(marks, start=1):
+        found.setdefault((mark.end - 1) // BLOCK_BYTES, []).append((count, mark))
+    return found
 
 
 def marks_path(path: Path) -> Path:

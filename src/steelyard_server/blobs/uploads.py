@@ -173,7 +173,7 @@ class OpenUpload:
         """Open the partial, or take it over, up to where its bytes are known to be right."""
 
         def start(partial: Partial) -> None:
-            if from_start or partial.is_open and partial.size_bytes != size_bytes:
+            if from_start or (partial.is_open and partial.size_bytes != size_bytes):
                 partial.remove()
             if not partial.is_open:
                 partial.open(size_bytes=size_bytes)
@@ -251,7 +251,8 @@ class OpenUpload:
         # A failure to save more ends like a crash: what was durable before stays.
         with suppress(OSError):
             self.partial.flush()
-        self.partial.release()
+        with suppress(OSError):
+            self.partial.release()
         self._uploads.disown(self)
 
     @contextmanager

@@ -152,6 +152,10 @@ class Statements:
         self._compiled: WeakKeyDictionary[Executable, Compiled] = WeakKeyDictionary()
         self._makers: dict[tuple[str, ...], MakeRow] = {}
 
+    def __len__(self) -> int:
+        """Return how many statements are kept."""
+        return len(self._compiled)
+
     def get(self, statement: Executable) -> Compiled:
         """Return the text of *statement*, compiling it the first time."""
         found = self._compiled.get(statement)
