@@ -43,10 +43,10 @@ fix: .venv/.ready ## Format everything and repair what the linters can
 	@buf format --write
 
 gen: $(GENERATORS) ## Generate the stubs of all languages from protos/
-	@python tools/generate.py
+	@python tools/generate.py && python tools/client_reasons.py
 
 gen-check: $(GENERATORS) ## Fail when committed stubs differ from what protos/ gives
-	@python tools/generate.py --check
+	@python tools/generate.py --check && python tools/client_reasons.py --check
 
 docs: .venv/.ready ## Generate docs/api.md and docs/errors.md from protos/
 	@python tools/document.py

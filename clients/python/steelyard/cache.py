@@ -1,0 +1,100 @@
+"""Blobs that were pulled before, by digest, so that the same bytes come over the wire once.
+
+An entry shares its bytes with the file that was pulled (a hard link), which costs no space and no
+copying. That file may be edited in place later, so an entry is checked while it is copied out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.progress import Meter
+    from steelyard.types import File
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class BlobCache:
+    """A directory of blobs with a limit; without a directory it is empty.
+
+    Trouble with the cache, whatever the cause, only costs time: bytes are downloaded again.
+
+    Args:
+        limit_bytes: what is used least lately is removed above this.
+    """
+
+    def __init__(self, directory: Path | None, *, limit_bytes: int) -> None:
+        self._directory = directory if limit_bytes > 0 else None
+        self._limit_bytes = limit_bytes
+
+    def take(self, file: File, target: Path, *, meter: Meter) -> bool:
+        """Copy the bytes of *file* to *target*; False when they are not here, or not right any more."""
+        if self._directory is None:
+            return False
+        entry = _entry(self._directory, file.digest)
+        shown_bytes = 0
+        try:
+            hasher = hashlib.sha256()
+            with entry.open("rb", buffering=0) as source, target.open("wb", buffering=0) as copy:
+                while chunk := source.read(CHUNK_BYTES):
+                    hasher.update(chunk)
+                    copy.write(chunk)
+                    meter.add(len(chunk), file=file.path)
+                    shown_bytes += len(chunk)
+            if f"sha256:{hasher.hexdigest()}" == file.digest:
+                os.utime(entry)
+                return True
+            entry.unlink(missing_ok=True)
+        except OSError:
+            pass
+        meter.add(-shown_bytes, file=file.path)
+        return False
+
+    def keep(self, digest: str, path: Path) -> None:
+        """Keep the verified bytes at *path*."""
+        if self._directory is None or path.stat().st_size > self._limit_bytes:
+            return
+        entry = _entry(self._directory, digest)
+        with suppress(OSError):
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(path, entry)
+
+    def shrink(self) -> None:
+        """Remove what was used least lately until the limit holds."""
+        entries = sorted(self._entries(), reverse=True)
+        total_bytes = 0
+        for _, size_bytes, path in entries:
+            total_bytes += size_bytes
+            if total_bytes > self._limit_bytes:
+                path.unlink(missing_ok=True)
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield time of use, size and path of each entry."""
+        for path in self._directory.glob("*/*") if self._directory else ():
+            with suppress(OSError):
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
+
+
+def _entry(directory: Path, digest: str) -> Path:
+    name = digest.removeprefix("sha256:")
+    return directory / name[:2] / name
+
+
+def _link_or_copy(path: Path, entry: Path) -> None:
+    with suppress(FileExistsError):
+        try:
+            os.link(path, entry)
+        except FileExistsError:
+            raise
+        except OSError:  # Another file system, or one without links.
+            partial = entry.with_name(f".{entry.name}.{os.getpid()}")
+            shutil.copyfile(path, partial)
+            partial.replace(entry)

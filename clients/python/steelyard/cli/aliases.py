@@ -1,0 +1,96 @@
+"""``alias``: point names to versions, see their moves, roll them back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from steelyard.cli import output, session
+
+app = typer.Typer(help="Movable names for versions.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
+Alias = Annotated[str, typer.Argument(help="Name of the alias.")]
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Etag = Annotated[str, typer.Option(help="Only if it still has this etag.")]
+
+
+@app.command("set")
+def put(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(help="The version, for example fraud:3.")],
+    alias: Alias,
+    etag: Etag = "",
+    new: Annotated[bool, typer.Option("--new", help="Only if the alias does not exist.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Point an alias to a version."""
+    with session.of(context).client() as client:
+        found = client.aliases.set(ref, alias, etag=etag, must_not_exist=new, reason=reason)
+    output.note(f"{found.model}@{found.name} points to version {found.number}.")
+
+
+@app.command("rm")
+def rm(context: typer.Context, model: Model, alias: Alias, etag: Etag = "", reason: Reason = "") -> None:
+    """Delete an alias; its moves stay in the history."""
+    with session.of(context).client() as client:
+        client.aliases.delete(model, alias, etag=etag, reason=reason)
+    output.note(f"The alias {alias} is gone.")
+
+
+@app.command("ls")
+def ls(context: typer.Context, model: Model, json: output.Json = False) -> None:
+    """List the aliases of a model."""
+    with session.of(context).client() as client:
+        found = list(client.aliases.list(model))
+    if json:
+        output.messages_json(each.message for each in found)
+        return
+    rows = [
+        (each.name, each.number, output.short(each.digest), output.age(each.update_time)) for each in found
+    ]
+    output.table(("alias", "version", "digest", "moved"), rows)
+
+
+@app.command("log")
+def log(
+    context: typer.Context,
+    model: Model,
+    alias: Annotated[str, typer.Argument(help="One alias; empty means all.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    json: output.Json = False,
+) -> None:
+    """Show the moves of an alias, the newest first: who, when, from, to, why."""
+    found = []
+    with session.of(context).client() as client:
+        for move in client.aliases.moves(model, alias):
+            found.append(move)
+            if len(found) == limit:
+                break
+    if json:
+        output.messages_json(each.message for each in found)
+        return
+    rows = [
+        (
+            f"{each.move_time:%Y-%m-%d %H:%M:%S}",
+            each.alias,
+            each.action,
+            each.from_number or "-",
+            each.to_number or "-",
+            each.actor.id,
+            each.reason,
+        )
+        for each in found
+    ]
+    output.table(("time (UTC)", "alias", "action", "from", "to", "by", "reason"), rows)
+
+
+@app.command("rollback")
+def rollback(
+    context: typer.Context, model: Model, alias: Alias, etag: Etag = "", reason: Reason = ""
+) -> None:
+    """Point an alias back to where it pointed before; again goes one further back."""
+    with session.of(context).client() as client:
+        found = client.aliases.rollback(model, alias, etag=etag, reason=reason)
+    output.note(f"{found.model}@{found.name} points to version {found.number} again.")

@@ -1,0 +1,106 @@
+"""The root of the command line, and what an error is to a person: a sentence, the next step, a code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from steelyard.cli import aliases, contexts, models, namespaces, output, serve, transfer, versions
+from steelyard.cli.session import Session
+
+EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NOT_FOUND = 1, 2, 3, 5
+EXIT_DENIED, EXIT_UNREACHABLE, EXIT_DAMAGED = 6, 7, 8
+EXIT_INTERRUPTED = 130
+
+EPILOG = (
+    "Exit codes: 0 done, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, 6 denied, "
+    "7 unreachable, 8 damaged."
+)
+
+app = typer.Typer(
+    name="steelyard",
+    help="Keep model weights: push, pull, find, point aliases, roll back.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    # Drawn by rich, help takes twice as long to come.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models.app, name="models")
+app.add_typer(versions.app, name="versions")
+app.add_typer(aliases.app, name="alias")
+app.add_typer(namespaces.app, name="namespaces")
+app.add_typer(contexts.app, name="contexts")
+transfer.register(app)
+serve.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("steelyard"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    server: Annotated[str | None, typer.Option("--server", "-s", help="Address, host:port.")] = None,
+    context_name: Annotated[str | None, typer.Option("--context", help="Named server to use.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Namespace of models that name none.")
+    ] = None,
+    actor: Annotated[str | None, typer.Option(help="Name that you state to the server.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep model weights: push, pull, find, point aliases, roll back."""
+    del version
+    context.obj = Session(
+        server=server,
+        context=context_name,
+        namespace=namespace,
+        actor=actor,
+        timeout_seconds=timeout,
+        quiet=quiet,
+    )
+
+
+def run() -> None:
+    """Run a command and exit with the code of its outcome."""
+    try:
+        app(prog_name="steelyard")
+    except KeyboardInterrupt:
+        output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        output.error(error)
+        sys.exit(code)
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code for an error of the client; None for a bug of ours."""
+    from steelyard import errors
+
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (errors.NotFound, EXIT_NOT_FOUND),
+        (errors.PermissionDenied, EXIT_DENIED),
+        (errors.DataLoss, EXIT_DAMAGED),
+        (errors.Unreachable, EXIT_UNREACHABLE),
+        (errors.Unavailable, EXIT_UNREACHABLE),
+        (errors.DeadlineExceeded, EXIT_UNREACHABLE),
+        (errors.InvalidArgument, EXIT_USAGE),
+        (errors.LocalFileError, EXIT_REFUSED),
+        (errors.SteelyardError, EXIT_REFUSED),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), None)

@@ -1,0 +1,108 @@
+"""Named servers in the user's configuration file: ``steelyard contexts``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steelyard.cli import output
+
+app = typer.Typer(help="Named servers.", no_args_is_help=True)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+Name = Annotated[str, typer.Argument(help="Name of the context.")]
+
+
+def path() -> Path:
+    """Return where the contexts are kept; ``STEELYARD_CONFIG_DIR`` moves it."""
+    from platformdirs import user_config_path
+
+    chosen = os.environ.get("STEELYARD_CONFIG_DIR")
+    return (Path(chosen) if chosen else user_config_path("steelyard", appauthor=False)) / "contexts.json"
+
+
+def load() -> dict[str, Any]:
+    """Read ``{current, contexts: {name: {server, namespace, actor}}}``; empty when there is no file."""
+    try:
+        known: dict[str, Any] = json.loads(path().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path()} cannot be read: {error}. Mend or remove it.") from None
+    return known
+
+
+def find(name: str | None) -> dict[str, str]:
+    """Return the settings of the context *name*, or of the chosen one; empty when there is none."""
+    known = load()
+    wanted = name or known.get("current", "")
+    if not wanted:
+        return {}
+    found = known.get("contexts", {}).get(wanted)
+    if found is None:
+        names = ", ".join(known.get("contexts", {})) or "none"
+        raise typer.BadParameter(f"There is no context {wanted!r}; there are: {names}.")
+    return dict(found)
+
+
+@app.command("add")
+def add(
+    name: Name,
+    server: Annotated[str, typer.Argument(help="Address of the server, host:port.")],
+    namespace: Annotated[str, typer.Option(help="Namespace of models that name none.")] = "default",
+    actor: Annotated[str, typer.Option(help="Name that you state to the server.")] = "",
+) -> None:
+    """Add or change a context; the first one is chosen."""
+    if _NAME.fullmatch(name) is None:
+        raise typer.BadParameter(f"{name!r} may have letters, digits, dots, hyphens and underscores only.")
+    known = load()
+    settings = {"server": server, "namespace": namespace, "actor": actor}
+    known.setdefault("contexts", {})[name] = {key: value for key, value in settings.items() if value}
+    known.setdefault("current", name)
+    _save(known)
+    output.note(f"Context {name} is {server}.")
+
+
+@app.command("use")
+def use(name: Name) -> None:
+    """Choose the context for the commands that follow."""
+    find(name)
+    _save(load() | {"current": name})
+    output.note(f"Commands now go to {find(name)['server']}.")
+
+
+@app.command("ls")
+def ls() -> None:
+    """List all contexts; the chosen one has a star."""
+    known = load()
+    rows = [
+        ("*" if name == known.get("current") else "", name, found["server"], found.get("namespace", ""))
+        for name, found in sorted(known.get("contexts", {}).items())
+    ]
+    output.table(("", "context", "server", "namespace"), rows)
+
+
+@app.command("rm")
+def rm(name: Name) -> None:
+    """Forget a context."""
+    find(name)
+    known = load()
+    del known["contexts"][name]
+    if known.get("current") == name:
+        del known["current"]
+    _save(known)
+    output.note(f"Context {name} is forgotten.")
+
+
+def _save(known: dict[str, Any]) -> None:
+    file = path()
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    new.chmod(0o600)
+    new.replace(file)

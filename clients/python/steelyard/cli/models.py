@@ -1,0 +1,126 @@
+"""``models``: list, show, create, edit and rename them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from steelyard.cli import output, session, values
+
+app = typer.Typer(help="Lines of versions.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
+Description = Annotated[str | None, typer.Option("--description", "-d", help="Text for people.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", "-l", help="Label as key=value; repeat it.")]
+Owners = Annotated[list[str] | None, typer.Option("--owner", help="Who answers for it; repeat it.")]
+Directions = Annotated[
+    list[str] | None, typer.Option("--direction", help="metric=higher or metric=lower is better; repeat it.")
+]
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+
+
+@app.command("ls")
+def ls(
+    context: typer.Context,
+    namespace: Annotated[str, typer.Argument(help="Namespace; empty means yours.")] = "",
+    json: output.Json = False,
+) -> None:
+    """List the models of a namespace."""
+    with session.of(context).client() as client:
+        found = list(client.models.list(namespace or None))
+    if json:
+        output.messages_json(each.message for each in found)
+        return
+    rows = [
+        (each.name, each.latest_number or "", each.description, output.age(each.update_time))
+        for each in found
+    ]
+    output.table(("model", "latest", "description", "changed"), rows)
+
+
+@app.command("show")
+def show(context: typer.Context, model: Model, json: output.Json = False) -> None:
+    """Show one model with its aliases."""
+    with session.of(context).client() as client:
+        found = client.models.get(model)
+        aliases = list(client.aliases.list(model))
+    if json:
+        output.message_json(found.message)
+        return
+    output.details(
+        {
+            "model": found.name,
+            "latest": found.latest_number,
+            "aliases": {each.name: each.number for each in aliases},
+            "description": found.description,
+            "labels": found.labels,
+            "owners": found.owners,
+            "directions": found.metric_directions,
+            "former names": found.former_names,
+            "created": f"{output.age(found.create_time)} by {found.creator.id}",
+            "uid": found.uid,
+        }
+    )
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    model: Model,
+    description: Description = None,
+    label: Labels = None,
+    owner: Owners = None,
+    direction: Directions = None,
+    reason: Reason = "",
+) -> None:
+    """Create a model without versions; push does it by itself."""
+    with session.of(context).client() as client:
+        created = client.models.create(
+            model,
+            description=description or "",
+            labels=values.pairs(label or [], option="--label"),
+            owners=owner or [],
+            metric_directions=values.directions(direction or []),
+            reason=reason,
+        )
+    output.note(f"Model {created.name} is there.")
+
+
+@app.command("edit")
+def edit(
+    context: typer.Context,
+    model: Model,
+    description: Description = None,
+    label: Labels = None,
+    owner: Owners = None,
+    direction: Directions = None,
+    reason: Reason = "",
+) -> None:
+    """Change description, labels, owners or metric directions; `--label key=` removes a label."""
+    with session.of(context).client() as client:
+        found = client.models.get(model)
+        directions = {**found.metric_directions, **values.directions(direction)} if direction else None
+        client.models.update(
+            model,
+            description=description,
+            labels=values.merged(found.labels, label),
+            owners=owner,
+            metric_directions=directions,
+            etag=found.etag,
+            reason=reason,
+        )
+    output.note(f"Model {found.name} is changed.")
+
+
+@app.command("rename")
+def rename(
+    context: typer.Context,
+    model: Model,
+    new_name: Annotated[str, typer.Argument(help="The new name, in the same namespace.")],
+    reason: Reason = "",
+) -> None:
+    """Give a model another name; the old one goes on to find it."""
+    with session.of(context).client() as client:
+        renamed = client.models.rename(model, new_name, reason=reason)
+    output.note(f"The model is {renamed.name} now; its old name goes on to find it.")

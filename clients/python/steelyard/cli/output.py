@@ -1,0 +1,141 @@
+"""What people and programs see: results on standard output, notes and progress on standard error.
+
+On a terminal results are tables and colours. In a pipe they are lines with tabs, without borders
+and headers. With ``--json`` they are protobuf JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print protobuf JSON, for programs.")]
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+_DAY_SECONDS, _HOUR_SECONDS, _MINUTE_SECONDS = 86_400, 3_600, 60
+
+
+def notes() -> Console:
+    """Return the console for everything that is not the result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """Say something beside the result."""
+    notes().print(text, markup=False, soft_wrap=True)
+
+
+def error(problem: Exception) -> None:
+    """Say what went wrong, in red, with the field and reason that programs see."""
+    console = notes()
+    console.print("error: ", style="bold red", end="")
+    console.print(str(problem), markup=False, soft_wrap=True)
+    if reason := getattr(problem, "reason", ""):
+        console.print(reason, style="dim", markup=False)
+
+
+def result(text: str) -> None:
+    """Print a result as one line."""
+    print(text)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows: a table on a terminal, lines with tabs in a pipe."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(_plain(cell) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for header in headers:
+        drawn.add_column(header, justify="right" if header in {"size", "files"} else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(_plain(cell)) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def details(facts: Mapping[str, object]) -> None:
+    """Print names with values, one a line; empty values are left out."""
+    shown = {name: _plain(value) for name, value in facts.items() if value not in ("", None, [], {}, ())}
+    if not sys.stdout.isatty():
+        for name, value in shown.items():
+            print(f"{name}\t{value}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, show_header=False, pad_edge=False)
+    drawn.add_column(style="bold")
+    drawn.add_column(overflow="fold")
+    for name, value in shown.items():
+        drawn.add_row(name, Text(value))
+    Console(highlight=False).print(drawn)
+
+
+def message_json(message: Any) -> None:
+    """Print one message as protobuf JSON."""
+    print(json.dumps(_json(message), indent=2, ensure_ascii=False))
+
+
+def messages_json(messages: Iterable[Any]) -> None:
+    """Print messages as one JSON array."""
+    print(json.dumps([_json(message) for message in messages], indent=2, ensure_ascii=False))
+
+
+def size(size_bytes: int) -> str:
+    """Write a size with a unit of 1024, for people."""
+    value = float(size_bytes)
+    for unit in _UNITS[:-1]:
+        if value < _STEP:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _STEP
+    return f"{value:.1f} {_UNITS[-1]}"
+
+
+def age(time: datetime | None) -> str:
+    """Write how long ago something was, for people."""
+    if time is None:
+        return ""
+    seconds = (datetime.now(UTC) - time).total_seconds()
+    if seconds < _MINUTE_SECONDS:
+        return "just now"
+    if seconds < _HOUR_SECONDS:
+        return f"{seconds / _MINUTE_SECONDS:.0f} min ago"
+    if seconds < _DAY_SECONDS:
+        return f"{seconds / _HOUR_SECONDS:.0f} h ago"
+    return f"{time:%Y-%m-%d}"
+
+
+def short(digest: str) -> str:
+    """Cut a digest to what people compare."""
+    return digest[:19]
+
+
+def _json(message: Any) -> Any:
+    from google.protobuf import json_format
+
+    return json_format.MessageToDict(message)
+
+
+def _plain(cell: object) -> str:
+    if isinstance(cell, Mapping):
+        return ", ".join(f"{name}={value}" for name, value in cell.items())
+    if isinstance(cell, list | tuple):
+        return ", ".join(map(str, cell))
+    text = "" if cell is None else str(cell)
+    return text.replace("\t", " ").replace("\n", " ") if not sys.stdout.isatty() else text

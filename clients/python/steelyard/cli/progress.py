@@ -1,0 +1,47 @@
+"""A progress bar with rate and time left for every transfer; silent in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from steelyard.cli import output
+
+if TYPE_CHECKING:
+    from steelyard.progress import OnProgress, Progress
+
+
+@contextmanager
+def bar(*, quiet: bool) -> Iterator[OnProgress | None]:
+    """Show what the yielded callback is told until the block ends; None when there is nobody to see it."""
+    console = output.notes()
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as drawn:
+        task = drawn.add_task("…", total=None)
+
+        def show(progress: Progress) -> None:
+            text = f"{progress.phase} {progress.file}".rstrip()
+            drawn.update(
+                task, description=text[-40:], completed=progress.done_bytes, total=progress.total_bytes
+            )
+
+        yield show

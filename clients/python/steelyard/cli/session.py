@@ -1,0 +1,65 @@
+"""What all commands of one run share: which server, as whom, in which namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from steelyard.cli import contexts
+
+if TYPE_CHECKING:
+    from steelyard import Client
+
+DEFAULT_SERVER = "127.0.0.1:7433"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Settings of the command line, before variables and contexts are asked."""
+
+    server: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    actor: str | None = None
+    timeout_seconds: float = 30.0
+    quiet: bool = False
+
+    def resolved(self) -> dict[str, str]:
+        """Return server, namespace and actor: flags over variables over the context over defaults."""
+        chosen = contexts.find(self.context or os.environ.get("STEELYARD_CONTEXT"))
+        return {
+            "server": self._first("server", chosen) or DEFAULT_SERVER,
+            "namespace": self._first("namespace", chosen) or "default",
+            "actor": self._first("actor", chosen) or os.environ.get("USER", "") or "anonymous",
+        }
+
+    def _first(self, name: str, chosen: dict[str, str]) -> str:
+        # A context that was named outranks a variable; the one that is merely chosen does not.
+        named = chosen.get(name, "") if self.context else ""
+        variable = os.environ.get(f"STEELYARD_{name.upper()}", "")
+        return getattr(self, name) or named or variable or chosen.get(name, "")
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Connect, and close when the block ends."""
+        import steelyard
+
+        found = self.resolved()
+        with steelyard.Client(
+            found["server"],
+            actor=found["actor"],
+            namespace=found["namespace"],
+            timeout_seconds=self.timeout_seconds,
+        ) as client:
+            yield client
+
+
+def of(context: typer.Context) -> Session:
+    """Return the session of a command."""
+    session: Session = context.find_root().obj
+    return session

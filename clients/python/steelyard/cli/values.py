@@ -1,0 +1,109 @@
+"""What people type for metrics, parameters, labels, datasets and parents, as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_INT64 = range(-(2**63), 2**63)
+
+
+def pairs(texts: list[str], *, option: str) -> dict[str, str]:
+    """Read ``name=value`` texts.
+
+    Raises:
+        typer.BadParameter: one has no ``=`` or no name, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = _split(text)
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not name=value.", param_hint=option)
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice.", param_hint=option)
+        found[name] = value
+    return found
+
+
+def metrics(texts: list[str]) -> dict[str, float]:
+    """Read ``-m precision@holdout=0.93``; the value may be NaN or inf."""
+    found: dict[str, float] = {}
+    for name, value in pairs(texts, option="-m").items():
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{value!r} is not a number, for {name}.", param_hint="-m") from None
+    return found
+
+
+def parameters(texts: list[str]) -> dict[str, str | int | float | bool]:
+    """Read ``-p depth=4``: a whole number, a number, true or false, else text; quotes keep text."""
+    return {name: _typed(value) for name, value in pairs(texts, option="-p").items()}
+
+
+def datasets(texts: list[str]) -> list[tuple[str, str]]:
+    """Read ``--dataset train=PATH|URI`` as role and location."""
+    return [(name, value) for name, value in pairs(texts, option="--dataset").items()]
+
+
+def parents(texts: list[str]) -> list[tuple[str, str]]:
+    """Read ``--parent REF:relation`` as reference and relation."""
+    found = []
+    for text in texts:
+        reference, colon, relation = text.rpartition(":")
+        if not colon or not reference:
+            message = f"{text!r} is not REF:relation, for example risk/fraud:3:fine-tuned-from."
+            raise typer.BadParameter(message, param_hint="--parent")
+        found.append((reference, relation))
+    return found
+
+
+def is_path(text: str) -> bool:
+    """Return whether *text* names something on this machine rather than a URI."""
+    return "://" not in text and Path(text).exists()
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Split at the first ``=`` outside brackets, for ``precision@holdout[region=EU]=0.9``."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == "[") - (character == "]")
+        if character == "=" and depth <= 0:
+            return text[:position], "=", text[position + 1 :]
+    return text, "", ""
+
+
+def _typed(value: str) -> str | int | float | bool:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    if value in {"true", "false"}:
+        return value == "true"
+    if _INTEGER.fullmatch(value) and int(value) in _INT64:
+        return int(value)
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def directions(texts: list[str]) -> dict[str, str]:
+    """Read ``--direction precision=higher``."""
+    found = {}
+    for name, value in pairs(texts, option="--direction").items():
+        if value not in {"higher", "lower"}:
+            message = f"{value!r} is no direction; write {name}=higher or {name}=lower."
+            raise typer.BadParameter(message, param_hint="--direction")
+        found[name] = f"{value}-is-better"
+    return found
+
+
+def merged(before: Mapping[str, str], texts: list[str] | None) -> dict[str, str] | None:
+    """Set labels over those of *before*, and remove those without a value; None for no change."""
+    if texts is None:
+        return None
+    new = pairs(texts, option="--label")
+    return {name: value for name, value in {**before, **new}.items() if value or name not in new}

@@ -1,0 +1,321 @@
+"""The client: one object for one server."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from platformdirs import user_cache_path
+
+from steelyard import content, manifest, pull, push, types, verify
+from steelyard.aliases import Aliases
+from steelyard.cache import BlobCache
+from steelyard.connection import Connection
+from steelyard.digests import DigestCache
+from steelyard.download import Download, corrupt
+from steelyard.models import Models
+from steelyard.namespaces import Namespaces
+from steelyard.progress import Meter
+from steelyard.reasons import FileIsExternal, FileNotFound, ModelAlreadyExists, ModelNotFound
+from steelyard.refs import References
+from steelyard.scan import scan
+from steelyard.v1 import server_service_pb2, version_pb2
+from steelyard.versions import Versions
+from steelyard.workers import Stop
+
+if TYPE_CHECKING:
+    from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
+    from steelyard.progress import OnProgress
+    from steelyard.pull import PullResult
+    from steelyard.push import PushResult
+    from steelyard.types import Actor, File, Version
+    from steelyard.verify import VerifyResult
+
+CACHE_BYTES = 10 * 1024**3
+
+
+class Client:
+    """Calls one server. Safe to use from many threads, and in a process that is forked later.
+
+    Args:
+        server: `host:port`; by default the variable `STEELYARD_SERVER`, or `localhost:7433`.
+        namespace: where models are looked up that name none.
+        actor: name that you state to the server; by default the variable `STEELYARD_ACTOR`, or your
+            account's name.
+        timeout_seconds: for each call, its retries included; transfers have limits by their size.
+        patience_seconds: how long a transfer goes on trying while nothing moves.
+        cache_dir: where pulled blobs and digests of pushed files are kept; by default the variable
+            `STEELYARD_CACHE_DIR`, or the user's directory for caches.
+        cache_bytes: limit of the pulled blobs there; 0 keeps none.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        namespace: str = "default",
+        actor: str | None = None,
+        timeout_seconds: float = 30.0,
+        patience_seconds: float = 60.0,
+        cache_dir: str | Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._connection = Connection(
+            server or os.environ.get("STEELYARD_SERVER") or "localhost",
+            actor=_account() if actor is None else actor,
+            timeout_seconds=timeout_seconds,
+        )
+        self._patience_seconds = patience_seconds
+        directory = _cache_directory(cache_dir)
+        self._blob_cache = BlobCache(directory / "blobs", limit_bytes=cache_bytes)
+        self._digest_cache = DigestCache(directory / "digests.sqlite3")
+        references = References(namespace)
+        self._references = references
+        self.namespaces = Namespaces(self._connection)
+        self.models = Models(self._connection, references=references)
+        self.versions = Versions(self._connection, references=references)
+        self.aliases = Aliases(self._connection, references=references)
+
+    def __enter__(self) -> Self:
+        """Return the client; the end of the block closes it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel to the server."""
+        self._connection.close()
+
+    def get(self, ref: str | Version) -> Version:
+        """Return a version.
+
+        Args:
+            ref: `fraud:3`, `fraud:1.4.0`, `fraud@champion`, `fraud@sha256:…`, or `fraud` for the newest.
+
+        Raises:
+            NotFound: no such model, version or alias.
+        """
+        return self.versions.get(ref)
+
+    def push(  # noqa: PLR0913  one name for each thing that a version carries
+        self,
+        model: str,
+        path: str | Path,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        datasets: Iterable[Dataset] = (),
+        parents: Iterable[Parent] = (),
+        source: Source | None = None,
+        framework: Framework | None = None,
+        schema: Schema | None = None,
+        references: Iterable[Reference] = (),
+        roles: Mapping[str, str] | None = None,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        semantic_version: str = "",
+        idempotency_key: str = "",
+        alias: str = "",
+        reason: str = "",
+        progress: OnProgress | None = None,
+    ) -> PushResult:
+        """Upload the file or directory at *path* as a version of a model.
+
+        A model that is not there is created. The version appears whole or not at all. The same content
+        again is the same version. A push that broke off is simply made again and goes on where it was.
+
+        Args:
+            metrics: by their text, for example `precision@holdout[region=EU]`.
+            references: files that stay where they are.
+            roles: of files by path; of the others the name decides.
+            alias: to point to the version afterwards.
+            progress: called with each step; what it raises ends the push.
+
+        Raises:
+            LocalFileError: a file is a symbolic link, cannot be read, or changed meanwhile.
+            SteelyardError: the server refused; its reason is the class.
+        """
+        name = self._references.model(model)
+        made = content.build(
+            parameters=parameters or {},
+            metrics=metrics or {},
+            datasets=datasets,
+            parents=parents,
+            source=source,
+            framework=framework,
+            schema=schema,
+        )
+        made.files.extend(map(content.reference_file, references))
+        found = scan(Path(path), roles=roles or {})
+        model_exists = self._has_model(name)
+        stored = push.store(
+            found.files,
+            connection=self._connection,
+            namespace=name.partition("/")[0],
+            cache=self._digest_cache,
+            report=progress,
+            patience_seconds=self._patience_seconds,
+        )
+        made.files.extend(content.stored_file(file, digest=stored.digests[file.path]) for file in found.files)
+        model_created = not model_exists and self._create_model(name)
+        created = self.versions.create(
+            name,
+            made,
+            description=description,
+            labels=labels,
+            semantic_version=semantic_version,
+            idempotency_key=idempotency_key,
+            reason=reason,
+        )
+        version = created.version
+        if alias:
+            self.aliases.set(version, alias, reason=reason)
+            version = self.get(version)
+        return push.PushResult(version, created.created, model_created, stored.uploaded_bytes, found.excluded)
+
+    def pull(
+        self,
+        ref: str | Version,
+        dest: str | Path,
+        *,
+        include: Iterable[str] = (),
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+    ) -> PullResult:
+        """Download a version into the directory *dest*, which appears whole, with every byte verified.
+
+        A pull that broke off is simply made again and goes on where it was. External references are
+        skipped by name.
+
+        Args:
+            include: patterns as in a .gitignore; only files that match one. Empty means all.
+            overwrite: replace what is at *dest*.
+            progress: called with each step; what it raises ends the pull.
+
+        Raises:
+            DestinationNotEmpty: there is something at *dest*.
+            DownloadCorrupt: bytes that arrived are not those that the version names.
+        """
+        return pull.pull(
+            self.get(ref),
+            Path(dest),
+            versions=self.versions,
+            connection=self._connection,
+            cache=self._blob_cache,
+            include=include,
+            overwrite=overwrite,
+            report=progress,
+            patience_seconds=self._patience_seconds,
+        )
+
+    def verify(
+        self, ref: str | Version, directory: str | Path | None = None, *, progress: OnProgress | None = None
+    ) -> VerifyResult:
+        """Compare every byte of a version with its digests: in *directory*, or else what the server has.
+
+        Raises:
+            DataLoss: bytes are missing or differ; the message names the files.
+        """
+        return verify.verify(
+            self.get(ref),
+            None if directory is None else Path(directory),
+            versions=self.versions,
+            connection=self._connection,
+            report=progress,
+            patience_seconds=self._patience_seconds,
+        )
+
+    @contextmanager
+    def open(self, ref: str | Version, path: str) -> Iterator[Iterator[bytes]]:
+        """Read one file in chunks; the last step fails when all of them are not those of its digest.
+
+        Raises:
+            FileNotFound: the version has no such file.
+            FileIsExternal: its bytes stay at their own address.
+            DownloadCorrupt: the bytes that arrived are not those of the digest.
+        """
+        version = self.get(ref)
+        file = self._file(version, path)
+        stop = Stop()
+        try:
+            yield self._verified(version, file, stop=stop)
+        finally:
+            stop.set()
+
+    def read(self, ref: str | Version, path: str) -> bytes:
+        """Return the bytes of one file, verified; for large ones use `open`."""
+        with self.open(ref, path) as chunks:
+            return b"".join(chunks)
+
+    def server_info(self) -> server_service_pb2.GetServerInfoResponse:
+        """Return what the server says of itself: version, limits, sequence."""
+        request = server_service_pb2.GetServerInfoRequest()
+        return self._connection.ask(
+            "ServerService/GetServerInfo", request, server_service_pb2.GetServerInfoResponse
+        )
+
+    def who_am_i(self) -> Actor:
+        """Return who the server takes you for."""
+        request = server_service_pb2.WhoAmIRequest()
+        answer = self._connection.ask("ServerService/WhoAmI", request, server_service_pb2.WhoAmIResponse)
+        return types.actor(answer.actor)
+
+    def _has_model(self, name: str) -> bool:
+        try:
+            self.models.get(name)
+        except ModelNotFound:
+            return False
+        return True
+
+    def _create_model(self, name: str) -> bool:
+        try:
+            self.models.create(name)
+        except ModelAlreadyExists:
+            return False
+        return True
+
+    def _file(self, version: Version, path: str) -> File:
+        encoded = self.versions.manifest(version).encoded
+        for file in manifest.files(encoded, version=version):
+            if file.path == path and not file.uri:
+                return file
+            if file.path == path:
+                raise FileIsExternal(f"The bytes of {path} stay at {file.uri}; fetch them from there.")
+        raise FileNotFound(f"{version} has no file {path!r}; `steelyard files {version}` lists them.")
+
+    def _verified(self, version: Version, file: File, *, stop: Stop) -> Iterator[bytes]:
+        reference = version_pb2.VersionRef(model=version.model, number=version.number)
+        meter = Meter("download", total_bytes=file.size_bytes, report=None)
+        download = Download(
+            self._connection, reference, meter=meter, stop=stop, patience_seconds=self._patience_seconds
+        )
+        hasher = hashlib.sha256()
+        for chunk in download.chunks(file) if file.size_bytes else ():
+            hasher.update(chunk)
+            yield bytes(chunk)
+        if f"sha256:{hasher.hexdigest()}" != file.digest:
+            raise corrupt(file)
+
+
+def _account() -> str:
+    """Return the name to state: a variable, the account, or nothing where neither is known."""
+    try:
+        name = os.environ.get("STEELYARD_ACTOR") or getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+    return name if name.isascii() else ""
+
+
+def _cache_directory(chosen: str | Path | None) -> Path:
+    directory = chosen or os.environ.get("STEELYARD_CACHE_DIR")
+    return Path(directory) if directory else user_cache_path("steelyard", appauthor=False)

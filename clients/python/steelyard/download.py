@@ -1,0 +1,121 @@
+"""Receive one file of a version, verified, going on where a broken stream ended."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steelyard.errors import DownloadCorrupt, SteelyardError
+from steelyard.v1 import version_pb2
+from steelyard.v1 import version_service_pb2 as pb
+from steelyard.wire import data_of
+from steelyard.workers import Patience, Stop
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.progress import Meter
+    from steelyard.types import File
+
+CHUNK_BYTES = 1024 * 1024
+# A stream that is slower than this is broken off and resumed.
+SLOWEST_BYTES_PER_SECOND = 256 * 1024
+SHORTEST_STREAM_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What all files of one version have in common."""
+
+    connection: Connection
+    version: version_pb2.VersionRef
+    meter: Meter
+    stop: Stop
+    patience_seconds: float
+
+    def fetch(self, file: File, target: Path) -> int:
+        """Write *file* to *target* and return the bytes that came over the wire.
+
+        What *target* has already is taken for the beginning of it; at the end the digest decides.
+
+        Raises:
+            DownloadCorrupt: the bytes are not those of the digest.
+            SteelyardError: the server refused, or did not come back in time.
+        """
+        received_bytes = self._fill(file, target)
+        if received_bytes is None:
+            target.unlink(missing_ok=True)
+            self.meter.add(-file.size_bytes, file=file.path)
+            received_bytes = self._fill(file, target)
+        if received_bytes is None:
+            target.unlink(missing_ok=True)
+            raise corrupt(file)
+        return received_bytes
+
+    def chunks(self, file: File, *, offset: int = 0) -> Iterator[memoryview]:
+        """Yield the bytes of *file* from *offset* on, across broken streams.
+
+        Raises:
+            DownloadCorrupt: they are too many or too few.
+        """
+        patience = Patience(self.patience_seconds, stop=self.stop)
+        while True:
+            try:
+                for chunk in self._stream(file, offset=offset):
+                    offset += len(chunk)
+                    patience.moved()
+                    yield chunk
+            except SteelyardError as error:
+                patience.wait(error)
+                continue
+            if offset != file.size_bytes:
+                raise corrupt(file)
+            return
+
+    def _fill(self, file: File, target: Path) -> int | None:
+        """Complete *target*; None when its bytes are not those of the digest."""
+        hasher = hashlib.sha256()
+        with target.open("r+b" if target.exists() else "x+b", buffering=0) as output:
+            held_bytes = 0
+            while chunk := output.read(CHUNK_BYTES):
+                hasher.update(chunk)
+                held_bytes += len(chunk)
+            self.meter.add(held_bytes, file=file.path)
+            for data in self.chunks(file, offset=held_bytes) if held_bytes < file.size_bytes else ():
+                hasher.update(data)
+                _write_all(output.fileno(), data)
+                self.meter.add(len(data), file=file.path)
+        if f"sha256:{hasher.hexdigest()}" != file.digest:
+            return None
+        return file.size_bytes - held_bytes
+
+    def _stream(self, file: File, *, offset: int) -> Iterator[memoryview]:
+        request = pb.ReadFileRequest(version=self.version, path=file.path, offset=offset)
+        seconds = SHORTEST_STREAM_SECONDS + file.size_bytes / SLOWEST_BYTES_PER_SECOND
+        call = self.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
+        end = file.size_bytes
+        with self.stop.breaking(call), self.connection.translated():
+            for message in call:
+                data = data_of(message)
+                if data is None:
+                    continue
+                offset += len(data)
+                if offset > end:
+                    raise corrupt(file)
+                yield data
+
+
+def corrupt(file: File) -> DownloadCorrupt:
+    """Return the error for bytes that are not those of the digest."""
+    return DownloadCorrupt(
+        f"The bytes of {file.path} that arrived do not have the digest {file.digest} that the version names; "
+        "nothing was put in place. Ask who runs the server to verify its storage."
+    )
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,137 @@
+"""Calls about models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard import pages, types
+from steelyard.connection import new_request_id
+from steelyard.errors import InvalidArgument
+from steelyard.v1 import model_pb2
+from steelyard.v1 import model_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.refs import References
+    from steelyard.types import Model
+
+_DIRECTIONS = {
+    "higher-is-better": model_pb2.METRIC_DIRECTION_HIGHER_IS_BETTER,
+    "lower-is-better": model_pb2.METRIC_DIRECTION_LOWER_IS_BETTER,
+}
+
+
+class Models:
+    """Create, read, change and rename models."""
+
+    def __init__(self, connection: Connection, *, references: References) -> None:
+        self._connection = connection
+        self._references = references
+
+    def create(
+        self,
+        model: str,
+        *,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        owners: Iterable[str] = (),
+        metric_directions: Mapping[str, str] | None = None,
+        reason: str = "",
+    ) -> Model:
+        """Create a model without versions.
+
+        Args:
+            metric_directions: `higher-is-better` or `lower-is-better`, by the name of a metric.
+
+        Raises:
+            ModelAlreadyExists: there is one with this name, letter case aside.
+        """
+        request = pb.CreateModelRequest(
+            name=self._references.model(model),
+            description=description,
+            labels=labels or {},
+            owners=owners,
+            metric_directions=_directions(metric_directions or {}),
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("ModelService/CreateModel", request, pb.CreateModelResponse)
+        return types.model(answer.model)
+
+    def get(self, model: str) -> Model:
+        """Return a model by its name or a former one.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        request = pb.GetModelRequest(name=self._references.model(model))
+        answer = self._connection.ask("ModelService/GetModel", request, pb.GetModelResponse)
+        return types.model(answer.model)
+
+    def list(self, namespace: str | None = None) -> Iterator[Model]:
+        """Yield the models of a namespace, by default the client's, in the order of their names."""
+
+        def ask(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+            return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
+
+        request = pb.ListModelsRequest(namespace=namespace or self._references.namespace)
+        yield from map(types.model, pages.entries(request, field="models", ask=ask))
+
+    def update(
+        self,
+        model: str,
+        *,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        owners: Iterable[str] | None = None,
+        metric_directions: Mapping[str, str] | None = None,
+        etag: str = "",
+        reason: str = "",
+    ) -> Model:
+        """Change what is not None.
+
+        Raises:
+            EtagMismatch: it changed since *etag* was read.
+        """
+        changed = model_pb2.Model(
+            name=self._references.model(model),
+            description=description or "",
+            labels=labels or {},
+            owners=owners or (),
+            metric_directions=_directions(metric_directions or {}),
+        )
+        request = pb.UpdateModelRequest(model=changed, etag=etag, request_id=new_request_id(), reason=reason)
+        stated = {
+            "description": description,
+            "labels": labels,
+            "owners": owners,
+            "metric_directions": metric_directions,
+        }
+        request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
+        answer = self._connection.ask("ModelService/UpdateModel", request, pb.UpdateModelResponse)
+        return types.model(answer.model)
+
+    def rename(self, model: str, new_name: str, *, etag: str = "", reason: str = "") -> Model:
+        """Give a model another name in its namespace; the old one goes on to find it and is not reusable.
+
+        Raises:
+            ModelAlreadyExists, NameRetired: another model has or had the name.
+        """
+        name = self._references.model(model)
+        if "/" not in new_name:
+            new_name = f"{name.partition('/')[0]}/{new_name}"
+        request = pb.RenameModelRequest(
+            name=name, new_name=new_name, etag=etag, request_id=new_request_id(), reason=reason
+        )
+        answer = self._connection.ask("ModelService/RenameModel", request, pb.RenameModelResponse)
+        return types.model(answer.model)
+
+
+def _directions(directions: Mapping[str, str]) -> dict[str, model_pb2.MetricDirection.ValueType]:
+    for metric, direction in directions.items():
+        if direction not in _DIRECTIONS:
+            raise InvalidArgument(
+                f"The direction of {metric} is {direction!r}; use {' or '.join(_DIRECTIONS)}."
+            )
+    return {metric: _DIRECTIONS[direction] for metric, direction in directions.items()}

@@ -1,0 +1,92 @@
+"""Calls about namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard import pages, types
+from steelyard.connection import new_request_id
+from steelyard.v1 import namespace_pb2
+from steelyard.v1 import namespace_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.types import Namespace
+
+
+class Namespaces:
+    """Create, read, change and delete namespaces."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(
+        self, name: str, *, description: str = "", labels: Mapping[str, str] | None = None, reason: str = ""
+    ) -> Namespace:
+        """Create a namespace.
+
+        Raises:
+            NamespaceAlreadyExists: there is one with this name.
+        """
+        request = pb.CreateNamespaceRequest(
+            name=name,
+            description=description,
+            labels=labels or {},
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("NamespaceService/CreateNamespace", request, pb.CreateNamespaceResponse)
+        return types.namespace(answer.namespace)
+
+    def get(self, name: str) -> Namespace:
+        """Return a namespace.
+
+        Raises:
+            NamespaceNotFound: there is none with this name.
+        """
+        request = pb.GetNamespaceRequest(name=name)
+        answer = self._connection.ask("NamespaceService/GetNamespace", request, pb.GetNamespaceResponse)
+        return types.namespace(answer.namespace)
+
+    def list(self) -> Iterator[Namespace]:
+        """Yield all namespaces in the order of their names."""
+
+        def ask(request: pb.ListNamespacesRequest) -> pb.ListNamespacesResponse:
+            return self._connection.ask("NamespaceService/ListNamespaces", request, pb.ListNamespacesResponse)
+
+        yield from map(
+            types.namespace, pages.entries(pb.ListNamespacesRequest(), field="namespaces", ask=ask)
+        )
+
+    def update(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        etag: str = "",
+        reason: str = "",
+    ) -> Namespace:
+        """Change what is not None.
+
+        Raises:
+            EtagMismatch: it changed since *etag* was read.
+        """
+        namespace = namespace_pb2.Namespace(name=name, description=description or "", labels=labels or {})
+        request = pb.UpdateNamespaceRequest(
+            namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
+        )
+        stated = {"description": description, "labels": labels}
+        request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
+        answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
+        return types.namespace(answer.namespace)
+
+    def delete(self, name: str, *, etag: str = "", reason: str = "") -> None:
+        """Delete a namespace that has no models.
+
+        Raises:
+            NamespaceNotEmpty: it has models.
+        """
+        request = pb.DeleteNamespaceRequest(name=name, etag=etag, request_id=new_request_id(), reason=reason)
+        self._connection.ask("NamespaceService/DeleteNamespace", request, pb.DeleteNamespaceResponse)

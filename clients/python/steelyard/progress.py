@@ -1,0 +1,47 @@
+"""How far a transfer is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a transfer.
+
+    Args:
+        phase: `hash`, `upload`, `download` or `verify`.
+        file: path that moved.
+        done_bytes: of the whole phase so far.
+        total_bytes: of the whole phase.
+    """
+
+    phase: str
+    file: str
+    done_bytes: int
+    total_bytes: int
+
+
+OnProgress = Callable[[Progress], None]
+"""Called with each step, by one thread at a time. What it raises ends the transfer."""
+
+
+class Meter:
+    """Counts the bytes of one phase, from any thread."""
+
+    def __init__(self, phase: str, *, total_bytes: int, report: OnProgress | None) -> None:
+        self._phase = phase
+        self._total_bytes = total_bytes
+        self._report = report
+        self._done_bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, size_bytes: int, *, file: str) -> None:
+        """Count bytes of *file*; negative when some must be moved again."""
+        if self._report is None:
+            return
+        with self._lock:
+            self._done_bytes += size_bytes
+            self._report(Progress(self._phase, file, self._done_bytes, self._total_bytes))

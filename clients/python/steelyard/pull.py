@@ -1,0 +1,183 @@
+"""``Client.pull``: a version into a directory that appears whole, verified to the last byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathspec import GitIgnoreSpec
+
+from steelyard import manifest
+from steelyard.download import Download
+from steelyard.errors import DestinationNotEmpty, InvalidArgument, LocalFileError
+from steelyard.progress import Meter
+from steelyard.v1 import version_pb2
+from steelyard.workers import Stop, run
+
+if TYPE_CHECKING:
+    from steelyard.cache import BlobCache
+    from steelyard.connection import Connection
+    from steelyard.progress import OnProgress
+    from steelyard.types import File, Version
+    from steelyard.versions import Versions
+
+STREAMS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What a pull did.
+
+    Args:
+        directory: where the files are.
+        downloaded_bytes: that came over the wire; the rest was here already.
+        skipped_references: paths of files that stay at their own address.
+    """
+
+    version: Version
+    directory: Path
+    files: tuple[File, ...]
+    downloaded_bytes: int
+    skipped_references: tuple[str, ...]
+
+
+def pull(  # noqa: PLR0913  what the client has, and what the caller asks
+    version: Version,
+    dest: Path,
+    *,
+    versions: Versions,
+    connection: Connection,
+    cache: BlobCache,
+    include: Iterable[str],
+    overwrite: bool,
+    report: OnProgress | None,
+    patience_seconds: float,
+) -> PullResult:
+    """Put the files of a version into the directory *dest*.
+
+    They are gathered in a hidden directory beside it, which stays when the pull breaks off, so that
+    the next one goes on from there; one rename puts them in place.
+
+    Raises:
+        DestinationNotEmpty: there is something at *dest* and *overwrite* is not set.
+        DownloadCorrupt: bytes that arrived are not those that the version names.
+    """
+    files = manifest.files(versions.manifest(version).encoded, version=version)
+    wanted = _included(files, patterns=tuple(include))
+    stored = tuple(file for file in wanted if not file.uri)
+    _require_free(dest, overwrite=overwrite)
+    meter = Meter("download", total_bytes=sum(file.size_bytes for file in stored), report=report)
+    download = Download(
+        connection,
+        version_pb2.VersionRef(model=version.model, number=version.number),
+        meter=meter,
+        stop=Stop(),
+        patience_seconds=patience_seconds,
+    )
+    try:
+        with _workspace(dest, version=version) as workspace:
+            downloaded_bytes = _gather(stored, workspace=workspace, download=download, cache=cache)
+            _put_in_place(workspace / "files", dest, overwrite=overwrite)
+    except OSError as error:
+        raise LocalFileError(f"{error.filename or dest} cannot be written: {error.strerror}.") from None
+    skipped = tuple(file.path for file in wanted if file.uri)
+    return PullResult(version, dest, stored, downloaded_bytes, skipped)
+
+
+def _included(files: tuple[File, ...], *, patterns: tuple[str, ...]) -> tuple[File, ...]:
+    if not patterns:
+        return files
+    spec = GitIgnoreSpec.from_lines(patterns)
+    found = tuple(file for file in files if spec.match_file(file.path))
+    if not found:
+        raise InvalidArgument(
+            f"No file of the version matches {', '.join(patterns)}; list them with `files`."
+        )
+    return found
+
+
+def _require_free(dest: Path, *, overwrite: bool) -> None:
+    if dest.is_symlink() or (dest.exists() and not dest.is_dir()):
+        raise DestinationNotEmpty(f"{dest} is no directory; name a new one.")
+    if dest.is_dir() and any(dest.iterdir()) and not overwrite:
+        raise DestinationNotEmpty(
+            f"{dest} has something in it; name a new directory, or say to overwrite it."
+        )
+
+
+def _gather(files: tuple[File, ...], *, workspace: Path, download: Download, cache: BlobCache) -> int:
+    """Bring all files to the workspace and return the bytes that came over the wire."""
+    by_digest: dict[str, list[File]] = {}
+    for file in sorted(files, key=lambda file: file.size_bytes, reverse=True):
+        (workspace / "files" / file.path).parent.mkdir(parents=True, exist_ok=True)
+        by_digest.setdefault(file.digest, []).append(file)
+    received: list[int] = []
+
+    def task(same: list[File]) -> None:
+        first, *others = (workspace / "files" / file.path for file in same)
+        received.append(_bring(same[0], first, parts=workspace / "parts", download=download, cache=cache))
+        for file, other in zip(same[1:], others, strict=True):
+            shutil.copyfile(first, other)
+            download.meter.add(file.size_bytes, file=file.path)
+
+    run(task, by_digest.values(), stop=download.stop, threads=STREAMS)
+    cache.shrink()
+    return sum(received)
+
+
+def _bring(file: File, target: Path, *, parts: Path, download: Download, cache: BlobCache) -> int:
+    if cache.take(file, target, meter=download.meter):
+        return 0
+    part = parts / file.digest.removeprefix("sha256:")
+    received_bytes = download.fetch(file, part)
+    part.replace(target)
+    cache.keep(file.digest, target)
+    return received_bytes
+
+
+@contextmanager
+def _workspace(dest: Path, *, version: Version) -> Iterator[Path]:
+    """Give a directory beside *dest* that one pull has for itself; on failure its parts stay."""
+    dest = dest.absolute()
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    workspace = dest.parent / f".{dest.name}.{version.digest[-16:]}.partial"
+    (workspace / "parts").mkdir(parents=True, exist_ok=True)
+    with _locked(workspace / "lock", dest=dest):
+        shutil.rmtree(workspace / "files", ignore_errors=True)
+        (workspace / "files").mkdir()
+        yield workspace
+        shutil.rmtree(workspace)
+
+
+@contextmanager
+def _locked(path: Path, *, dest: Path) -> Iterator[None]:
+    import fcntl
+
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LocalFileError(
+                f"Another pull of this version into {dest} is running; wait for it."
+            ) from None
+        yield
+
+
+def _put_in_place(files: Path, dest: Path, *, overwrite: bool) -> None:
+    """Rename *files* to *dest*; what was there goes only after that."""
+    if not (overwrite and dest.exists()):
+        files.rename(dest)
+        return
+    replaced = dest.absolute().with_name(f".{dest.name}.{os.getpid()}.replaced")
+    dest.rename(replaced)
+    try:
+        files.rename(dest)
+    except OSError:
+        replaced.rename(dest)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,129 @@
+"""``Client.push``: the bytes of local files go to the server; what it has is not sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steelyard import reasons
+from steelyard.digests import digest_of
+from steelyard.progress import Meter
+from steelyard.upload import SMALL_BYTES, Upload, send
+from steelyard.v1 import blob_service_pb2 as pb
+from steelyard.workers import Stop, run
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.digests import DigestCache
+    from steelyard.progress import OnProgress
+    from steelyard.scan import LocalFile
+    from steelyard.types import Version
+
+HASH_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did.
+
+    Args:
+        created: False when the model had this content already.
+        model_created: whether the model was made too.
+        uploaded_bytes: that went over the wire.
+        excluded: paths that were left out.
+    """
+
+    version: Version
+    created: bool
+    model_created: bool
+    uploaded_bytes: int
+    excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes that the server has: the digest of each file by its path, and what it took to get there."""
+
+    digests: dict[str, str]
+    uploaded_bytes: int
+
+
+def store(
+    files: tuple[LocalFile, ...],
+    *,
+    connection: Connection,
+    namespace: str,
+    cache: DigestCache,
+    report: OnProgress | None,
+    patience_seconds: float,
+) -> Stored:
+    """Make the server hold the bytes of all files, reading and sending as little as may be.
+
+    A file whose digest is not remembered is hashed first only where the namespace holds a blob of its
+    size; any other cannot be a duplicate and is hashed while it is sent.
+
+    Raises:
+        FileChanged, FileUnreadable: a file is not what was found.
+    """
+    digests = cache.find(files)
+    held_sizes = _held_sizes(files, connection=connection, namespace=namespace)
+    to_hash = [
+        file
+        for file in files
+        if file.path not in digests and (file.size_bytes <= SMALL_BYTES or file.size_bytes in held_sizes)
+    ]
+    digests |= _hash(to_hash, report=report)
+    uploads = [Upload(file, digests.get(file.path, "")) for file in files]
+    uploads = _missing(uploads, connection=connection, namespace=namespace)
+    meter = Meter("upload", total_bytes=sum(each.file.size_bytes for each in uploads), report=report)
+    try:
+        send(
+            uploads,
+            connection=connection,
+            namespace=namespace,
+            meter=meter,
+            patience_seconds=patience_seconds,
+        )
+    except reasons.DigestMismatch:
+        for file in files:
+            cache.forget(file)
+        raise
+    for file in files:
+        file.require_unchanged()
+    digests |= {upload.file.path: upload.digest for upload in uploads}
+    cache.keep((file, digests[file.path]) for file in files)
+    return Stored(digests, sum(upload.sent_bytes for upload in uploads))
+
+
+def _held_sizes(files: Iterable[LocalFile], *, connection: Connection, namespace: str) -> set[int]:
+    sizes = {file.size_bytes for file in files if file.size_bytes > SMALL_BYTES}
+    request = pb.FindMissingBlobsRequest(namespace=namespace, sizes_bytes=sorted(sizes))
+    answer = connection.ask("BlobService/FindMissingBlobs", request, pb.FindMissingBlobsResponse)
+    return set(answer.held_sizes_bytes)
+
+
+def _hash(files: list[LocalFile], *, report: OnProgress | None) -> dict[str, str]:
+    meter = Meter("hash", total_bytes=sum(file.size_bytes for file in files), report=report)
+    stop = Stop()
+    found: dict[str, str] = {}
+
+    def task(group: list[LocalFile]) -> None:
+        for file in group:
+            if not stop.is_set:
+                found[file.path] = digest_of(file, meter=meter, stop=stop)
+
+    groups = [group for start in range(HASH_THREADS) if (group := files[start::HASH_THREADS])]
+    run(task, groups, stop=stop, threads=HASH_THREADS)
+    return found
+
+
+def _missing(uploads: list[Upload], *, connection: Connection, namespace: str) -> list[Upload]:
+    """Return what the namespace does not hold, each digest once."""
+    known = {upload.digest: upload.file.size_bytes for upload in uploads if upload.digest}
+    keys = [pb.BlobKey(digest=digest, size_bytes=size_bytes) for digest, size_bytes in known.items()]
+    request = pb.FindMissingBlobsRequest(namespace=namespace, blobs=keys)
+    answer = connection.ask("BlobService/FindMissingBlobs", request, pb.FindMissingBlobsResponse)
+    missing = {blob.digest for blob in answer.missing}
+    chosen = {upload.digest: upload for upload in uploads if upload.digest in missing}
+    return [*chosen.values(), *(upload for upload in uploads if not upload.digest)]

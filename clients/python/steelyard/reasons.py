@@ -1,0 +1,485 @@
+"""One exception class for each reason of the server; `make gen` writes them from the proto."""
+
+from __future__ import annotations
+
+from steelyard import errors
+
+
+class InternalError(errors.Internal):
+    """The server has a bug or met something unexpected."""
+
+    reason = "INTERNAL"
+
+
+class MalformedMessage(errors.InvalidArgument):
+    """The bytes of a message do not parse: garbage, cut, bad UTF-8 or nested too deep."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
+class MissingMessage(errors.InvalidArgument):
+    """A unary call ended without a request."""
+
+    reason = "MISSING_MESSAGE"
+
+
+class TooManyMessages(errors.InvalidArgument):
+    """A unary call sent more than one request."""
+
+    reason = "TOO_MANY_MESSAGES"
+
+
+class RequestReadTimeout(errors.DeadlineExceeded):
+    """A call was opened and its request did not arrive within Limits.request_read_seconds."""
+
+    reason = "REQUEST_READ_TIMEOUT"
+
+
+class CallTimeout(errors.DeadlineExceeded):
+    """The call reached its deadline, or Limits.unary_seconds."""
+
+    reason = "CALL_TIMEOUT"
+
+
+class FieldRequired(errors.InvalidArgument):
+    """A required field is empty."""
+
+    reason = "FIELD_REQUIRED"
+
+
+class InvalidName(errors.InvalidArgument):
+    """A name does not match the pattern of its kind."""
+
+    reason = "INVALID_NAME"
+
+
+class TooLong(errors.InvalidArgument):
+    """A text is longer than its limit."""
+
+    reason = "TOO_LONG"
+
+
+class ReservedName(errors.InvalidArgument):
+    """The name is kept for the server, as `latest` and `default` are."""
+
+    reason = "RESERVED_NAME"
+
+
+class InvalidResourceName(errors.InvalidArgument):
+    """A text is not `namespace/model`, or names another namespace than it must."""
+
+    reason = "INVALID_RESOURCE_NAME"
+
+
+class OutOfBounds(errors.InvalidArgument):
+    """A number lies outside its bounds."""
+
+    reason = "OUT_OF_BOUNDS"
+
+
+class RequestIdInvalid(errors.InvalidArgument):
+    """The request id is not a UUID."""
+
+    reason = "REQUEST_ID_INVALID"
+
+
+class RequestIdReused(errors.InvalidArgument):
+    """The request id was used with another request in the last 24 hours."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class EtagInvalid(errors.InvalidArgument):
+    """The etag is not one that a server gave out."""
+
+    reason = "ETAG_INVALID"
+
+
+class FieldMaskInvalid(errors.InvalidArgument):
+    """The update mask names a field that does not exist or is output only."""
+
+    reason = "FIELD_MASK_INVALID"
+
+
+class ImmutableField(errors.InvalidArgument):
+    """The update mask names a field that never changes."""
+
+    reason = "IMMUTABLE_FIELD"
+
+
+class EnumInvalid(errors.InvalidArgument):
+    """An enum value is unspecified or unknown to this server."""
+
+    reason = "ENUM_INVALID"
+
+
+class OneofRequired(errors.InvalidArgument):
+    """No member of a required choice is set."""
+
+    reason = "ONEOF_REQUIRED"
+
+
+class TimestampInvalid(errors.InvalidArgument):
+    """A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds."""
+
+    reason = "TIMESTAMP_INVALID"
+
+
+class LimitExceeded(errors.InvalidArgument):
+    """There are too many entries, or they are too large together."""
+
+    reason = "LIMIT_EXCEEDED"
+
+
+class DuplicateKey(errors.InvalidArgument):
+    """Two entries have the same key."""
+
+    reason = "DUPLICATE_KEY"
+
+
+class ControlCharacters(errors.InvalidArgument):
+    """A text holds control characters other than tab and line feed."""
+
+    reason = "CONTROL_CHARACTERS"
+
+
+class InvalidText(errors.InvalidArgument):
+    """A text is not of the form that its field takes, for example not NFC."""
+
+    reason = "INVALID_TEXT"
+
+
+class SemanticVersionInvalid(errors.InvalidArgument):
+    """A semantic version does not follow semver.org 2.0.0."""
+
+    reason = "SEMANTIC_VERSION_INVALID"
+
+
+class PageSizeInvalid(errors.InvalidArgument):
+    """A page size is negative."""
+
+    reason = "PAGE_SIZE_INVALID"
+
+
+class PageTokenInvalid(errors.InvalidArgument):
+    """A page token is forged, cut, or belongs to another query."""
+
+    reason = "PAGE_TOKEN_INVALID"
+
+
+class OrderByInvalid(errors.InvalidArgument):
+    """The order is not one that this list offers."""
+
+    reason = "ORDER_BY_INVALID"
+
+
+class UploadHeaderRequired(errors.InvalidArgument):
+    """Data or a finish came before a header."""
+
+    reason = "UPLOAD_HEADER_REQUIRED"
+
+
+class UploadHeaderDuplicate(errors.InvalidArgument):
+    """A header came before the blob before it was finished."""
+
+    reason = "UPLOAD_HEADER_DUPLICATE"
+
+
+class ChunkTooLarge(errors.InvalidArgument):
+    """One message has more data than Limits.chunk_bytes."""
+
+    reason = "CHUNK_TOO_LARGE"
+
+
+class EmptyArtifact(errors.InvalidArgument):
+    """A version has no file."""
+
+    reason = "EMPTY_ARTIFACT"
+
+
+class DigestInvalid(errors.InvalidArgument):
+    """A digest is not `sha256:` and 64 hexadecimal digits in lower case."""
+
+    reason = "DIGEST_INVALID"
+
+
+class DigestMismatch(errors.InvalidArgument):
+    """The received bytes have another digest than declared. They were deleted."""
+
+    reason = "DIGEST_MISMATCH"
+
+
+class SizeMismatch(errors.InvalidArgument):
+    """The received bytes, or the held blob, have another size than declared."""
+
+    reason = "SIZE_MISMATCH"
+
+
+class InvalidFilePath(errors.InvalidArgument):
+    """A file path is absolute."""
+
+    reason = "INVALID_FILE_PATH"
+
+
+class NamespaceNotFound(errors.NotFound):
+    """No namespace has this name."""
+
+    reason = "NAMESPACE_NOT_FOUND"
+
+
+class ModelNotFound(errors.NotFound):
+    """No model has this name."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class VersionNotFound(errors.NotFound):
+    """The model has no such version."""
+
+    reason = "VERSION_NOT_FOUND"
+
+
+class AliasNotFound(errors.NotFound):
+    """The model has no such alias."""
+
+    reason = "ALIAS_NOT_FOUND"
+
+
+class FileNotFound(errors.NotFound):
+    """The version has no file at this path."""
+
+    reason = "FILE_NOT_FOUND"
+
+
+class NamespaceAlreadyExists(errors.AlreadyExists):
+    """A namespace of this name exists."""
+
+    reason = "NAMESPACE_ALREADY_EXISTS"
+
+
+class ModelAlreadyExists(errors.AlreadyExists):
+    """A model of this name exists, letter case aside."""
+
+    reason = "MODEL_ALREADY_EXISTS"
+
+
+class SemanticVersionAlreadyExists(errors.AlreadyExists):
+    """Another version of the model has this semantic version."""
+
+    reason = "SEMANTIC_VERSION_ALREADY_EXISTS"
+
+
+class VersionAlreadyExists(errors.AlreadyExists):
+    """The content is a version already."""
+
+    reason = "VERSION_ALREADY_EXISTS"
+
+
+class IdempotencyKeyReused(errors.AlreadyExists):
+    """The idempotency key belongs to a version with other content."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+class BlobMissing(errors.FailedPrecondition):
+    """A version names blobs that its namespace does not hold."""
+
+    reason = "BLOB_MISSING"
+
+
+class NamespaceNotEmpty(errors.FailedPrecondition):
+    """The namespace still has models."""
+
+    reason = "NAMESPACE_NOT_EMPTY"
+
+
+class NameRetired(errors.FailedPrecondition):
+    """The name belonged to a model that was renamed; it redirects there for ever."""
+
+    reason = "NAME_RETIRED"
+
+
+class NoRollbackTarget(errors.FailedPrecondition):
+    """The alias never pointed anywhere before."""
+
+    reason = "NO_ROLLBACK_TARGET"
+
+
+class FileIsExternal(errors.FailedPrecondition):
+    """The file is an external reference; the registry does not have its bytes."""
+
+    reason = "FILE_IS_EXTERNAL"
+
+
+class HistoryReplaced(errors.FailedPrecondition):
+    """The registry was restored since the cursor was given out."""
+
+    reason = "HISTORY_REPLACED"
+
+
+class EtagMismatch(errors.Aborted):
+    """The resource changed since it was read."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class AliasChanged(errors.Aborted):
+    """The alias was expected not to exist and does."""
+
+    reason = "ALIAS_CHANGED"
+
+
+class UploadSuperseded(errors.Aborted):
+    """A newer stream of the same caller took this upload over."""
+
+    reason = "UPLOAD_SUPERSEDED"
+
+
+class TransactionConflict(errors.Aborted):
+    """Concurrent changes kept colliding in the database."""
+
+    reason = "TRANSACTION_CONFLICT"
+
+
+class OffsetOutOfRange(errors.OutOfRange):
+    """A range starts behind the end of the file."""
+
+    reason = "OFFSET_OUT_OF_RANGE"
+
+
+class SequenceInFuture(errors.OutOfRange):
+    """`minimum_sequence` is larger than the newest sequence."""
+
+    reason = "SEQUENCE_IN_FUTURE"
+
+
+class StorageFull(errors.ResourceExhausted):
+    """The disk or the database has no room left. Nothing was lost."""
+
+    reason = "STORAGE_FULL"
+
+
+class Overloaded(errors.ResourceExhausted):
+    """The server handles as many calls of this kind as it can."""
+
+    reason = "OVERLOADED"
+
+
+class QueryTooExpensive(errors.ResourceExhausted):
+    """A query ran longer than its time budget."""
+
+    reason = "QUERY_TOO_EXPENSIVE"
+
+
+class UploadIdle(errors.DeadlineExceeded):
+    """No message of an upload came for Limits.upload_idle_seconds."""
+
+    reason = "UPLOAD_IDLE"
+
+
+class DatabaseBusy(errors.Unavailable):
+    """The database did not take the transaction in time. Nothing was written."""
+
+    reason = "DATABASE_BUSY"
+
+
+class OutcomeUnknown(errors.Unavailable):
+    """A commit failed; the change may or may not be durable."""
+
+    reason = "OUTCOME_UNKNOWN"
+
+
+class StorageUnavailable(errors.Unavailable):
+    """The storage of blobs or the database cannot be used now."""
+
+    reason = "STORAGE_UNAVAILABLE"
+
+
+class Draining(errors.Unavailable):
+    """The server is shutting down."""
+
+    reason = "DRAINING"
+
+
+class BlobCorrupt(errors.DataLoss):
+    """Stored bytes no longer match their digest; they are not served."""
+
+    reason = "BLOB_CORRUPT"
+
+
+class BlobLost(errors.DataLoss):
+    """The bytes of a recorded blob are gone from storage."""
+
+    reason = "BLOB_LOST"
+
+
+BY_REASON: dict[str, type[errors.SteelyardError]] = {
+    "INTERNAL": InternalError,
+    "MALFORMED_MESSAGE": MalformedMessage,
+    "MISSING_MESSAGE": MissingMessage,
+    "TOO_MANY_MESSAGES": TooManyMessages,
+    "REQUEST_READ_TIMEOUT": RequestReadTimeout,
+    "CALL_TIMEOUT": CallTimeout,
+    "FIELD_REQUIRED": FieldRequired,
+    "INVALID_NAME": InvalidName,
+    "TOO_LONG": TooLong,
+    "RESERVED_NAME": ReservedName,
+    "INVALID_RESOURCE_NAME": InvalidResourceName,
+    "OUT_OF_BOUNDS": OutOfBounds,
+    "REQUEST_ID_INVALID": RequestIdInvalid,
+    "REQUEST_ID_REUSED": RequestIdReused,
+    "ETAG_INVALID": EtagInvalid,
+    "FIELD_MASK_INVALID": FieldMaskInvalid,
+    "IMMUTABLE_FIELD": ImmutableField,
+    "ENUM_INVALID": EnumInvalid,
+    "ONEOF_REQUIRED": OneofRequired,
+    "TIMESTAMP_INVALID": TimestampInvalid,
+    "LIMIT_EXCEEDED": LimitExceeded,
+    "DUPLICATE_KEY": DuplicateKey,
+    "CONTROL_CHARACTERS": ControlCharacters,
+    "INVALID_TEXT": InvalidText,
+    "SEMANTIC_VERSION_INVALID": SemanticVersionInvalid,
+    "PAGE_SIZE_INVALID": PageSizeInvalid,
+    "PAGE_TOKEN_INVALID": PageTokenInvalid,
+    "ORDER_BY_INVALID": OrderByInvalid,
+    "UPLOAD_HEADER_REQUIRED": UploadHeaderRequired,
+    "UPLOAD_HEADER_DUPLICATE": UploadHeaderDuplicate,
+    "CHUNK_TOO_LARGE": ChunkTooLarge,
+    "EMPTY_ARTIFACT": EmptyArtifact,
+    "DIGEST_INVALID": DigestInvalid,
+    "DIGEST_MISMATCH": DigestMismatch,
+    "SIZE_MISMATCH": SizeMismatch,
+    "INVALID_FILE_PATH": InvalidFilePath,
+    "NAMESPACE_NOT_FOUND": NamespaceNotFound,
+    "MODEL_NOT_FOUND": ModelNotFound,
+    "VERSION_NOT_FOUND": VersionNotFound,
+    "ALIAS_NOT_FOUND": AliasNotFound,
+    "FILE_NOT_FOUND": FileNotFound,
+    "NAMESPACE_ALREADY_EXISTS": NamespaceAlreadyExists,
+    "MODEL_ALREADY_EXISTS": ModelAlreadyExists,
+    "SEMANTIC_VERSION_ALREADY_EXISTS": SemanticVersionAlreadyExists,
+    "VERSION_ALREADY_EXISTS": VersionAlreadyExists,
+    "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
+    "BLOB_MISSING": BlobMissing,
+    "NAMESPACE_NOT_EMPTY": NamespaceNotEmpty,
+    "NAME_RETIRED": NameRetired,
+    "NO_ROLLBACK_TARGET": NoRollbackTarget,
+    "FILE_IS_EXTERNAL": FileIsExternal,
+    "HISTORY_REPLACED": HistoryReplaced,
+    "ETAG_MISMATCH": EtagMismatch,
+    "ALIAS_CHANGED": AliasChanged,
+    "UPLOAD_SUPERSEDED": UploadSuperseded,
+    "TRANSACTION_CONFLICT": TransactionConflict,
+    "OFFSET_OUT_OF_RANGE": OffsetOutOfRange,
+    "SEQUENCE_IN_FUTURE": SequenceInFuture,
+    "STORAGE_FULL": StorageFull,
+    "OVERLOADED": Overloaded,
+    "QUERY_TOO_EXPENSIVE": QueryTooExpensive,
+    "UPLOAD_IDLE": UploadIdle,
+    "DATABASE_BUSY": DatabaseBusy,
+    "OUTCOME_UNKNOWN": OutcomeUnknown,
+    "STORAGE_UNAVAILABLE": StorageUnavailable,
+    "DRAINING": Draining,
+    "BLOB_CORRUPT": BlobCorrupt,
+    "BLOB_LOST": BlobLost,
+}

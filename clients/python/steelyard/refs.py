@@ -1,0 +1,85 @@
+"""References in text, as people write them, to what is on the wire.
+
+fraud                     default/fraud, and where a version is read its newest one
+risk/fraud:3              the version with number 3
+risk/fraud:1.4.0          the version with that semantic version
+risk/fraud@champion       the version that an alias points to
+risk/fraud@sha256:…       the version with that digest
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steelyard.errors import InvalidArgument
+from steelyard.v1 import version_pb2
+
+if TYPE_CHECKING:
+    from steelyard.types import Version
+
+_INT64_MAXIMUM = 2**63 - 1
+_INT64_DIGITS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Expands references that name no namespace.
+
+    Args:
+        namespace: where models are looked up that name none.
+    """
+
+    namespace: str = "default"
+
+    def model(self, text: str) -> str:
+        """Return ``namespace/model``.
+
+        Raises:
+            InvalidArgument: it selects a version.
+        """
+        model, selector = _split(text)
+        if selector:
+            raise InvalidArgument(f"{text!r} names a version; name the model alone, {model!r}.")
+        return self._full(model)
+
+    def version(self, text: str | Version) -> version_pb2.VersionRef:
+        """Return the reference of one version; a bare model means its newest one.
+
+        Raises:
+            InvalidArgument: the text is malformed.
+        """
+        if not isinstance(text, str):
+            return version_pb2.VersionRef(model=text.model, number=text.number)
+        model, selector = _split(text)
+        reference = version_pb2.VersionRef(model=self._full(model))
+        mark, value = selector[:1], selector[1:]
+        if not mark:
+            reference.alias = "latest"
+        elif not value:
+            raise InvalidArgument(f"{text!r} ends in {mark!r}; write MODEL:3, MODEL@champion or MODEL.")
+        elif mark == "@":
+            setattr(reference, "digest" if value.startswith("sha256:") else "alias", value)
+        elif value.isdecimal() and value.isascii():
+            reference.number = _number(value)
+        else:
+            reference.semantic_version = value
+        return reference
+
+    def _full(self, model: str) -> str:
+        return model if "/" in model else f"{self.namespace}/{model}"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Split at the first ``:`` or ``@``, which no name may have."""
+    end = min((at for mark in ":@" if (at := text.find(mark)) >= 0), default=len(text))
+    if not text[:end]:
+        raise InvalidArgument(f"{text!r} names no model.")
+    return text[:end], text[end:]
+
+
+def _number(text: str) -> int:
+    number = int(text) if len(text) <= _INT64_DIGITS else _INT64_MAXIMUM + 1
+    if not 1 <= number <= _INT64_MAXIMUM:
+        raise InvalidArgument(f"{text} is no number of a version; they start at 1.")
+    return number

@@ -1,0 +1,184 @@
+"""Find the files to push: what is left out, what is refused, and whether one changed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pathspec import GitIgnoreSpec
+
+from steelyard.errors import FileChanged, FileUnreadable, InvalidArgument, LocalFileError, SymlinkRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IGNORE_FILE = ".steelyardignore"
+# Written by tools into every directory and never part of a model.
+DEFAULT_EXCLUDES = (
+    ".git/",
+    ".hg/",
+    ".svn/",
+    "__pycache__/",
+    "*.py[co]",
+    ".ipynb_checkpoints/",
+    ".DS_Store",
+    "Thumbs.db",
+    IGNORE_FILE,
+)
+_WEIGHTS = (
+    "onnx safetensors gguf pt pth bin h5 keras ckpt npz pkl pickle joblib tflite pb ubj cbm plan engine"
+)
+# Tried in this order; the first that matches the name of a file gives its role.
+_ROLES = (
+    ("serving-config", ("config.pbtxt", "model-settings.json", "handler.py")),
+    (
+        "lock",
+        ("*.lock", "requirements*.txt", "conda.yaml", "conda.yml", "environment.yml", "environment.yaml"),
+    ),
+    (
+        "preprocessing",
+        ("tokenizer*", "vocab*", "merges.txt", "preprocess*", "scaler*", "special_tokens_map.json"),
+    ),
+    ("doc", ("README*", "LICENSE*", "*.md", "*.rst", "*.pdf", "*.html")),
+    (
+        "weights",
+        tuple(f"*.{ending}" for ending in _WEIGHTS.split()),
+    ),
+    ("config", ("config*.json", "*.yaml", "*.yml", "*.toml", "*.ini", "*.cfg")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file as it was found.
+
+    Args:
+        path: in the version.
+        source: where it is.
+        identity: inode, size and time of the last change; another one means another content.
+    """
+
+    path: str
+    source: Path
+    size_bytes: int
+    role: str
+    identity: tuple[int, int, int]
+
+    def require_unchanged(self, found: os.stat_result | None = None) -> None:
+        """Compare with the file as it is now.
+
+        Raises:
+            FileChanged: it is not the one that was found.
+        """
+        try:
+            found = found or self.source.lstat()
+        except OSError:
+            found = None
+        if found is None or _identity(found) != self.identity:
+            raise FileChanged(
+                f"{self.source} changed while it was pushed; no version was created. Push again."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The files below a path in the order of their paths, and what was left out."""
+
+    files: tuple[LocalFile, ...]
+    excluded: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum the sizes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
+    """Find the files at *root*, a file or a directory.
+
+    Args:
+        roles: by path; of files without one the name decides.
+
+    Raises:
+        SymlinkRefused: a symbolic link is among them.
+        FileUnreadable: something cannot be read.
+        InvalidArgument: a role is given to no file.
+    """
+    if not root.exists() and not root.is_symlink():
+        raise LocalFileError(f"There is nothing at {root}.")
+    excluded: list[str] = []
+    if root.is_dir() and not root.is_symlink():
+        spec = GitIgnoreSpec.from_lines((*DEFAULT_EXCLUDES, *_ignore_lines(root)))
+        found = list(_walk(root, prefix="", spec=spec, excluded=excluded))
+    else:
+        found = [_Found(root.name, root)]
+    if not found:
+        raise LocalFileError(f"There is no file to push in {root}.")
+    files = tuple(_local_file(each, roles=roles) for each in sorted(found, key=lambda each: each.path))
+    if unknown := set(roles) - {file.path for file in files}:
+        raise InvalidArgument(f"A role is given to {min(unknown)!r}, but there is no such file.")
+    return Scan(files, tuple(sorted(excluded)))
+
+
+def guess_role(path: str) -> str:
+    """Return the role that the name of a file suggests."""
+    name = PurePosixPath(PurePosixPath(path).name)
+    return next((role for role, patterns in _ROLES if any(map(name.match, patterns))), "other")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: str
+    source: Path
+
+
+def _walk(directory: Path, *, prefix: str, spec: GitIgnoreSpec, excluded: list[str]) -> Iterator[_Found]:
+    try:
+        entries = list(os.scandir(directory))
+    except OSError as error:
+        raise FileUnreadable(f"The directory {directory} cannot be read: {error.strerror}.") from None
+    for entry in entries:
+        path = prefix + entry.name
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if spec.match_file(f"{path}/" if is_directory else path):
+            excluded.append(f"{path}/" if is_directory else path)
+        elif is_directory:
+            yield from _walk(Path(entry.path), prefix=f"{path}/", spec=spec, excluded=excluded)
+        else:
+            yield _Found(path, Path(entry.path))
+
+
+def _local_file(found: _Found, *, roles: Mapping[str, str]) -> LocalFile:
+    status = found.source.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise SymlinkRefused(
+            f"{found.source} is a symbolic link, which means something else elsewhere; put a copy of its "
+            f"target there, or leave it out with {IGNORE_FILE}."
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise FileUnreadable(f"{found.source} is no regular file; leave it out with {IGNORE_FILE}.")
+    if not os.access(found.source, os.R_OK):
+        raise FileUnreadable(f"{found.source} cannot be read: permission denied.")
+    try:
+        found.path.encode()
+    except UnicodeEncodeError:
+        raise FileUnreadable(f"The name of {os.fsencode(found.source)!r} is not UTF-8; rename it.") from None
+    role = roles.get(found.path) or guess_role(found.path)
+    return LocalFile(found.path, found.source, status.st_size, role, _identity(status))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _ignore_lines(root: Path) -> list[str]:
+    try:
+        return (root / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileUnreadable(f"{root / IGNORE_FILE} cannot be read: {error}.") from None

@@ -1,0 +1,275 @@
+"""What calls answer: plain values, frozen, each with the `message` it was read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from steelyard.content import Dataset, Framework, Parent, Source
+from steelyard.metric_keys import MetricKey
+from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from steelyard.v1 import namespace_pb2, version_pb2
+
+ParameterValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something; `kind` is person, service or stated."""
+
+    id: str
+    kind: str
+    authenticated: bool
+    message: actor_pb2.Actor = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A team's space, and a wall between tenants."""
+
+    name: str
+    uid: str
+    description: str
+    labels: dict[str, str]
+    create_time: datetime
+    update_time: datetime
+    etag: str
+    message: namespace_pb2.Namespace = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A line of versions.
+
+    Args:
+        name: `namespace/model`.
+        metric_directions: `higher-is-better` or `lower-is-better`, by the name of a metric.
+        latest_number: of the newest version; 0 while there is none.
+        former_names: names that go on to find it.
+    """
+
+    name: str
+    uid: str
+    description: str
+    labels: dict[str, str]
+    owners: tuple[str, ...]
+    metric_directions: dict[str, str]
+    creator: Actor
+    create_time: datetime
+    update_time: datetime
+    etag: str
+    latest_number: int
+    former_names: tuple[str, ...]
+    message: model_pb2.Model = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A path in a version; with a `uri` its bytes stay at that address."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    role: str
+    uri: str = ""
+    message: content_pb2.File | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Immutable content with a number, and what may change around it.
+
+    Args:
+        model: `namespace/model`.
+        metrics: by their text, for example `precision@holdout[region=EU]`.
+        parameters: by name; empty in lists.
+        files: empty in lists; the first hundred otherwise, `file_count` says how many there are.
+        stage: where it stands.
+        aliases: names that point to it now, without `latest`.
+    """
+
+    model: str
+    number: int
+    digest: str
+    uid: str
+    metrics: dict[str, float]
+    parameters: dict[str, ParameterValue]
+    files: tuple[File, ...]
+    datasets: tuple[Dataset, ...]
+    parents: tuple[Parent, ...]
+    source: Source | None
+    framework: Framework | None
+    file_count: int
+    size_bytes: int
+    description: str
+    labels: dict[str, str]
+    stage: str
+    aliases: tuple[str, ...]
+    semantic_version: str
+    idempotency_key: str
+    creator: Actor
+    create_time: datetime
+    update_time: datetime
+    etag: str
+    message: version_pb2.Version = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """Write the reference of this version."""
+        return f"{self.model}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A movable name for one version."""
+
+    model: str
+    name: str
+    number: int
+    digest: str
+    uid: str
+    create_time: datetime
+    update_time: datetime
+    etag: str
+    message: alias_pb2.Alias = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One move of an alias; a number is 0 where it points to nothing. `action` is set, delete or rollback."""
+
+    sequence: int
+    alias: str
+    action: str
+    from_number: int
+    to_number: int
+    actor: Actor
+    move_time: datetime
+    reason: str
+    message: alias_pb2.AliasMove = field(repr=False, compare=False)
+
+
+def actor(message: actor_pb2.Actor) -> Actor:
+    """Read who did something."""
+    kind = word(actor_pb2.ActorKind.Name(message.kind), prefix="ACTOR_KIND_")
+    return Actor(message.id, kind, message.authenticated, message=message)
+
+
+def namespace(message: namespace_pb2.Namespace) -> Namespace:
+    """Read a namespace."""
+    return Namespace(
+        name=message.name,
+        uid=message.uid,
+        description=message.description,
+        labels=dict(message.labels),
+        create_time=time(message.create_time),
+        update_time=time(message.update_time),
+        etag=message.etag,
+        message=message,
+    )
+
+
+def model(message: model_pb2.Model) -> Model:
+    """Read a model."""
+    directions = {
+        name: word(model_pb2.MetricDirection.Name(value), prefix="METRIC_DIRECTION_")
+        for name, value in message.metric_directions.items()
+    }
+    return Model(
+        name=message.name,
+        uid=message.uid,
+        description=message.description,
+        labels=dict(message.labels),
+        owners=tuple(message.owners),
+        metric_directions=directions,
+        creator=actor(message.creator),
+        create_time=time(message.create_time),
+        update_time=time(message.update_time),
+        etag=message.etag,
+        latest_number=message.latest_number,
+        former_names=tuple(message.former_names),
+        message=message,
+    )
+
+
+def version(message: version_pb2.Version) -> Version:
+    """Read a version."""
+    content = message.content
+    return Version(
+        model=message.model,
+        number=message.number,
+        digest=message.digest,
+        uid=message.uid,
+        metrics={str(MetricKey(each.name, each.dataset, each.slice)): each.value for each in content.metrics},
+        parameters={
+            each.name: getattr(each, each.WhichOneof("value") or "text") for each in content.parameters
+        },
+        files=tuple(map(file, content.files)),
+        datasets=tuple(map(Dataset.of, content.datasets)),
+        parents=tuple(map(Parent.of, content.parents)),
+        source=Source.of(content.source) if content.HasField("source") else None,
+        framework=Framework.of(content.framework) if content.HasField("framework") else None,
+        file_count=message.file_count,
+        size_bytes=message.size_bytes,
+        description=message.description,
+        labels=dict(message.labels),
+        stage=message.stage,
+        aliases=tuple(message.aliases),
+        semantic_version=message.semantic_version,
+        idempotency_key=message.idempotency_key,
+        creator=actor(message.creator),
+        create_time=time(message.create_time),
+        update_time=time(message.update_time),
+        etag=message.etag,
+        message=message,
+    )
+
+
+def file(message: content_pb2.File) -> File:
+    """Read a file."""
+    role = word(content_pb2.FileRole.Name(message.role), prefix="FILE_ROLE_")
+    return File(message.path, message.digest, message.size_bytes, role, message.uri, message=message)
+
+
+def alias(message: alias_pb2.Alias) -> Alias:
+    """Read an alias."""
+    return Alias(
+        model=message.model,
+        name=message.name,
+        number=message.number,
+        digest=message.digest,
+        uid=message.uid,
+        create_time=time(message.create_time),
+        update_time=time(message.update_time),
+        etag=message.etag,
+        message=message,
+    )
+
+
+def alias_move(message: alias_pb2.AliasMove) -> AliasMove:
+    """Read a move of an alias."""
+    return AliasMove(
+        sequence=message.sequence,
+        alias=message.alias,
+        action=word(alias_pb2.AliasAction.Name(message.action), prefix="ALIAS_ACTION_"),
+        from_number=message.from_number,
+        to_number=message.to_number,
+        actor=actor(message.actor),
+        move_time=time(message.move_time),
+        reason=message.reason,
+        message=message,
+    )
+
+
+def time(message: Timestamp) -> datetime:
+    """Read a moment, in UTC."""
+    return message.ToDatetime(UTC)
+
+
+def word(name: str, *, prefix: str) -> str:
+    """Write the value of an enum as people do: `FINE_TUNED_FROM` is `fine-tuned-from`."""
+    return name.removeprefix(prefix).lower().replace("_", "-")

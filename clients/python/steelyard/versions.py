@@ -1,0 +1,157 @@
+"""Calls about versions; bytes go by ``Client.push`` and ``Client.pull``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from steelyard import pages, types
+from steelyard.connection import new_request_id
+from steelyard.v1 import version_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.refs import References
+    from steelyard.types import File, Version
+    from steelyard.v1 import content_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What a create made; `created` is False when the model had this content already."""
+
+    version: Version
+    created: bool
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The canonical JSON whose sha256 is the digest of a version."""
+
+    encoded: bytes
+    digest: str
+    number: int
+
+
+class Versions:
+    """Create, read and change versions."""
+
+    def __init__(self, connection: Connection, *, references: References) -> None:
+        self._connection = connection
+        self._references = references
+
+    def create(
+        self,
+        model: str,
+        content: content_pb2.Content,
+        *,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        semantic_version: str = "",
+        idempotency_key: str = "",
+        validate_only: bool = False,
+        reason: str = "",
+    ) -> Created:
+        """Create a version of files that are uploaded already.
+
+        Raises:
+            BlobMissing: the namespace does not hold a file.
+            ModelNotFound: there is no such model.
+        """
+        request = pb.CreateVersionRequest(
+            model=self._references.model(model),
+            content=content,
+            description=description,
+            labels=labels or {},
+            semantic_version=semantic_version,
+            idempotency_key=idempotency_key,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/CreateVersion", request, pb.CreateVersionResponse)
+        return Created(types.version(answer.version), answer.created, answer.sequence)
+
+    def get(self, ref: str | Version) -> Version:
+        """Return a version.
+
+        Raises:
+            NotFound: no such model, version or alias.
+        """
+        request = pb.GetVersionRequest(version=self._references.version(ref))
+        answer = self._connection.ask("VersionService/GetVersion", request, pb.GetVersionResponse)
+        return types.version(answer.version)
+
+    def batch_get(
+        self, refs: Iterable[str | Version], *, namespace: str | None = None
+    ) -> tuple[Version, ...]:
+        """Return up to 100 versions of one namespace as of one moment, in the order asked for.
+
+        Raises:
+            NotFound: one of them is not there.
+        """
+        request = pb.BatchGetVersionsRequest(
+            namespace=namespace or self._references.namespace, versions=map(self._references.version, refs)
+        )
+        answer = self._connection.ask("VersionService/BatchGetVersions", request, pb.BatchGetVersionsResponse)
+        return tuple(map(types.version, answer.versions))
+
+    def list(self, model: str, *, order_by: str = "number") -> Iterator[Version]:
+        """Yield the versions of a model without files and parameters.
+
+        Args:
+            order_by: `number` or `number desc`.
+        """
+
+        def ask(request: pb.ListVersionsRequest) -> pb.ListVersionsResponse:
+            return self._connection.ask("VersionService/ListVersions", request, pb.ListVersionsResponse)
+
+        request = pb.ListVersionsRequest(model=self._references.model(model), order_by=order_by)
+        yield from map(types.version, pages.entries(request, field="versions", ask=ask))
+
+    def update(
+        self,
+        ref: str | Version,
+        *,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        etag: str = "",
+        reason: str = "",
+    ) -> Version:
+        """Change what is not None; content never changes.
+
+        Raises:
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.UpdateVersionRequest(
+            version=self._references.version(ref),
+            description=description or "",
+            labels=labels or {},
+            etag=etag,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        stated = {"description": description, "labels": labels}
+        request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
+        answer = self._connection.ask("VersionService/UpdateVersion", request, pb.UpdateVersionResponse)
+        return types.version(answer.version)
+
+    def manifest(self, ref: str | Version) -> Manifest:
+        """Return the manifest of a version; its sha256 is the digest of the version."""
+        request = pb.GetManifestRequest(version=self._references.version(ref))
+        answer = self._connection.ask("VersionService/GetManifest", request, pb.GetManifestResponse)
+        return Manifest(answer.manifest, answer.digest, answer.number)
+
+    def files(self, ref: str | Version) -> Iterator[File]:
+        """Yield the files of a version in the order of their paths."""
+
+        def ask(request: pb.ListFilesRequest) -> pb.ListFilesResponse:
+            return self._connection.ask("VersionService/ListFiles", request, pb.ListFilesResponse)
+
+        request = pb.ListFilesRequest(version=self._references.version(ref))
+        if request.version.WhichOneof("selector") == "alias":
+            # It may move between two pages.
+            request.version.number = self.get(ref).number
+        yield from map(types.file, pages.entries(request, field="files", ask=ask))

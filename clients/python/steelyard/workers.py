@@ -1,0 +1,109 @@
+"""Threads of one transfer: the first failure ends them all, and a broken stream is tried again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from steelyard import reasons
+from steelyard.errors import DeadlineExceeded, SteelyardError, Unavailable, Unreachable
+
+Item = TypeVar("Item")
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 3.0
+# What a later stream may get through: the server restarts, is busy, or lost patience with this client.
+_PASSING = (Unreachable, Unavailable, DeadlineExceeded, reasons.Overloaded)
+
+
+class Stop:
+    """Tells the threads of a transfer to end, and breaks off the streams that they wait for."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._calls: set[Any] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to end."""
+        return self._asked.is_set()
+
+    def set(self) -> None:
+        """Ask all to end."""
+        self._asked.set()
+        with self._lock:
+            calls = tuple(self._calls)
+        for call in calls:
+            call.cancel()
+
+    @contextmanager
+    def breaking(self, call: Any) -> Iterator[None]:
+        """Break *call* off when the transfer ends, and when the block does."""
+        with self._lock:
+            self._calls.add(call)
+        try:
+            if self.is_set:
+                call.cancel()
+            yield
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+            call.cancel()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the transfer ends meanwhile."""
+        self._asked.wait(seconds)
+
+
+class Patience:
+    """Decides whether to try once more, waiting longer from time to time while nothing moves.
+
+    Args:
+        seconds: to go on without any progress.
+    """
+
+    def __init__(self, seconds: float, *, stop: Stop) -> None:
+        self._seconds = seconds
+        self._stop = stop
+        self.moved()
+
+    def moved(self) -> None:
+        """Note progress."""
+        self._since = time.monotonic()
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+    def wait(self, error: SteelyardError) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            SteelyardError: *error*, when it does not pass by itself or nothing moved for too long.
+        """
+        waited = time.monotonic() - self._since
+        if not isinstance(error, _PASSING) or waited > self._seconds or self._stop.is_set:
+            raise error
+        self._stop.pause(self._pause_seconds)
+        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+
+def run(task: Callable[[Item], None], items: Iterable[Item], *, stop: Stop, threads: int) -> None:
+    """Do *task* with each item, in threads.
+
+    Raises:
+        BaseException: what the first task that failed raised, after all others have ended.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="steelyard-transfer")
+    futures = [pool.submit(task, item) for item in items]
+    try:
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)

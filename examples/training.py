@@ -1,0 +1,105 @@
+"""Real models for the examples: three classifiers on the breast-cancer data that scikit-learn ships.
+
+Each is a pipeline with its preprocessing, exported whole to one ONNX file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skl2onnx import to_onnx
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, precision_score, recall_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+SEED = 7
+HOLDOUT_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data, split once; `digest` names all of its bytes."""
+
+    train_inputs: np.ndarray
+    train_labels: np.ndarray
+    holdout_inputs: np.ndarray
+    holdout_labels: np.ndarray
+    digest: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained classifier, as files in a directory."""
+
+    name: str
+    directory: Path
+    parameters: dict[str, str | int | float | bool]
+    metrics: dict[str, float]
+    predictions: np.ndarray
+
+
+def load() -> Data:
+    """Load and split the data."""
+    inputs, labels = load_breast_cancer(return_X_y=True)
+    inputs = inputs.astype(np.float32)
+    digest = hashlib.sha256(inputs.tobytes() + labels.tobytes()).hexdigest()
+    parts = train_test_split(inputs, labels, test_size=HOLDOUT_SHARE, random_state=SEED, stratify=labels)
+    train_inputs, holdout_inputs, train_labels, holdout_labels = parts
+    return Data(train_inputs, train_labels, holdout_inputs, holdout_labels, f"sha256:{digest}")
+
+
+def classifiers() -> dict[str, Any]:
+    """Return the three classifiers, untrained."""
+    return {
+        "logistic-regression": LogisticRegression(C=0.5, max_iter=500, random_state=SEED),
+        "random-forest": RandomForestClassifier(n_estimators=60, max_depth=6, random_state=SEED),
+        "gradient-boosting": GradientBoostingClassifier(n_estimators=80, max_depth=2, random_state=SEED),
+    }
+
+
+def train(name: str, classifier: Any, data: Data, directory: Path) -> Trained:
+    """Train one classifier, measure it on the hold-out data, and write its files."""
+    pipeline = make_pipeline(StandardScaler(), classifier)
+    pipeline.fit(data.train_inputs, data.train_labels)
+    directory.mkdir(parents=True)
+    model = to_onnx(pipeline, data.train_inputs[:1], options={"zipmap": False})
+    (directory / "model.onnx").write_bytes(model.SerializeToString())
+    (directory / "requirements.lock").write_text(lock())
+    predicted = pipeline.predict(data.holdout_inputs)
+    metrics = {
+        "precision@holdout": float(precision_score(data.holdout_labels, predicted)),
+        "recall@holdout": float(recall_score(data.holdout_labels, predicted)),
+        "f1@holdout": float(f1_score(data.holdout_labels, predicted)),
+    }
+    parameters = {
+        key: value
+        for key, value in classifier.get_params().items()
+        if isinstance(value, str | int | float | bool)
+    }
+    return Trained(
+        name, directory, parameters, metrics, predict(directory / "model.onnx", data.holdout_inputs)
+    )
+
+
+def predict(model: Path, inputs: np.ndarray) -> np.ndarray:
+    """Run an ONNX file with onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    (labels, *_) = session.run(None, {session.get_inputs()[0].name: inputs})
+    return np.asarray(labels)
+
+
+def lock() -> str:
+    """List the installed packages that made the model, as a lock file does."""
+    names = ("numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "skl2onnx")
+    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in names)
