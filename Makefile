@@ -95,7 +95,7 @@ test-compat: .venv-compat/.ready
 	@.venv-compat/bin/python -m pytest -c tests/compat/pytest.ini tests/compat
 
 test-go: .venv/.ready .tools/bin/.ready
-	@cd clients/go && go vet ./... && go test ./...
+	@cd clients/go && go vet ./... && go test -count=1 ./...
 
 test-typescript: .venv/.ready clients/typescript/node_modules/.ready
 	@cd clients/typescript && npm test

@@ -46,7 +46,8 @@ def push(
 ) -> None:
     """Upload a file or directory as a version.
 
-    What the server has is not sent again.     A model that does not exist is created. Files named in .steelyardignore are left out.
+    What the server has is not sent again. A model that does not exist is created. Files named in
+    .steelyardignore are left out.
     """
     quiet = session.of(context).quiet
     with session.of(context).client() as client, progress.bar(quiet=quiet) as show:

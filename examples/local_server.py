@@ -1,0 +1,55 @@
+"""A Steelyard server as a child process, to start, kill and start again on the same address."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+START_SECONDS = 30
+STOP_SECONDS = 30
+
+
+class LocalServer:
+    """A server that keeps its data in a directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.address = "127.0.0.1:0"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens.
+
+        Raises:
+            RuntimeError: it did not start.
+        """
+        options = ["--data-dir", str(self.data_dir), "--listen", self.address, "--log-level", "warning"]
+        command = [sys.executable, "-m", "steelyard", "serve", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
+        for line in self._process.stdout or ():
+            if found := re.search(r"listening on (\S+)", line):
+                timer.cancel()
+                self.address = found.group(1)
+                return
+        raise RuntimeError("The server did not start; its words are above.")
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it as an orchestrator would, with SIGTERM, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None or self._process.poll() is not None:
+            return 0
+        self._process.send_signal(number)
+        self._process.communicate(timeout=STOP_SECONDS)
+        return self._process.returncode
