@@ -27,7 +27,7 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     listen: Annotated[str | None, typer.Option(help="Address of gRPC; port 0 takes a free one.")] = None,
     database: Annotated[str | None, typer.Option(help="URL of PostgreSQL instead of SQLite.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics.")] = None,
-    allow_remote_without_login: Annotated[  # noqa: FBT002 - a flag
+    allow_remote_without_login: Annotated[
         bool | None,
         typer.Option("--allow-remote-without-login", help="Listen beyond loopback without a login."),
     ] = None,

@@ -88,9 +88,6 @@ class DataLoss(RegistryError):
     """Stored bytes are damaged or gone."""
 
 
-# --- the request is wrong ---------------------------------------------------------------------
-
-
 class MalformedMessage(InvalidArgument):
     """The bytes of a message do not parse as the expected protobuf message."""
 
@@ -289,9 +286,6 @@ class InvalidFilePath(InvalidArgument):
     reason = "INVALID_FILE_PATH"
 
 
-# --- what is named does not exist, or exists already ------------------------------------------
-
-
 class NamespaceNotFound(NotFound):
     """No namespace has this name."""
 
@@ -352,9 +346,6 @@ class IdempotencyKeyReused(AlreadyExists):
     reason = "IDEMPOTENCY_KEY_REUSED"
 
 
-# --- the state must change first --------------------------------------------------------------
-
-
 class BlobMissing(FailedPrecondition):
     """A version names a blob that its namespace does not hold."""
 
@@ -391,9 +382,6 @@ class HistoryReplaced(FailedPrecondition):
     reason = "HISTORY_REPLACED"
 
 
-# --- a race was lost --------------------------------------------------------------------------
-
-
 class EtagMismatch(Aborted):
     """The resource changed since it was read."""
 
@@ -416,9 +404,6 @@ class TransactionConflict(Aborted):
     """Concurrent changes kept colliding."""
 
     reason = "TRANSACTION_CONFLICT"
-
-
-# --- limits, waits, trouble -------------------------------------------------------------------
 
 
 class OffsetOutOfRange(OutOfRange):

@@ -45,6 +45,7 @@ class Limits:
     page_bytes: int
     batch_versions_count: int
     find_blobs_count: int
+    read_files_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int

@@ -34,10 +34,10 @@ from steelyard_server.api.version_service import VersionService
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
-from steelyard_server.core.act import Act
-from steelyard_server.core.caller import Caller
 from steelyard_server.db.database import open_database
 from steelyard_server.directory import DirectoryLock
+from steelyard_server.history.act import Act
+from steelyard_server.history.caller import Caller
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 BYTE_THREADS = 4
 HOUSEKEEPING_SECONDS = 600.0
 SEAL_CHECK_SECONDS = 1.0
+# For answers that are on their way when the last call has ended.
+LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
 WRITING_SERVICES = ("NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService")
 
@@ -91,9 +93,11 @@ class Server:
 
     async def stop(self, *, grace_seconds: float | None = None) -> None:
         """Refuse new calls, let open ones end for a while, then close everything. Idempotent."""
-        self._guard.draining = True
-        await self._health.shut_down()
-        await self._grpc.stop(self.config.grace_seconds if grace_seconds is None else grace_seconds)
+        grace = self.config.grace_seconds if grace_seconds is None else grace_seconds
+        self._health.shut_down()
+        # gRPC's own way to stop would take no more calls at all, not even for health.
+        await self._guard.drain(grace)
+        await self._grpc.stop(min(grace, LAST_ANSWERS_SECONDS))
         await self._stack.aclose()
 
 
@@ -123,7 +127,7 @@ async def start(config: Config) -> Server:
         services = _services(database, store=store, threads=threads, memo=memo, about=about)
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
-        await _register(server, guard, services, checks)
+        _register(server, guard, services, checks)
         port = server.add_insecure_port(config.listen)
         await server.start()
         tasks = [
@@ -170,14 +174,14 @@ def _services(
     ]
 
 
-async def _register(
+def _register(
     server: grpc.aio.Server,
     guard: Guard,
     services: list[tuple[ServiceDescriptor, object]],
     checks: health.Health,
 ) -> None:
     names = [descriptor.full_name for descriptor, _ in services]
-    await checks.set(["", *names], serving=True)
+    checks.set(["", *names], serving=True)
     handlers = [guard.handlers(descriptor, service) for descriptor, service in services]
     handlers.append(guard.handlers(health.DESCRIPTOR, checks))
     described = reflection.Reflection([*names, health.DESCRIPTOR.full_name, *reflection.NAMES])
@@ -217,9 +221,9 @@ async def _keep_house(database: Database, store: BlobStore) -> None:
 
 async def _watch_seal(database: Database, checks: health.Health) -> None:
     """Say NOT_SERVING for everything that writes once the database takes no more writes."""
-    while not database.sealed:
+    while not database.sealed:  # noqa: ASYNC110 - a thread seals it, and a second does not matter
         await asyncio.sleep(SEAL_CHECK_SECONDS)
-    await checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
+    checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,5 +1,7 @@
 """Every bad input has one answer: a status code, a reason, the field, and nothing changed."""
 
+# ruff: noqa: E501  one row of a table on one line
+
 from __future__ import annotations
 
 import hashlib

@@ -85,7 +85,7 @@ async def put(
     header = {"namespace": namespace, "size_bytes": len(data), "digest": digest, "from_start": True}
     await stream.send(header=header, data=data, finish={})
     answer = await stream.answer()
-    assert answer.finished.digest == digest or answer.already_present.digest == digest
+    assert digest in {answer.finished.digest, answer.already_present.digest}
     await stream.half_close()
     return digest
 

@@ -68,8 +68,8 @@ def blob(digest: str, size_bytes: int = 1) -> dict[str, Any]:
     return {"digest": digest, "size_bytes": size_bytes, "create_time": 0}
 
 
-def add(tx: Transaction, digest: str) -> str:
-    tx.run(ADD_BLOB, blob(digest))
+def add(tx: Transaction, digest: str, size_bytes: int = 1) -> str:
+    tx.run(ADD_BLOB, blob(digest, size_bytes))
     return digest
 
 
@@ -94,6 +94,10 @@ class Gate:
         self.begun.set()
         assert self.opened.wait(WAIT_SECONDS)
         return add(tx, digest)
+
+    def hold(self, _: Transaction) -> bool:
+        self.begun.set()
+        return self.opened.wait(WAIT_SECONDS)
 
     async def entered(self) -> None:
         assert await asyncio.to_thread(self.begun.wait, WAIT_SECONDS)
@@ -229,20 +233,20 @@ async def test_no_more_writes_wait_than_allowed(location: Any, opened: Open) -> 
 async def test_no_more_reads_wait_than_allowed(location: Any, opened: Open) -> None:
     database = await opened(location, limits=Limits(readers=1, waiting_reads=2))
     gate = Gate()
-    first = asyncio.create_task(database.read(lambda _: (gate.begun.set(), gate.opened.wait(WAIT_SECONDS))))
+    first = asyncio.create_task(database.read(gate.hold))
     await gate.entered()
     waiting = [asyncio.create_task(database.read(digests)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(errors.Overloaded):
         await database.read(digests)
     gate.opened.set()
-    assert await asyncio.gather(first, *waiting) == [(None, True), [], []]
+    assert await asyncio.gather(first, *waiting) == [True, [], []]
 
 
 async def test_a_read_that_waits_too_long_is_refused(location: Any, opened: Open) -> None:
     database = await opened(location, limits=Limits(readers=1, wait_seconds=0.05))
     gate = Gate()
-    first = asyncio.create_task(database.read(lambda _: (gate.begun.set(), gate.opened.wait(WAIT_SECONDS))))
+    first = asyncio.create_task(database.read(gate.hold))
     await gate.entered()
     with pytest.raises(errors.DatabaseBusy):
         await database.read(digests)
@@ -323,9 +327,7 @@ async def test_columns_of_one_name_stay_apart(database: Database) -> None:
 
 async def test_integers_keep_all_64_bits(database: Database) -> None:
     for size_bytes in INT64_EXTREMES:
-        await database.write(
-            lambda tx, size_bytes=size_bytes: tx.run(ADD_BLOB, blob(str(size_bytes), size_bytes))
-        )
+        await database.write(add, str(size_bytes), size_bytes)
     rows: list[Row] = await database.read(lambda tx: tx.all(BLOBS))
     assert {row.digest: row.size_bytes for row in rows} == {str(number): number for number in INT64_EXTREMES}
 
@@ -425,7 +427,7 @@ def add_metrics(tx: Transaction, metrics: list[dict[str, Any]]) -> None:
     )
 
 
-def generated(tx: Transaction, table: Any, **values: Any) -> int:
+def generated(tx: Transaction, /, table: Any, **values: Any) -> int:
     row = tx.one(insert_generated(table), **values)
     assert row is not None
     key: int = row.id
@@ -444,7 +446,7 @@ async def test_any_of_takes_a_list_of_any_length_as_one_value(database: Database
     known = [f'it\'s "{number}" {{}} \\ é' for number in range(3000)]
     await database.write(lambda tx: tx.run(ADD_BLOB, [blob(name, at) for at, name in enumerate(known)]))
     for wanted in ([], known[:1], known[::2], [*known, "unknown"]):
-        rows = await database.read(lambda tx, wanted=wanted: tx.all(BLOBS_OF, digests=wanted))
+        rows = await database.read(Transaction.all, BLOBS_OF, digests=wanted)
         assert {row.digest for row in rows} == set(wanted) & set(known)
     rows = await database.read(lambda tx: tx.all(BLOBS_SIZED, sizes=[5, 2**62]))
     assert [row.digest for row in rows] == [known[5]]
@@ -465,7 +467,7 @@ async def test_an_upsert_is_written_once_for_both_databases(database: Database) 
         index_elements=["digest"], set_={"size_bytes": statement.excluded.size_bytes}
     )
     for size_bytes in (1, 2):
-        await database.write(lambda tx, size=size_bytes: tx.run(statement, blob("a", size)))
+        await database.write(Transaction.run, statement, blob("a", size_bytes))
     row = await database.read(lambda tx: tx.one(BLOBS))
     assert row is not None
     assert row.size_bytes == 2

@@ -17,8 +17,12 @@ FILES = select(tables.files.c.path).where(
 )
 
 
+def postgresql_dialect() -> PGDialect_psycopg:
+    return PGDialect_psycopg()  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture(
-    params=[SQLiteDialect_pysqlite(paramstyle="named"), PGDialect_psycopg()], ids=lambda each: each.name
+    params=[SQLiteDialect_pysqlite(paramstyle="named"), postgresql_dialect()], ids=lambda each: each.name
 )
 def statements(request: pytest.FixtureRequest) -> Statements:
     return Statements(request.param)
@@ -28,7 +32,7 @@ def test_a_list_is_one_parameter() -> None:
     sqlite = Statements(SQLiteDialect_pysqlite(paramstyle="named")).get(FILES)
     assert sqlite.sql.endswith("files.digest IN (SELECT value FROM json_each(:digests))")
     assert sqlite.bind({"digests": ("a", "b")})["digests"] == '["a", "b"]'
-    postgresql = Statements(PGDialect_psycopg()).get(FILES)
+    postgresql = Statements(postgresql_dialect()).get(FILES)
     assert postgresql.sql.endswith("files.digest = ANY(%(digests)s)")
     assert postgresql.bind({"digests": ("a", "b")})["digests"] == ["a", "b"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.errors import DownloadCorrupt, SteelyardError
+from steelyard.errors import DownloadCorrupt, Internal, SteelyardError, Unavailable
 from steelyard.v1 import version_pb2
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard.wire import data_of
@@ -55,6 +55,34 @@ class Download:
             raise corrupt(file)
         return received_bytes
 
+    def fetch_small(self, files: Iterable[File], *, keep: Callable[[File, bytes], None]) -> int:
+        """Receive files that fit into a message each, all on one stream; return the bytes of all.
+
+        Args:
+            keep: called with each file and its verified bytes.
+
+        Raises:
+            DownloadCorrupt: the bytes of one are not those of its digest.
+            SteelyardError: the server refused, or did not come back in time.
+        """
+        patience = Patience(self.patience_seconds, stop=self.stop)
+        pending = {file.path: file for file in files}
+        received_bytes = 0
+        while pending:
+            try:
+                for path, data in self._small_files(pending):
+                    file = pending[path]
+                    if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
+                        raise corrupt(file)
+                    keep(file, data)
+                    del pending[path]
+                    received_bytes += len(data)
+                    self.meter.add(len(data), file=path)
+                    patience.moved()
+            except SteelyardError as error:
+                patience.wait(error)
+        return received_bytes
+
     def chunks(self, file: File, *, offset: int = 0) -> Iterator[memoryview]:
         """Yield the bytes of *file* from *offset* on, across broken streams.
 
@@ -91,6 +119,20 @@ class Download:
         if f"sha256:{hasher.hexdigest()}" != file.digest:
             return None
         return file.size_bytes - held_bytes
+
+    def _small_files(self, pending: Mapping[str, File]) -> Iterator[tuple[str, bytes]]:
+        request = pb.ReadFilesRequest(version=self.version, paths=pending)
+        call = self.connection.receive(
+            "VersionService/ReadFiles", request, timeout_seconds=SHORTEST_STREAM_SECONDS
+        )
+        with self.stop.breaking(call), self.connection.translated():
+            for message in call:
+                answer = pb.ReadFilesResponse.FromString(message)
+                if answer.header.file.path not in pending:
+                    raise Internal("The server sent a file that was not asked for, or one twice; pull again.")
+                yield answer.header.file.path, answer.data
+        if pending:
+            raise Unavailable("The server ended a stream before all files came; pull again.")
 
     def _stream(self, file: File, *, offset: int) -> Iterator[memoryview]:
         request = pb.ReadFileRequest(version=self.version, path=file.path, offset=offset)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from steelyard.versions import Versions
 
 STREAMS = 4
+# A file up to this size comes in one message, many on one stream.
+SMALL_BYTES = 256 * 1024
+BATCH_FILES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +115,42 @@ def _require_free(dest: Path, *, overwrite: bool) -> None:
 
 def _gather(files: tuple[File, ...], *, workspace: Path, download: Download, cache: BlobCache) -> int:
     """Bring all files to the workspace and return the bytes that came over the wire."""
-    by_digest: dict[str, list[File]] = {}
-    for file in sorted(files, key=lambda file: file.size_bytes, reverse=True):
-        (workspace / "files" / file.path).parent.mkdir(parents=True, exist_ok=True)
-        by_digest.setdefault(file.digest, []).append(file)
+    root = workspace / "files"
+    for parent in {(root / file.path).parent for file in files}:
+        parent.mkdir(parents=True, exist_ok=True)
+    first = {file.digest: file for file in sorted(files, key=lambda file: file.size_bytes)}
+    wanted = [file for file in first.values() if not cache.take(file, root / file.path, meter=download.meter)]
+    small = [file for file in wanted if file.size_bytes <= SMALL_BYTES]
+    large = [file for file in wanted if file.size_bytes > SMALL_BYTES]
     received: list[int] = []
 
-    def task(same: list[File]) -> None:
-        first, *others = (workspace / "files" / file.path for file in same)
-        received.append(_bring(same[0], first, parts=workspace / "parts", download=download, cache=cache))
-        for file, other in zip(same[1:], others, strict=True):
-            shutil.copyfile(first, other)
-            download.meter.add(file.size_bytes, file=file.path)
+    def keep(file: File, data: bytes) -> None:
+        (root / file.path).write_bytes(data)
+        cache.keep(file.digest, root / file.path)
 
-    run(task, by_digest.values(), stop=download.stop, threads=STREAMS)
+    def fetch(part: list[File]) -> None:
+        if part[0].size_bytes <= SMALL_BYTES:
+            received.append(download.fetch_small(part, keep=keep))
+            return
+        target = workspace / "parts" / part[0].digest.removeprefix("sha256:")
+        received.append(download.fetch(part[0], target))
+        target.replace(root / part[0].path)
+        cache.keep(part[0].digest, root / part[0].path)
+
+    parts = [*([file] for file in reversed(large)), *_batches(small)]
+    run(fetch, parts, stop=download.stop, threads=STREAMS)
+    for file in files:
+        if (source := first[file.digest]) is not file:
+            shutil.copyfile(root / source.path, root / file.path)
+            download.meter.add(file.size_bytes, file=file.path)
     cache.shrink()
     return sum(received)
 
 
-def _bring(file: File, target: Path, *, parts: Path, download: Download, cache: BlobCache) -> int:
-    if cache.take(file, target, meter=download.meter):
-        return 0
-    part = parts / file.digest.removeprefix("sha256:")
-    received_bytes = download.fetch(file, part)
-    part.replace(target)
-    cache.keep(file.digest, target)
-    return received_bytes
+def _batches(files: list[File]) -> list[list[File]]:
+    """Share small files out to streams."""
+    length = min(BATCH_FILES, -(-len(files) // STREAMS) or 1)
+    return [files[start : start + length] for start in range(0, len(files), length)]
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
@@ -49,6 +51,10 @@ _ROLES = (
         tuple(f"*.{ending}" for ending in _WEIGHTS.split()),
     ),
     ("config", ("config*.json", "*.yaml", "*.yml", "*.toml", "*.ini", "*.cfg")),
+)
+_PATTERNS = tuple(
+    (role, re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)))
+    for role, patterns in _ROLES
 )
 
 
@@ -126,8 +132,8 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
 
 def guess_role(path: str) -> str:
     """Return the role that the name of a file suggests."""
-    name = PurePosixPath(PurePosixPath(path).name)
-    return next((role for role, patterns in _ROLES if any(map(name.match, patterns))), "other")
+    name = path.rpartition("/")[2]
+    return next((role for role, pattern in _PATTERNS if pattern.match(name)), "other")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import rule_pb2
 from steelyard_server.core import names
-from steelyard_server.core.caller import Caller
 from steelyard_server.errors import FieldRequired, TooLong
+from steelyard_server.history.caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

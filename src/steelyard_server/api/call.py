@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from steelyard_server.errors import DeadlineExceeded, RequestReadTimeout
-
 if TYPE_CHECKING:
-    from steelyard_server.core.caller import Caller
+    from steelyard_server.errors import DeadlineExceeded
+    from steelyard_server.history.caller import Caller
 
 
 @dataclass(slots=True)
@@ -36,28 +35,28 @@ class Stream:
     """Raw messages in and out of a call, one reader and any number of writers.
 
     Args:
-        first_seconds: how long the first message may take.
         received_messages: how many were read.
         received_bytes: size of all messages read.
         sent_bytes: size of all messages written.
     """
 
     context: grpc.aio.ServicerContext[bytes, bytes]
-    first_seconds: float
     received_messages: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    _ahead: list[bytes | None] = field(default_factory=list)
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def begin(self) -> None:
+        """Wait for the first message or the half-close, and keep it for the next reader."""
+        self._ahead.append(await self.next())
 
     async def read(self, *, timeout_seconds: float, late: type[DeadlineExceeded]) -> bytes | None:
         """Return the next message, or None when the client has half-closed.
 
         Raises:
             DeadlineExceeded: *late*, when no message came in time.
-            RequestReadTimeout: the first message did not.
         """
-        if self.received_messages == 0 and self.first_seconds < timeout_seconds:
-            timeout_seconds, late = self.first_seconds, RequestReadTimeout
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await self.next()
@@ -67,6 +66,8 @@ class Stream:
 
     async def next(self) -> bytes | None:
         """Return the next message, or None at the half-close; the caller sets the limit."""
+        if self._ahead:
+            return self._ahead.pop()
         message = await self.context.read()
         if not isinstance(message, bytes):  # grpc.aio.EOF
             return None

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from google.protobuf.field_mask_pb2 import FieldMask
 
     from steelyard_server.core.aliases import Move
-    from steelyard_server.core.caller import Caller
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.core.pointers import Alias
     from steelyard_server.core.versions import Version
+    from steelyard_server.history.caller import Caller
 
 SELECTORS = "number, alias, digest, semantic_version"
 # Seconds of 0001-01-01 and 9999-12-31, the range of google.protobuf.Timestamp.

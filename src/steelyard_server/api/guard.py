@@ -2,8 +2,8 @@
 
 gRPC for Python runs a handler only when the request has arrived, so a half-open call holds a slot
 for ever, and answers a malformed one with UNKNOWN and class names. Here every method takes raw
-bytes: the guard reads and parses the request within a limit, admits the caller, counts, runs the
-method under a deadline, maps errors, and writes one line to the log.
+bytes: the guard admits the caller, reads and parses the request within a limit, takes a place,
+runs the method under a deadline, maps errors, and writes one line to the log.
 """
 
 from __future__ import annotations
@@ -13,26 +13,22 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf import message_factory
-from google.protobuf.message import DecodeError, Message
 
 from steelyard_server.api import admit, errors
 from steelyard_server.api.call import Call, Stream
+from steelyard_server.api.method import Method, Pool, receiving, serialized, serving
 from steelyard_server.errors import (
     CallTimeout,
     Draining,
-    MalformedMessage,
-    MissingMessage,
-    Overloaded,
     RegistryError,
     RequestReadTimeout,
-    TooManyMessages,
 )
 from steelyard_server.limits import LIMITS
 
@@ -43,6 +39,8 @@ if TYPE_CHECKING:
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[Any, Context], Awaitable[bytes | None]]
+
+CALL_KEY = "steelyard-call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +61,33 @@ class EdgeLimits:
 
 
 @dataclass(slots=True)
-class Pool:
-    """Count the open calls of one kind."""
-
-    places: int
-    open: int = 0
-
-
-@dataclass(slots=True)
 class Guard:
-    """Wrap the methods of services.
-
-    Args:
-        draining: set when the server shuts down; then new calls are refused.
-    """
+    """Wrap the methods of services."""
 
     limits: EdgeLimits
     metrics: Metrics | None = None
-    draining: bool = False
     log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call"))
     _ids: itertools.count[int] = field(default_factory=itertools.count)
     _prefix: str = field(default_factory=lambda: os.urandom(4).hex())
     _calls: Pool = field(init=False)
     _streams: Pool = field(init=False)
+    _open: int = 0
+    _draining: bool = False
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._calls = Pool(self.limits.calls)
         self._streams = Pool(self.limits.streams)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls and wait until the open ones have ended, at most this long."""
+        self._draining = True
+        if not self._open:
+            return
+        self._idle.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     def handlers(
         self, descriptor: ServiceDescriptor, service: object, *, name: str = ""
@@ -109,70 +107,32 @@ class Guard:
         return grpc.method_handlers_generic_handler(full_name, handlers)
 
     def _handler(
-        self, method: MethodDescriptor, function: Any, *, path: str
+        self, descriptor: MethodDescriptor, function: Any, *, path: str
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        exempt = method.containing_service.full_name in admit.PUBLIC_SERVICES
-        parse = message_factory.GetMessageClass(method.input_type).FromString
-        if method.server_streaming:
-            body = (
-                _bidirectional(function) if method.client_streaming else self._server_stream(function, parse)
-            )
-            pool, seconds = self._streams, self.limits.stream_seconds
-        else:
-            body = self._unary(function, parse)
-            pool, seconds = self._calls, self.limits.unary_seconds
-        run = self._guarded(body, path=path, pool=Pool(1 << 30) if exempt else pool, seconds=seconds)
-        if method.server_streaming:
-            return grpc.stream_stream_rpc_method_handler(run, response_serializer=_serialized)
+        streams = descriptor.server_streaming
+        method = Method(
+            path,
+            receive=receiving(descriptor),
+            serve=serving(descriptor, function),
+            pool=self._streams if streams else self._calls,
+            seconds=self.limits.stream_seconds if streams else self.limits.unary_seconds,
+            essential=descriptor.containing_service.full_name in admit.PUBLIC_SERVICES,
+        )
+        run = self._guarded(method)
+        if streams:
+            return grpc.stream_stream_rpc_method_handler(run, response_serializer=serialized)
         return grpc.stream_unary_rpc_method_handler(run)
 
-    def _unary(self, function: Any, parse: Callable[[bytes], Message]) -> Body:
-        async def body(call: Call, stream: Stream, timeout: asyncio.Timeout) -> bytes:
-            request = await self._request(stream, parse, timeout=timeout, seconds=self.limits.unary_seconds)
-            answer = await function(request, call)
-            encoded = _serialized(answer)
-            stream.sent_bytes += len(encoded)
-            return encoded
-
-        return body
-
-    def _server_stream(self, function: Any, parse: Callable[[bytes], Message]) -> Body:
-        async def body(call: Call, stream: Stream, timeout: asyncio.Timeout) -> None:
-            request = await self._request(stream, parse, timeout=timeout, seconds=self.limits.stream_seconds)
-            await function(request, call, stream)
-
-        return body
-
-    async def _request(
-        self, stream: Stream, parse: Callable[[bytes], Message], *, timeout: asyncio.Timeout, seconds: float
-    ) -> Message:
-        """Read the one request of a call and give the call its full time from then on."""
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        timeout.reschedule(begin + min(self.limits.request_read_seconds, seconds))
-        raw = await stream.next()
-        extra = await stream.next() if raw is not None else None
-        if raw is None:
-            raise MissingMessage("The call ended without a request; send exactly one message.")
-        if extra is not None:
-            raise TooManyMessages("The call sent more than one request; send exactly one message.")
-        timeout.reschedule(begin + seconds)
-        try:
-            return parse(raw)
-        except DecodeError:
-            raise MalformedMessage(
-                "The request does not parse; use stubs generated from the protos."
-            ) from None
-
-    def _guarded(self, body: Body, *, path: str, pool: Pool, seconds: float) -> Handler:
+    def _guarded(self, method: Method) -> Handler:
         async def run(_: object, context: Context) -> bytes | None:
             begin = time.perf_counter()
-            call = Call(f"{self._prefix}-{next(self._ids)}", path, admit.ANONYMOUS, context)
-            stream = Stream(context, first_seconds=self.limits.request_read_seconds)
+            call = Call(f"{self._prefix}-{next(self._ids)}", method.path, admit.ANONYMOUS, context)
+            stream = Stream(context)
             reason, code = "", "OK"
-            pool.open += 1
+            context.set_trailing_metadata(((CALL_KEY, call.id),))
+            self._open += not method.essential
             try:
-                return await self._admitted(body, call, stream, pool=pool, seconds=seconds)
+                return await self._admitted(method, call, stream)
             except RegistryError as error:
                 reason, code = error.reason, errors.code(error).name
                 await _abort(context, error, call=call)
@@ -184,39 +144,40 @@ class Guard:
                 raise
             except Exception:
                 reason, code = "INTERNAL", "INTERNAL"
-                self.log.exception("incident", incident=call.id, method=path)
+                self.log.exception("incident", incident=call.id, method=method.path)
                 message = f"The server met something unexpected; its log has it as incident {call.id}."
                 await _abort(context, RegistryError(message, incident=call.id), call=call)
             finally:
-                pool.open -= 1
+                self._open -= not method.essential
+                if not self._open:
+                    self._idle.set()
                 self._report(call, stream, code=code, reason=reason, seconds=time.perf_counter() - begin)
             return None
 
         return run
 
-    async def _admitted(
-        self, body: Body, call: Call, stream: Stream, *, pool: Pool, seconds: float
-    ) -> bytes | None:
-        if self.draining:
+    async def _admitted(self, method: Method, call: Call, stream: Stream) -> bytes | None:
+        if self._draining and not method.essential:
             raise Draining("The server is shutting down; try again.")
-        if pool.open > pool.places:
-            message = f"The server handles {pool.places} calls of this kind already; try again in a second."
-            raise Overloaded(message)
-        metadata = call.context.invocation_metadata()
-        call.caller = admit.caller(metadata or ())
-        timeout = asyncio.timeout(seconds)
+        call.caller = admit.caller(call.context.invocation_metadata() or ())
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        timeout = asyncio.timeout_at(begin + self.limits.request_read_seconds)
+        arrived = False
         try:
             async with timeout:
-                return await body(call, stream, timeout)
+                request = await method.receive(stream)
+                arrived = True
+                timeout.reschedule(begin + method.seconds)
+                # Only now: a call whose request does not come must not have another's place.
+                with nullcontext() if method.essential else method.pool:
+                    return await method.serve(request, call, stream)
         except TimeoutError:
             if not timeout.expired():
                 raise
-            if stream.received_messages == 0:
-                limit = self.limits.request_read_seconds
-                message = f"The request did not arrive within {limit:g} seconds."
-                raise RequestReadTimeout(message, limit_seconds=limit) from None
-            message = f"The call took longer than the server allows, {seconds:g} seconds."
-            raise CallTimeout(message, limit_seconds=seconds) from None
+            if arrived:
+                raise _too_late(method.seconds) from None
+            raise _not_arrived(self.limits.request_read_seconds) from None
 
     def _report(self, call: Call, stream: Stream, *, code: str, reason: str, seconds: float) -> None:
         self.log.info(
@@ -234,19 +195,19 @@ class Guard:
             self.metrics.count(call.method, code=code, seconds=seconds, stream=stream)
 
 
-Body = Callable[[Call, Stream, asyncio.Timeout], Awaitable[bytes | None]]
+def _not_arrived(seconds: float) -> RequestReadTimeout:
+    message = f"The request did not arrive within {seconds:g} seconds."
+    return RequestReadTimeout(message, limit_seconds=seconds)
 
 
-def _bidirectional(function: Any) -> Body:
-    async def body(call: Call, stream: Stream, _: asyncio.Timeout) -> None:
-        await function(call, stream)
-
-    return body
+def _too_late(seconds: float) -> CallTimeout:
+    message = f"The call took longer than the server allows, {seconds:g} seconds."
+    return CallTimeout(message, limit_seconds=seconds)
 
 
 async def _abort(context: Context, error: RegistryError, *, call: Call) -> None:
     code, message, metadata = errors.on_wire(error, call_id=call.id)
-    await context.abort(code, message, (*metadata, ("steelyard-call", call.id)))
+    await context.abort(code, message, (*metadata, (CALL_KEY, call.id)))
 
 
 def _status_name(context: Context) -> str:
@@ -254,7 +215,3 @@ def _status_name(context: Context) -> str:
     # The type stubs promise a StatusCode; grpc.aio answers the number of one that C core chose.
     status: object = context.code()
     return status.name if isinstance(status, grpc.StatusCode) else str(status)
-
-
-def _serialized(message: bytes | Message) -> bytes:
-    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from steelyard_server.core import names, requests
-from steelyard_server.core.act import Act, RequestKey
 from steelyard_server.history import events
+from steelyard_server.history.act import Act, RequestKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

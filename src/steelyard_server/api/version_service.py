@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import version_service_pb2 as pb
-from steelyard_server.api import convert, convert_content, pages, read_file
+from steelyard_server.api import convert, convert_content, pages, read_file, read_files
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import files, manifest, versions
 
@@ -176,6 +176,12 @@ class VersionService:
     async def ReadFile(self, request: pb.ReadFileRequest, _: Call, stream: Stream) -> None:
         """Stream the bytes of a file."""
         await read_file.stream_file(
+            request, stream, database=self._database, blobs=self._store, threads=self._threads
+        )
+
+    async def ReadFiles(self, request: pb.ReadFilesRequest, _: Call, stream: Stream) -> None:
+        """Stream the bytes of several files."""
+        await read_files.stream_files(
             request, stream, database=self._database, blobs=self._store, threads=self._threads
         )
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.api.envelope import data_of
+from steelyard_server.api.small_blobs import SmallBlob, SmallBlobs
 from steelyard_server.core import blobs as core
 from steelyard_server.core import names
 from steelyard_server.errors import (
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 # Bytes between two reports of what is durable.
 PROGRESS_BYTES = 64 * 1024 * 1024
+# The task that stores small blobs, among those that publish; no upload has such a key.
+SMALL_KEY = "small"
 # Blobs of one stream that may be on their last step at once.
 PUBLISHING_MAXIMUM = 16
 
@@ -74,6 +77,7 @@ class BlobStream:
         self._namespace = ""
         self._incoming: Incoming | None = None
         self._publishing: dict[str, asyncio.Task[None]] = {}
+        self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
         self._reading: asyncio.Task[bytes | None] | None = None
 
     async def receive(self) -> None:
@@ -121,6 +125,9 @@ class BlobStream:
             request = pb.WriteBlobsRequest.FromString(message)
         except DecodeError:
             raise MalformedMessage("A message of the stream is not a WriteBlobsRequest.") from None
+        if SmallBlobs.takes(request) and self._incoming is None:
+            await self._take_small(request)
+            return
         if request.HasField("header"):
             await self._begin(request.header)
         if request.data:
@@ -153,6 +160,22 @@ class BlobStream:
         self._incoming = Incoming(index, key, header, upload)
         if not header.from_start:
             await self._answer(pb.WriteBlobsResponse(index=index, ready=pb.BlobReady(offset=upload.offset)))
+
+    async def _take_small(self, request: pb.WriteBlobsRequest) -> None:
+        """Put a whole blob into a batch; parts of it that an earlier stream left expire by themselves."""
+        header = request.header
+        index, self._next_index = self._next_index, self._next_index + 1
+        self._check(header)
+        if await self._held(header):
+            present = pb.BlobPresent(digest=header.digest)
+            await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
+            return
+        await self._small.wait_for_room()
+        await self._raise_failures()
+        self._small.add(SmallBlob(index, header.digest, request.data))
+        if SMALL_KEY not in self._publishing:
+            store = self._small.store(namespace=self._namespace)
+            self._publishing[SMALL_KEY] = asyncio.create_task(store)
 
     def _check(self, header: pb.BlobHeader) -> None:
         names.namespace(header.namespace, field="header.namespace")

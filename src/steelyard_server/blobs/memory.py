@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, hexadecimal, lost
+from steelyard_server.blobs import batch
+from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, hexadecimal, lost
 from steelyard_server.blobs.uploads import Partial, Uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from steelyard_server.blobs.store import BlobReader, Upload
 
 
@@ -25,6 +28,15 @@ class MemoryStore:
     def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
         """Start an upload, or go on with the one of this key."""
         return self._uploads.begin(key, size_bytes=size_bytes, from_start=from_start)
+
+    def put(self, blobs: Mapping[str, bytes]) -> None:
+        """Store small blobs whole."""
+        batch.require_right(blobs)
+        for digest, data in blobs.items():
+            hexadecimal(digest)
+            sums = BlockSums()
+            sums.update(memoryview(data))
+            self.blobs[digest] = (bytearray(data), sums.pack())
 
     def held_bytes(self, key: str) -> int:
         """Return how many bytes of a partial upload are durable."""

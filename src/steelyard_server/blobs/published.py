@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from steelyard_server.blobs import disk
 from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, corrupt, hexadecimal, lost
@@ -16,9 +16,6 @@ from steelyard_server.errors import RegistryError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Characters of the digest that name a directory, level by level.
-LEVELS: Final = (2, 2)
 
 
 class PublishedFiles:
@@ -55,17 +52,18 @@ class PublishedFiles:
             OSError: it may or may not be visible; it is not promised to be durable.
         """
         path = self.path(digest)
-        self._make_durable(path.parent)
-        if self._is_sound(digest, size_bytes=size_bytes):
+        new = self.make_directories({path.parent})
+        if self.is_sound(digest, size_bytes=size_bytes):
             file.unlink()
         else:
             if size_bytes > BLOCK_BYTES:
                 _publish_sums(sums, beside=file, path=sums_path(path))
             file.rename(path)
         # Also for a blob that was there: who gave it its name may not have come to this line.
-        disk.sync_directory(path.parent)
+        self.sync_names({path.parent}, new=new)
 
-    def _is_sound(self, digest: str, *, size_bytes: int) -> bool:
+    def is_sound(self, digest: str, *, size_bytes: int) -> bool:
+        """Return whether a blob is there and right, reading it whole."""
         try:
             with self.open(digest, size_bytes=size_bytes) as reader:
                 reader.check()
@@ -73,12 +71,17 @@ class PublishedFiles:
             return False
         return True
 
-    def _make_durable(self, directory: Path) -> None:
-        if directory not in self._durable:
-            if directory.parent != self._root:
-                self._make_durable(directory.parent)
-            disk.make_directory(directory)
-            self._durable.add(directory)
+    def make_directories(self, directories: set[Path]) -> set[Path]:
+        """Make directories of blobs, and return those whose own names are not known to be durable."""
+        new = {level for directory in directories for level in (directory.parent, directory)} - self._durable
+        for directory in sorted(new):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        return new
+
+    def sync_names(self, directories: set[Path], *, new: set[Path]) -> None:
+        """Make the names in *directories*, and those of the *new* ones, durable."""
+        disk.sync_directories(directories | {directory.parent for directory in new})
+        self._durable |= new
 
 
 class FileReader(BlockReader):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 
@@ -31,6 +32,17 @@ class BlobStore(Protocol):
             StorageFull: the bytes that are missing clearly do not fit.
             UploadSuperseded: a newer call with this key came while this one read.
             StorageUnavailable: the storage does not work.
+        """
+
+    def put(self, blobs: Mapping[str, bytes]) -> None:
+        """Store small blobs whole, by digest; when this returns, all are durable.
+
+        Many at once cost little more than one. Nothing is left of them after an error, or some are there.
+
+        Raises:
+            DigestMismatch: bytes of one are others than its digest names; none is stored.
+            DigestInvalid: a digest is malformed.
+            StorageFull, StorageUnavailable: they cannot be stored.
         """
 
     def held_bytes(self, key: str) -> int:

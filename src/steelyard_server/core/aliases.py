@@ -17,10 +17,10 @@ from steelyard_server.history import events
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from steelyard_server.core.act import Act
     from steelyard_server.core.models import Model
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
 
 _A, _V, _MV, _T = tables.aliases.c, tables.versions.c, tables.alias_moves.c, tables.event_texts.c
 _PAGE = (

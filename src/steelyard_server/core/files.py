@@ -9,9 +9,13 @@ from sqlalchemy import bindparam, select
 from steelyard_server.core import names, pages, paths, references
 from steelyard_server.core.content import File
 from steelyard_server.db import tables
-from steelyard_server.errors import FileIsExternal, FileNotFound, OffsetOutOfRange
+from steelyard_server.db.statements import any_of
+from steelyard_server.errors import FieldRequired, FileIsExternal, FileNotFound, OffsetOutOfRange
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
 
@@ -22,6 +26,7 @@ _PAGE = (
     .order_by(_F.path)
     .limit(bindparam("limit"))
 )
+_BY_PATHS = select(tables.files).where(_F.version_id == bindparam("version"), any_of(_F.path, "paths"))
 _BY_PATH = select(tables.files).where(_F.version_id == bindparam("version"), _F.path == bindparam("path"))
 
 
@@ -64,19 +69,32 @@ def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -
     paths.check(path, field="path")
     _, version = references.resolve(tx, reference)
     row = tx.one(_BY_PATH, version=version.id, path=path)
-    if row is None:
-        message = f"{reference.model}:{version.number} has no file {names.quoted(path)}; list its files."
-        raise FileNotFound(message, model=reference.model, number=version.number, path=names.quoted(path))
-    file = _value(row)
-    if file.uri:
-        message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
-        raise FileIsExternal(message, path=names.quoted(path), uri=file.uri)
+    file = _stored(row, path=path, model=reference.model, number=version.number)
     if offset > file.size_bytes:
         message = (
             f"{names.quoted(path)} has {file.size_bytes} bytes; the offset {offset} lies behind its end."
         )
         raise OffsetOutOfRange(message, size_bytes=file.size_bytes, offset=offset)
     return file, version.number, version.digest
+
+
+def find_all(tx: Transaction, *, reference: Reference, wanted: Sequence[str]) -> tuple[list[File], int, str]:
+    """Return files whose bytes the registry has, in the order wanted, with number and digest of the version.
+
+    Raises:
+        FieldRequired, LimitExceeded: no path is wanted, or too many.
+        FileNotFound, FileIsExternal: of the first path that is so.
+    """
+    if not wanted:
+        raise FieldRequired("Name at least one path.", field="paths")
+    names.at_most(len(wanted), LIMITS.read_files_count, field="paths")
+    for index, path in enumerate(wanted):
+        paths.check(path, field=f"paths[{index}]")
+    _, version = references.resolve(tx, reference)
+    rows = {row.path: row for row in tx.all(_BY_PATHS, version=version.id, paths=list(wanted))}
+    model = reference.model
+    found = [_stored(rows.get(path), path=path, model=model, number=version.number) for path in wanted]
+    return found, version.number, version.digest
 
 
 def row(file: File, *, version_id: int) -> dict[str, object]:
@@ -89,6 +107,18 @@ def row(file: File, *, version_id: int) -> dict[str, object]:
         "role": file.role,
         "external_uri": file.uri or None,
     }
+
+
+def _stored(row: Row | None, *, path: str, model: str, number: int) -> File:
+    """Return the file of *row*, whose bytes must be here."""
+    if row is None:
+        message = f"{model}:{number} has no file {names.quoted(path)}; list its files."
+        raise FileNotFound(message, model=model, number=number, path=names.quoted(path))
+    file = _value(row)
+    if file.uri:
+        message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
+        raise FileIsExternal(message, path=names.quoted(path), uri=file.uri)
+    return file
 
 
 def _value(row: Row) -> File:

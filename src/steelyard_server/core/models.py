@@ -26,8 +26,8 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from steelyard_server.core.act import Act
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels", "owners", "metric_directions")

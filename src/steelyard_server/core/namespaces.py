@@ -19,8 +19,8 @@ from steelyard_server.history.events import Change, Text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from steelyard_server.core.act import Act
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels")

@@ -18,9 +18,9 @@ from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change
 
 if TYPE_CHECKING:
-    from steelyard_server.core.act import Act
     from steelyard_server.core.models import Model
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
     from steelyard_server.history.events import Stamp
 
 _A, _V, _MV = tables.aliases.c, tables.versions.c, tables.alias_moves.c

@@ -18,8 +18,8 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from steelyard_server.core.act import Act
     from steelyard_server.db.database import Transaction
+    from steelyard_server.history.act import Act
 
 _T = tables.requests.c
 _FIND = select(_T.digest, _T.answer, _T.expire_time).where(

@@ -29,11 +29,11 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from steelyard_server.core.act import Act
     from steelyard_server.core.manifest import Manifest
     from steelyard_server.core.models import Model
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels")

@@ -28,8 +28,8 @@ from steelyard_server.errors import SequenceInFuture
 from steelyard_server.history import canonical
 
 if TYPE_CHECKING:
-    from steelyard_server.core.act import Act
     from steelyard_server.db.database import Transaction
+    from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
 AFTER_BYTES_MAXIMUM = 16 * 1024

@@ -1256,6 +1256,125 @@ func (x *ReadFileHeader) GetSequence() int64 {
 	return 0
 }
 
+// Request of ReadFiles.
+type ReadFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Required. 1 to Limits.read_files_count paths of files in the Version.
+	Paths []string `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`
+	// The answer is from this sequence or a later one. 0 asks for nothing.
+	MinimumSequence int64 `protobuf:"varint,3,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ReadFilesRequest) Reset() {
+	*x = ReadFilesRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFilesRequest) ProtoMessage() {}
+
+func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
+func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReadFilesRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *ReadFilesRequest) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *ReadFilesRequest) GetMinimumSequence() int64 {
+	if x != nil {
+		return x.MinimumSequence
+	}
+	return 0
+}
+
+// Response of ReadFiles; see there for the order.
+type ReadFilesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file that begins here. Its `offset` is 0, its `length` the size of the file.
+	Header *ReadFileHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	// The next bytes of the file.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadFilesResponse) Reset() {
+	*x = ReadFilesResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFilesResponse) ProtoMessage() {}
+
+func (x *ReadFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFilesResponse.ProtoReflect.Descriptor instead.
+func (*ReadFilesResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReadFilesResponse) GetHeader() *ReadFileHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *ReadFilesResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
@@ -1355,7 +1474,14 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x03R\x06length\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence2\xf4\x06\n" +
+	"\bsequence\x18\x06 \x01(\x03R\bsequence\"\x87\x01\n" +
+	"\x10ReadFilesRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x14\n" +
+	"\x05paths\x18\x02 \x03(\tR\x05paths\x12)\n" +
+	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"]\n" +
+	"\x11ReadFilesResponse\x124\n" +
+	"\x06header\x18\x01 \x01(\v2\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data2\xde\a\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
@@ -1365,7 +1491,8 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
 	"\vGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12f\n" +
 	"\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12e\n" +
-	"\bReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01B\xb3\x01\n" +
+	"\bReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01\x12h\n" +
+	"\tReadFiles\x12\x1e.steelyard.v1.ReadFilesRequest\x1a\x1f.steelyard.v1.ReadFilesResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01B\xb3\x01\n" +
 	"\x10com.steelyard.v1B\x13VersionServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -1380,7 +1507,7 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
 	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
@@ -1399,56 +1526,62 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*ReadFileRequest)(nil),          // 14: steelyard.v1.ReadFileRequest
 	(*ReadFileResponse)(nil),         // 15: steelyard.v1.ReadFileResponse
 	(*ReadFileHeader)(nil),           // 16: steelyard.v1.ReadFileHeader
-	nil,                              // 17: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 18: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 19: steelyard.v1.Content
-	(*Version)(nil),                  // 20: steelyard.v1.Version
-	(*VersionRef)(nil),               // 21: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 23: google.protobuf.FieldMask
-	(*File)(nil),                     // 24: steelyard.v1.File
+	(*ReadFilesRequest)(nil),         // 17: steelyard.v1.ReadFilesRequest
+	(*ReadFilesResponse)(nil),        // 18: steelyard.v1.ReadFilesResponse
+	nil,                              // 19: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                              // 20: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                  // 21: steelyard.v1.Content
+	(*Version)(nil),                  // 22: steelyard.v1.Version
+	(*VersionRef)(nil),               // 23: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 25: google.protobuf.FieldMask
+	(*File)(nil),                     // 26: steelyard.v1.File
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	19, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	17, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	20, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	21, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	22, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	20, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	21, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	20, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	20, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	21, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	18, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	23, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	20, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	21, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	21, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	24, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	21, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	21, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	19, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	22, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	23, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	24, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	22, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	23, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	22, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	22, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	23, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	20, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	25, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	22, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	23, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	23, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	26, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	23, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
 	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	24, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	0,  // 19: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 20: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 21: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 22: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 23: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	10, // 24: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 25: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 26: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	1,  // 27: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 28: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 29: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 30: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 31: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	11, // 32: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 33: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 34: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	26, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	23, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	16, // 20: steelyard.v1.ReadFilesResponse.header:type_name -> steelyard.v1.ReadFileHeader
+	0,  // 21: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 22: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	4,  // 23: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	6,  // 24: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	8,  // 25: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	10, // 26: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	12, // 27: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	14, // 28: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	17, // 29: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 30: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 31: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	5,  // 32: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	7,  // 33: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	9,  // 34: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	11, // 35: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	13, // 36: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	15, // 37: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	18, // 38: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -1465,7 +1598,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	VersionService_GetManifest_FullMethodName      = "/steelyard.v1.VersionService/GetManifest"
 	VersionService_ListFiles_FullMethodName        = "/steelyard.v1.VersionService/ListFiles"
 	VersionService_ReadFile_FullMethodName         = "/steelyard.v1.VersionService/ReadFile"
+	VersionService_ReadFiles_FullMethodName        = "/steelyard.v1.VersionService/ReadFiles"
 )
 
 // VersionServiceClient is the client API for VersionService service.
@@ -117,6 +118,20 @@ type VersionServiceClient interface {
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
+	// Streams the bytes of several files, one after the other in the order asked for.
+	//
+	// Each file begins with a message that has its header and its first data;
+	// the messages after it have data only, until the next header. No message
+	// has more than Limits.chunk_bytes of data. Meant for many small files: one
+	// call for all of them costs a fraction of one call for each.
+	//
+	// Errors; all but DATA_LOSS come before any byte is sent:
+	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+	ReadFiles(ctx context.Context, in *ReadFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFilesResponse], error)
 }
 
 type versionServiceClient struct {
@@ -216,6 +231,25 @@ func (c *versionServiceClient) ReadFile(ctx context.Context, in *ReadFileRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type VersionService_ReadFileClient = grpc.ServerStreamingClient[ReadFileResponse]
 
+func (c *versionServiceClient) ReadFiles(ctx context.Context, in *ReadFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFilesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &VersionService_ServiceDesc.Streams[1], VersionService_ReadFiles_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadFilesRequest, ReadFilesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type VersionService_ReadFilesClient = grpc.ServerStreamingClient[ReadFilesResponse]
+
 // VersionServiceServer is the server API for VersionService service.
 // All implementations must embed UnimplementedVersionServiceServer
 // for forward compatibility.
@@ -304,6 +338,20 @@ type VersionServiceServer interface {
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
+	// Streams the bytes of several files, one after the other in the order asked for.
+	//
+	// Each file begins with a message that has its header and its first data;
+	// the messages after it have data only, until the next header. No message
+	// has more than Limits.chunk_bytes of data. Meant for many small files: one
+	// call for all of them costs a fraction of one call for each.
+	//
+	// Errors; all but DATA_LOSS come before any byte is sent:
+	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+	ReadFiles(*ReadFilesRequest, grpc.ServerStreamingServer[ReadFilesResponse]) error
 	mustEmbedUnimplementedVersionServiceServer()
 }
 
@@ -337,6 +385,9 @@ func (UnimplementedVersionServiceServer) ListFiles(context.Context, *ListFilesRe
 }
 func (UnimplementedVersionServiceServer) ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadFile not implemented")
+}
+func (UnimplementedVersionServiceServer) ReadFiles(*ReadFilesRequest, grpc.ServerStreamingServer[ReadFilesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadFiles not implemented")
 }
 func (UnimplementedVersionServiceServer) mustEmbedUnimplementedVersionServiceServer() {}
 func (UnimplementedVersionServiceServer) testEmbeddedByValue()                        {}
@@ -496,6 +547,17 @@ func _VersionService_ReadFile_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type VersionService_ReadFileServer = grpc.ServerStreamingServer[ReadFileResponse]
 
+func _VersionService_ReadFiles_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadFilesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(VersionServiceServer).ReadFiles(m, &grpc.GenericServerStream[ReadFilesRequest, ReadFilesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type VersionService_ReadFilesServer = grpc.ServerStreamingServer[ReadFilesResponse]
+
 // VersionService_ServiceDesc is the grpc.ServiceDesc for VersionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -536,6 +598,11 @@ var VersionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadFile",
 			Handler:       _VersionService_ReadFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadFiles",
+			Handler:       _VersionService_ReadFiles_Handler,
 			ServerStreams: true,
 		},
 	},

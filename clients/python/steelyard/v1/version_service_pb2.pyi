@@ -675,3 +675,65 @@ class ReadFileHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadFileHeader: _TypeAlias = ReadFileHeader  # noqa: Y015
+
+@_typing.final
+class ReadFilesRequest(_message.Message):
+    """Request of ReadFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    minimum_sequence: _builtins.int
+    """The answer is from this sequence or a later one. 0 asks for nothing."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version."""
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to Limits.read_files_count paths of files in the Version."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        minimum_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "paths", b"paths", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadFilesRequest: _TypeAlias = ReadFilesRequest  # noqa: Y015
+
+@_typing.final
+class ReadFilesResponse(_message.Message):
+    """Response of ReadFiles; see there for the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes of the file."""
+    @_builtins.property
+    def header(self) -> Global___ReadFileHeader:
+        """The file that begins here. Its `offset` is 0, its `length` the size of the file."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ReadFileHeader | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadFilesResponse: _TypeAlias = ReadFilesResponse  # noqa: Y015

@@ -75,6 +75,11 @@ class VersionServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.ReadFileRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_version__service__pb2.ReadFileResponse.FromString,
                 _registered_method=True)
+        self.ReadFiles = channel.unary_stream(
+                '/steelyard.v1.VersionService/ReadFiles',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.ReadFilesRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.ReadFilesResponse.FromString,
+                _registered_method=True)
 
 
 class VersionServiceServicer(object):
@@ -203,6 +208,25 @@ class VersionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadFiles(self, request, context):
+        """Streams the bytes of several files, one after the other in the order asked for.
+
+        Each file begins with a message that has its header and its first data;
+        the messages after it have data only, until the next header. No message
+        has more than Limits.chunk_bytes of data. Meant for many small files: one
+        call for all of them costs a fraction of one call for each.
+
+        Errors; all but DATA_LOSS come before any byte is sent:
+        * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+        * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+        * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+        * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VersionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -245,6 +269,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.ReadFile,
                     request_deserializer=steelyard_dot_v1_dot_version__service__pb2.ReadFileRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_version__service__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'ReadFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadFiles,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.ReadFilesRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.ReadFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -464,6 +493,33 @@ class VersionService(object):
             '/steelyard.v1.VersionService/ReadFile',
             steelyard_dot_v1_dot_version__service__pb2.ReadFileRequest.SerializeToString,
             steelyard_dot_v1_dot_version__service__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/steelyard.v1.VersionService/ReadFiles',
+            steelyard_dot_v1_dot_version__service__pb2.ReadFilesRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.ReadFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -123,6 +123,21 @@ class VersionServiceStub:
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
     """
+    ReadFiles: _grpc.UnaryStreamMultiCallable[_version_service_pb2.ReadFilesRequest, _version_service_pb2.ReadFilesResponse]
+    """Streams the bytes of several files, one after the other in the order asked for.
+
+    Each file begins with a message that has its header and its first data;
+    the messages after it have data only, until the next header. No message
+    has more than Limits.chunk_bytes of data. Meant for many small files: one
+    call for all of them costs a fraction of one call for each.
+
+    Errors; all but DATA_LOSS come before any byte is sent:
+    * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+    * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+    * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+    * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+    """
 
 @_typing.type_check_only
 class VersionServiceAsyncStub(VersionServiceStub):
@@ -215,6 +230,21 @@ class VersionServiceAsyncStub(VersionServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
     * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
+    * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+    * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+    * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+    """
+    ReadFiles: _aio.UnaryStreamMultiCallable[_version_service_pb2.ReadFilesRequest, _version_service_pb2.ReadFilesResponse]  # type: ignore[assignment]
+    """Streams the bytes of several files, one after the other in the order asked for.
+
+    Each file begins with a message that has its header and its first data;
+    the messages after it have data only, until the next header. No message
+    has more than Limits.chunk_bytes of data. Meant for many small files: one
+    call for all of them costs a fraction of one call for each.
+
+    Errors; all but DATA_LOSS come before any byte is sent:
+    * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -356,6 +386,27 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
         * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
+        * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+        * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+        * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadFiles(
+        self,
+        request: _version_service_pb2.ReadFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_version_service_pb2.ReadFilesResponse], _abc.AsyncIterator[_version_service_pb2.ReadFilesResponse]]:
+        """Streams the bytes of several files, one after the other in the order asked for.
+
+        Each file begins with a message that has its header and its first data;
+        the messages after it have data only, until the next header. No message
+        has more than Limits.chunk_bytes of data. Meant for many small files: one
+        call for all of them costs a fraction of one call for each.
+
+        Errors; all but DATA_LOSS come before any byte is sent:
+        * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
         * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.

@@ -247,6 +247,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   findBlobsCount: bigint;
 
   /**
+   * Most files in one ReadFiles.
+   *
+   * @generated from field: int64 read_files_count = 65;
+   */
+  readFilesCount: bigint;
+
+  /**
    * Most bytes of a request message: 4 MiB.
    *
    * @generated from field: int64 message_bytes = 80;

@@ -705,6 +705,67 @@ export declare type ReadFileHeader = Message<"steelyard.v1.ReadFileHeader"> & {
 export declare const ReadFileHeaderSchema: GenMessage<ReadFileHeader>;
 
 /**
+ * Request of ReadFiles.
+ *
+ * @generated from message steelyard.v1.ReadFilesRequest
+ */
+export declare type ReadFilesRequest = Message<"steelyard.v1.ReadFilesRequest"> & {
+  /**
+   * Required. Which Version.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * Required. 1 to Limits.read_files_count paths of files in the Version.
+   *
+   * @generated from field: repeated string paths = 2;
+   */
+  paths: string[];
+
+  /**
+   * The answer is from this sequence or a later one. 0 asks for nothing.
+   *
+   * @generated from field: int64 minimum_sequence = 3;
+   */
+  minimumSequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.ReadFilesRequest.
+ * Use `create(ReadFilesRequestSchema)` to create a new message.
+ */
+export declare const ReadFilesRequestSchema: GenMessage<ReadFilesRequest>;
+
+/**
+ * Response of ReadFiles; see there for the order.
+ *
+ * @generated from message steelyard.v1.ReadFilesResponse
+ */
+export declare type ReadFilesResponse = Message<"steelyard.v1.ReadFilesResponse"> & {
+  /**
+   * The file that begins here. Its `offset` is 0, its `length` the size of the file.
+   *
+   * @generated from field: steelyard.v1.ReadFileHeader header = 1;
+   */
+  header?: ReadFileHeader | undefined;
+
+  /**
+   * The next bytes of the file.
+   *
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message steelyard.v1.ReadFilesResponse.
+ * Use `create(ReadFilesResponseSchema)` to create a new message.
+ */
+export declare const ReadFilesResponseSchema: GenMessage<ReadFilesResponse>;
+
+/**
  * Versions: create them from uploaded blobs, read them and their files, change what is around them.
  *
  * @generated from service steelyard.v1.VersionService
@@ -855,6 +916,28 @@ export declare const VersionService: GenService<{
     methodKind: "server_streaming";
     input: typeof ReadFileRequestSchema;
     output: typeof ReadFileResponseSchema;
+  },
+  /**
+   * Streams the bytes of several files, one after the other in the order asked for.
+   *
+   * Each file begins with a message that has its header and its first data;
+   * the messages after it have data only, until the next header. No message
+   * has more than Limits.chunk_bytes of data. Meant for many small files: one
+   * call for all of them costs a fraction of one call for each.
+   *
+   * Errors; all but DATA_LOSS come before any byte is sent:
+   * * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+   * * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
+   * * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
+   * * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
+   *
+   * @generated from rpc steelyard.v1.VersionService.ReadFiles
+   */
+  readFiles: {
+    methodKind: "server_streaming";
+    input: typeof ReadFilesRequestSchema;
+    output: typeof ReadFilesResponseSchema;
   },
 }>;
 

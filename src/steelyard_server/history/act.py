@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from steelyard_server.core.caller import Caller
+    from steelyard_server.history.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)

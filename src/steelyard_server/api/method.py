@@ -1,0 +1,109 @@
+"""How one method is served: where its request comes from, who serves it, and which place it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError, Message
+
+from steelyard_server.api.call import Call, Stream
+from steelyard_server.errors import MalformedMessage, MissingMessage, Overloaded, TooManyMessages
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
+
+Receive = Callable[[Stream], Awaitable[Message | None]]
+Serve = Callable[[Any, Call, Stream], Awaitable[bytes | None]]
+
+
+@dataclass(slots=True)
+class Pool:
+    """Count the open calls of one kind; used as ``with pool``.
+
+    Raises:
+        Overloaded: all places are taken.
+    """
+
+    places: int
+    open: int = 0
+
+    def __enter__(self) -> None:
+        if self.open >= self.places:
+            message = f"The server handles {self.places} calls of this kind already; try again in a second."
+            raise Overloaded(message)
+        self.open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.open -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How one method is served.
+
+    Args:
+        receive: from `receiving`.
+        serve: from `serving`; returns the answer unless that is streamed.
+        pool: where a call takes its place once its request is there.
+        seconds: how long a call may take.
+        essential: served also when all places are taken or the server shuts down.
+    """
+
+    path: str
+    receive: Receive
+    serve: Serve
+    pool: Pool
+    seconds: float
+    essential: bool
+
+
+def receiving(descriptor: MethodDescriptor) -> Receive:
+    """Return what waits for the request of a method, parsed, or for a stream of requests to begin."""
+    if descriptor.client_streaming:
+        return _begin
+    parse: Callable[[bytes], Message] = message_factory.GetMessageClass(descriptor.input_type).FromString
+
+    async def receive(stream: Stream) -> Message:
+        raw = await stream.next()
+        if raw is None:
+            raise MissingMessage("The call ended without a request; send exactly one message.")
+        if await stream.next() is not None:
+            raise TooManyMessages("The call sent more than one request; send exactly one message.")
+        try:
+            return parse(raw)
+        except DecodeError:
+            message = "The request does not parse; use stubs generated from the protos."
+            raise MalformedMessage(message) from None
+
+    return receive
+
+
+async def _begin(stream: Stream) -> None:
+    await stream.begin()
+
+
+def serving(descriptor: MethodDescriptor, function: Any) -> Serve:
+    """Return what calls *function*, a method of a service, as its kind of method wants it."""
+
+    async def unary(request: Message, call: Call, stream: Stream) -> bytes:
+        encoded = serialized(await function(request, call))
+        stream.sent_bytes += len(encoded)
+        return encoded
+
+    async def server_stream(request: Message, call: Call, stream: Stream) -> None:
+        await function(request, call, stream)
+
+    async def bidirectional(_: None, call: Call, stream: Stream) -> None:
+        await function(call, stream)
+
+    if not descriptor.server_streaming:
+        return unary
+    return bidirectional if descriptor.client_streaming else server_stream
+
+
+def serialized(message: bytes | Message) -> bytes:
+    """Encode an answer, unless its method has done that already."""
+    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -1,0 +1,98 @@
+"""Blobs that came in one message: what comes while a batch is stored makes the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from steelyard.v1 import blob_service_pb2 as pb
+from steelyard_server.core import blobs as core
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
+
+    from steelyard_server.blobs.store import BlobStore
+    from steelyard_server.db.database import Database
+
+# A larger blob gains little from a batch.
+SMALL_BYTES = 256 * 1024
+# What may wait for the next batch of one stream.
+WAITING_BYTES_MAXIMUM = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SmallBlob:
+    """A blob whole; `index` is its place in the stream."""
+
+    index: int
+    digest: str
+    data: bytes
+
+
+class SmallBlobs:
+    """Stores the small blobs of one stream, batch by batch."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        threads: Executor,
+        answer: Callable[[pb.WriteBlobsResponse], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._threads = threads
+        self._answer = answer
+        self._waiting: list[SmallBlob] = []
+        self._room = asyncio.Event()
+
+    @staticmethod
+    def takes(request: pb.WriteBlobsRequest) -> bool:
+        """Return whether *request* is a whole small blob."""
+        header = request.header
+        return (
+            request.HasField("header")
+            and request.HasField("finish")
+            and header.from_start
+            and header.digest != ""
+            and request.finish.digest in {"", header.digest}
+            and len(request.data) == header.size_bytes <= SMALL_BYTES
+        )
+
+    async def wait_for_room(self) -> None:
+        """Wait while too much waits for the batch that is being stored."""
+        if sum(len(blob.data) for blob in self._waiting) >= WAITING_BYTES_MAXIMUM:
+            self._room.clear()
+            await self._room.wait()
+
+    def add(self, blob: SmallBlob) -> None:
+        """Let a blob wait for the next batch."""
+        self._waiting.append(blob)
+
+    async def store(self, *, namespace: str) -> None:
+        """Store what waits, and what comes meanwhile, and answer for each blob.
+
+        Raises:
+            RegistryError: a batch could not be stored.
+        """
+        try:
+            while batch := self._waiting:
+                self._waiting = []
+                self._room.set()
+                await self._store(batch, namespace=namespace)
+        finally:
+            self._room.set()
+
+    async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
+        stored = {blob.digest: blob.data for blob in batch}
+        put = partial(self._blobs.put, stored)
+        await asyncio.get_running_loop().run_in_executor(self._threads, put)
+        sizes = [(digest, len(data)) for digest, data in stored.items()]
+        await self._database.write(core.record, namespace=namespace, blobs=sizes)
+        for blob in batch:
+            finished = pb.BlobFinished(digest=blob.digest, size_bytes=len(blob.data))
+            await self._answer(pb.WriteBlobsResponse(index=blob.index, finished=finished))

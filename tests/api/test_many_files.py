@@ -1,0 +1,145 @@
+"""Many small files over the wire: whole blobs in one message each, and several files in one read."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.calls import Refused, call
+from tests.api.uploads import UploadStream, digest_of, held_bytes
+from tests.servers import Running
+
+MODEL = "default/many"
+LARGE = os.urandom(3_000_000)
+
+
+async def send_whole(stream: UploadStream, data: bytes, *, digest: str = "") -> None:
+    header = {"namespace": "default", "size_bytes": len(data), "digest": digest or digest_of(data)}
+    await stream.send(header={**header, "from_start": True}, data=data, finish={})
+
+
+async def store(running: Running, files: dict[str, bytes]) -> None:
+    """Upload *files* and make version 1 of them, with a reference beside."""
+    stream = UploadStream(running.channel)
+    for data in files.values():
+        if len(data) < 100_000:
+            await send_whole(stream, data)
+            continue
+        await stream.begin(size_bytes=len(data), digest=digest_of(data), from_start=True)
+        for start in range(0, len(data), 1_000_000):
+            await stream.send(data=data[start : start + 1_000_000])
+        await stream.send(finish={})
+    await stream.half_close()
+    await call(running.channel, "CreateModel", {"name": MODEL})
+    entries = [
+        {"path": path, "digest": digest_of(data), "size_bytes": len(data)} for path, data in files.items()
+    ]
+    entries.append({"path": "elsewhere", "uri": "s3://bucket/key", "size_bytes": 5})
+    await call(running.channel, "CreateVersion", {"model": MODEL, "content": {"files": entries}})
+
+
+async def read(running: Running, *paths: str) -> list[tuple[str, bytes]]:
+    """Read several files in one call."""
+    request = {"version": {"model": MODEL, "number": 1}, "paths": paths}
+    found: list[tuple[str, bytes]] = []
+    for message in await call(running.channel, "ReadFiles", request):
+        if message.HasField("header"):
+            assert message.header.number == 1
+            found.append((message.header.file.path, b""))
+        path, data = found[-1]
+        found[-1] = (path, data + message.data)
+    return found
+
+
+async def test_hundreds_of_small_blobs_on_a_stream_are_all_stored(running: Running) -> None:
+    blobs = [os.urandom(20_000) for _ in range(300)]
+    stream = UploadStream(running.channel)
+    for data in blobs:
+        await send_whole(stream, data)
+    answers = [await stream.answer() for _ in blobs]
+    await stream.half_close()
+
+    assert sorted(answer.index for answer in answers) == list(range(300))
+    assert {answer.finished.digest for answer in answers} == set(map(digest_of, blobs))
+    keys = [{"digest": digest_of(data), "size_bytes": len(data)} for data in blobs]
+    found = await call(running.channel, "FindMissingBlobs", {"namespace": "default", "blobs": keys})
+    assert not found.missing
+
+
+async def test_the_same_small_blob_twice_on_a_stream_is_stored_once(running: Running) -> None:
+    stream = UploadStream(running.channel)
+    await send_whole(stream, b"twice")
+    await send_whole(stream, b"twice")
+    answers = [await stream.answer(), await stream.answer()]
+    await stream.half_close()
+
+    assert sorted(answer.index for answer in answers) == [0, 1]
+    for answer in answers:
+        assert (answer.finished.digest or answer.already_present.digest) == digest_of(b"twice")
+
+
+async def test_a_small_blob_with_a_wrong_digest_is_refused_and_not_held(running: Running) -> None:
+    stream = UploadStream(running.channel)
+    await send_whole(stream, b"these bytes", digest=digest_of(b"other bytes"))
+    assert (await stream.answer()).stop.reason == "DIGEST_MISMATCH"
+    await stream.half_close()
+
+    assert (await stream.refusal()).reason == "DIGEST_MISMATCH"
+    assert await held_bytes(running.channel, digest_of(b"other bytes"), 11) == 0
+
+
+async def test_several_files_come_back_in_the_order_asked_for(running: Running) -> None:
+    files = {f"f{index}": os.urandom(index * 7_001) for index in range(12)} | {"large": LARGE, "empty": b""}
+    await store(running, files)
+    order = ["f3", "large", "empty", *sorted(files, reverse=True)]
+
+    assert await read(running, *order) == [(path, files[path]) for path in order]
+
+
+BAD: dict[str, tuple[list[str], str, str]] = {
+    "no path": ([], "INVALID_ARGUMENT", "FIELD_REQUIRED"),
+    "too many paths": (["a"] * 1001, "INVALID_ARGUMENT", "LIMIT_EXCEEDED"),
+    "a path that leaves the directory": (["../a"], "INVALID_ARGUMENT", "INVALID_FILE_PATH"),
+    "a path that is not there": (["a", "nope"], "NOT_FOUND", "FILE_NOT_FOUND"),
+    "a reference": (["a", "elsewhere"], "FAILED_PRECONDITION", "FILE_IS_EXTERNAL"),
+}
+
+
+@pytest.mark.parametrize(("paths", "code", "reason"), BAD.values(), ids=BAD)
+async def test_a_bad_path_is_refused_before_any_byte_is_sent(
+    running: Running, paths: list[str], code: str, reason: str
+) -> None:
+    await store(running, {"a": b"a"})
+    with pytest.raises(Refused) as refused:
+        await read(running, *paths)
+    assert (refused.value.code, refused.value.reason) == (code, reason)
+
+
+async def test_damaged_bytes_among_several_files_are_not_sent(running: Running, tmp_path: Path) -> None:
+    await store(running, {"good": b"good", "bad": b"bad bytes"})
+    digits = digest_of(b"bad bytes").removeprefix("sha256:")
+    (damaged,) = (tmp_path / "data").rglob(digits)
+    damaged.write_bytes(b"BAD bytes")
+
+    with pytest.raises(Refused) as refused:
+        await read(running, "good", "bad")
+    assert (refused.value.code, refused.value.reason) == ("DATA_LOSS", "BLOB_CORRUPT")
+
+
+async def test_a_whole_blob_fits_into_json_too(running: Running) -> None:
+    message: dict[str, Any] = {
+        "header": {
+            "namespace": "default",
+            "size_bytes": 3,
+            "digest": digest_of(b"abc"),
+            "from_start": True,
+        },
+        "data": base64.b64encode(b"abc").decode(),
+        "finish": {},
+    }
+    (answer,) = await call(running.channel, "WriteBlobs", message)
+    assert answer.finished.digest == digest_of(b"abc")
