@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 PREFIX = "STEELYARD_"
 # Variables of clients, and the one that names the file; a server does not warn of them.
 FOREIGN_VARIABLES = frozenset(
-    {"STEELYARD_SERVER", "STEELYARD_CONFIG", "STEELYARD_CONTEXT", "STEELYARD_ACTOR", "STEELYARD_NAMESPACE"}
+    {
+        "STEELYARD_ACTOR",
+        "STEELYARD_CACHE_DIR",
+        "STEELYARD_CONFIG",
+        "STEELYARD_CONFIG_DIR",
+        "STEELYARD_CONTEXT",
+        "STEELYARD_NAMESPACE",
+        "STEELYARD_SERVER",
+    }
 )
 
 

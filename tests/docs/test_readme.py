@@ -1,4 +1,4 @@
-"""The README: its Python and its commands are run on a directory with a model, against a real server."""
+"""The READMEs: their Python and commands are run on a directory with a model, against a real server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from tests.docs.pages import ADDRESS, ROOT, blocks
 from tests.servers import ServerProcess
 
 PAGE = ROOT / "README.md"
+CLIENT_PAGE = ROOT / "clients/python/README.md"
 COMMAND_SECONDS = 60
 FILES = {"weights/model.onnx": bytes(range(256)) * 4096, "config.json": b'{"classes": 2}\n', "empty.txt": b""}
 
 
-def scripts() -> list[str]:
-    return [block.text for block in blocks(PAGE, "python")]
+def scripts(page: Path) -> list[str]:
+    return [block.text for block in blocks(page, "python")]
 
 
 def commands() -> list[str]:
@@ -69,13 +70,16 @@ def copies(reader: Path) -> list[dict[str, bytes]]:
     ]
 
 
-def test_the_python_of_the_readme_pushes_a_model_and_pulls_the_same_files(
-    child: ServerProcess, reader: Path
+@pytest.mark.parametrize(
+    ("page", "begin"), [(PAGE, "1 sha256:"), (CLIENT_PAGE, "default/fraud:1 {")], ids=["project", "client"]
+)
+def test_the_python_of_a_readme_pushes_a_model_and_pulls_the_same_files(
+    child: ServerProcess, reader: Path, page: Path, begin: str
 ) -> None:
-    (script,) = scripts()
+    (script,) = scripts(page)
     assert ADDRESS in script
     printed = run(sys.executable, "-c", script.replace(ADDRESS, child.address), reader=reader, address="")
-    assert printed.startswith("1 sha256:")
+    assert printed.startswith(begin)
     assert copies(reader) == [FILES]
 
 

@@ -49,6 +49,7 @@ class Session:
         """Connect, and close when the block ends."""
         import steelyard
 
+        steelyard.tune_allocator()
         found = self.resolved()
         with steelyard.Client(
             found["server"],
