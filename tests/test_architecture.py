@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "core": {"errors", "limits", "db", "blobs", "history"},
     "api": {"errors", "limits", "db", "blobs", "history", "core"},
     "server": {"errors", "limits", "db", "blobs", "history", "core", "api", "config", "directory"},
-    "__main__": {"db", "blobs", "api", "config", "directory", "server"},
+    "__main__": {"errors", "db", "blobs", "api", "config", "directory", "server"},
 }
 # gRPC and messages are known at the edge only; limits.py reads the options of one proto file.
 KNOWS_GRPC = {"api", "server"}

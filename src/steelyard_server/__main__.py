@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -51,7 +52,7 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     except ConfigError as error:
         _fail(str(error), code=EXIT_USAGE)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _say(f"warning: {warning}", stream=sys.stderr)
     sys.exit(_run(loaded))
 
 
@@ -78,6 +79,7 @@ async def _serve(config: Config) -> int:
     from steelyard_server import server
     from steelyard_server.db.migrations import SchemaTooNew
     from steelyard_server.directory import DirectoryInUse
+    from steelyard_server.errors import RegistryError
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,35 +87,37 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, stopped.set)
     try:
         running = await server.start(config)
-    except (DirectoryInUse, SchemaTooNew) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DirectoryInUse, SchemaTooNew, server.CannotListen, RegistryError) as error:
+        _say(f"error: {error}", stream=sys.stderr)
         return EXIT_REFUSED
-    except (OSError, RuntimeError) as error:
-        print(f"error: The server cannot listen on {config.listen}: {error}", file=sys.stderr)
+    except (OSError, sqlite3.DatabaseError) as error:
+        _say(f"error: The server cannot use the data directory {config.data_dir}: {error}", stream=sys.stderr)
         return EXIT_REFUSED
     _greet(running)
     await stopped.wait()
-    print("Stopping.", flush=True)
+    _say("Stopping.")
     await running.stop()
     return 0
 
 
 def _greet(running: server.Server) -> None:
     address = running.address
-    print(f"Steelyard is listening on {address}")
-    print(f"Data is in {running.config.data_dir}")
+    _say(f"Steelyard is listening on {address}")
+    _say(f"Data is in {running.config.data_dir}")
     if running.metrics_port:
-        print(f"Metrics are on port {running.metrics_port}")
-    print("There is no login: names of callers are what they state.")
-    print()
-    print("Try next:")
+        _say(f"Metrics are on port {running.metrics_port}")
+    _say("There is no login: names of callers are what they state.")
+    _say("\nTry next:")
     for command in ("status", "push fraud ./my-model --alias champion", "pull fraud@champion ./out"):
-        print(f"  steelyard --server {address} {command}")
-    sys.stdout.flush()
+        _say(f"  steelyard --server {address} {command}")
+
+
+def _say(text: str, *, stream: TextIO | None = None) -> None:
+    print(text, file=stream, flush=True)
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    _say(f"error: {message}", stream=sys.stderr)
     sys.exit(code)
 
 

@@ -157,14 +157,26 @@ def _converted(name: str, value: Any) -> Any:
         raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
     if choices:
         return value
+    kind, types = _KINDS[wanted]
+    wrong = ConfigError(f"{name} is {value!r}; it must be {kind}.")
+    # A variable is a text; a file has types, and in Python a truth value would pass as a number.
+    if type(value) not in {str, *types}:
+        raise wrong
     try:
-        return _BOOLEANS[str(value).lower()] if wanted is bool else wanted(value)
-    except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{name} is {value!r}; it must be {_KINDS.get(wanted, 'a text')}.") from None
+        return _BOOLEANS[value.lower()] if isinstance(value, str) and wanted is bool else wanted(value)
+    except (KeyError, ValueError):
+        raise wrong from None
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
+# What a setting of each type is called, and the types beside text that its value may come in.
+_KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("a text", ()),
+    Path: ("a path", (type(Path()),)),
+}
 
 
 def _check(config: Config) -> None:
@@ -178,7 +190,7 @@ def _check(config: Config) -> None:
             "network protects it."
         )
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
-        if getattr(config, name) <= 0:
+        if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")
 
 

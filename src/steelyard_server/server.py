@@ -72,6 +72,10 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+class CannotListen(Exception):
+    """An address is taken, or is none of this machine."""
+
+
 @dataclass(slots=True)
 class Server:
     """A running server.
@@ -107,7 +111,9 @@ async def start(config: Config) -> Server:
     Raises:
         DirectoryInUse: another server runs on the data directory.
         SchemaTooNew: a newer server has changed the database.
-        OSError: the address cannot be listened on.
+        CannotListen: the address of gRPC or metrics cannot be listened on.
+        OSError, sqlite3.DatabaseError: the data directory cannot be used.
+        RegistryError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
@@ -128,7 +134,7 @@ async def start(config: Config) -> Server:
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
         _register(server, guard, services, checks)
-        port = server.add_insecure_port(config.listen)
+        port = _listen(server, config.listen)
         await server.start()
         tasks = [
             asyncio.create_task(_keep_house(database, store)),
@@ -190,6 +196,17 @@ def _register(
     server.add_generic_rpc_handlers(tuple(handlers))
 
 
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    """Return the port that gRPC listens on."""
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError:
+        raise CannotListen(
+            f"The server cannot listen on {address}: it is taken, or not an address of this machine. "
+            "Choose another --listen."
+        ) from None
+
+
 def _edge_limits(config: Config) -> EdgeLimits:
     return EdgeLimits(
         request_read_seconds=config.request_read_seconds,
@@ -204,7 +221,12 @@ def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
     from steelyard_server.api.metrics import Metrics
 
     host, port = split_address(config.metrics, setting="metrics")
-    metrics = Metrics(host=host, port=port)
+    try:
+        metrics = Metrics(host=host, port=port)
+    except OSError as error:
+        raise CannotListen(
+            f"Metrics cannot be served on {config.metrics}: {error.strerror}. Choose another --metrics."
+        ) from None
     stack.callback(metrics.stop)
     return metrics
 
