@@ -18,7 +18,7 @@ class Call:
     """Say which call this is and who makes it.
 
     Args:
-        id: short and unique in this process; stands in the log line and in the trailing metadata.
+        id: short and unique in this process; in the log line, and in the metadata of an error.
         method: path of the RPC, for example ``/steelyard.v1.ModelService/GetModel``.
         caller: who calls.
         context: gRPC's own view, for services that come with a library.

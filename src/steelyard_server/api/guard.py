@@ -129,7 +129,6 @@ class Guard:
             call = Call(f"{self._prefix}-{next(self._ids)}", method.path, admit.ANONYMOUS, context)
             stream = Stream(context)
             reason, code = "", "OK"
-            context.set_trailing_metadata(((CALL_KEY, call.id),))
             self._open += not method.essential
             try:
                 return await self._admitted(method, call, stream)

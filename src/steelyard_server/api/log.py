@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Literal
@@ -18,7 +19,7 @@ def set_up(*, level: str, form: Format) -> None:
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encoded)]
     )
     structlog.configure(
         processors=[
@@ -30,3 +31,11 @@ def set_up(*, level: str, form: Format) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _encoded(line: object, **_: object) -> str:
+    return _ENCODER.encode(line)
+
+
+# One encoder for all lines: making one costs as much as a line.
+_ENCODER = json.JSONEncoder(default=repr)
