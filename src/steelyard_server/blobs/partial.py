@@ -107,7 +107,13 @@ class FilePartial(Partial):
         except OSError:
             self._give_back()
             raise
-        self._published.publish(self._path, digest=digest, size_bytes=self.size_bytes, sums=self.sums)
+        try:
+            self._published.publish(self._path, digest=digest, size_bytes=self.size_bytes, sums=self.sums)
+        except OSError:
+            # With its name the file may be what another upload of the blob was told is durable: never cut it.
+            if not self._path.exists():
+                self.remove()
+            raise
         self.remove()
 
     def release(self) -> None:

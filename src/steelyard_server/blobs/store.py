@@ -35,7 +35,7 @@ class BlobStore(Protocol):
         """
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
-        """Store small blobs whole, by digest; when this returns, all are durable.
+        """Store blobs of at most one block of 1 MiB whole, by digest; when this returns, all are durable.
 
         Many at once cost little more than one. Nothing is left of them after an error, or some are there.
 

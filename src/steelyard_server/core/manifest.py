@@ -80,20 +80,23 @@ def build(content: Content) -> Manifest:
         framework=content.framework,
         schema=content.schema,
     )
-    members = _members(content)
-    summary = canonical.encode({name: members[name] for name in SUMMARY if name in members})
-    details = canonical.encode({name: members[name] for name in DETAILS if name in members})
+    members = {name: canonical.text(member) for name, member in _members(content).items()}
+    summary = _joined({name: members[name] for name in SUMMARY if name in members})
+    details = _joined({name: members[name] for name in DETAILS if name in members})
     names.at_most(
-        len(summary) + len(details), LIMITS.content_bytes, field="content", unit="bytes without files"
+        len(summary.encode()) + len(details.encode()),
+        LIMITS.content_bytes,
+        field="content",
+        unit="bytes without files",
     )
-    encoded = canonical.encode({"format": FORMAT, **members})
+    encoded = _joined({"format": canonical.text(FORMAT), **members}).encode()
     names.at_most(len(encoded), LIMITS.manifest_bytes, field="content", unit="bytes")
     return Manifest(
         content=content,
         encoded=encoded,
         digest=canonical.digest(encoded),
-        summary=summary.decode(),
-        details=details.decode(),
+        summary=summary,
+        details=details,
     )
 
 
@@ -115,6 +118,11 @@ def parse(*texts: str, files: tuple[File, ...] = ()) -> Content:
         framework=Framework(**framework) if framework else None,
         schema=_schema(schema) if schema else None,
     )
+
+
+def _joined(texts: dict[str, str]) -> str:
+    """Write a canonical object whose members are canonical texts already."""
+    return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 
 
 def _members(content: Content) -> dict[str, Json]:

@@ -50,7 +50,7 @@ def check(path: str, *, field: str) -> str:
         raise _refuse(path, "is not a relative path with forward slashes", field=field)
     if not path.isascii() and not unicodedata.is_normalized("NFC", path):
         raise _refuse(path, "is not in Unicode normalization form C", field=field)
-    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in path):
+    if not path.isprintable() and any(unicodedata.category(c) in {"Cc", "Zl", "Zp"} for c in path):
         raise _refuse(path, "holds control characters", field=field)
     for part in path.split("/"):
         _check_part(part, path=path, field=field)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -342,7 +341,7 @@ def _metric_rows(
             "name": metric.name,
             "dataset": metric.dataset,
             "slice": metric.slice,
-            "value": None if math.isnan(metric.value) else metric.value,
+            "value": tables.comparable(metric.value),
             "value_text": canonical.double(metric.value),
         }
         for metric in content.metrics

@@ -48,4 +48,6 @@ def double(value: float) -> str:
         return "Infinity" if value > 0 else "-Infinity"
     if value == 0 and math.copysign(1.0, value) < 0:
         return "-0"
-    return rfc8785.dumps(value).decode()
+    written = repr(value)
+    # Both write the shortest digits. They differ in where an exponent begins, and in a last ".0".
+    return rfc8785.dumps(value).decode() if "e" in written else written.removesuffix(".0")

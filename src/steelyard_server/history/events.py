@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, case, insert, select, update
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from steelyard_server.history.canonical import Json
 
 AFTER_BYTES_MAXIMUM = 16 * 1024
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Without a zone, which would be written; all times are UTC.
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 _HEAD = tables.registry
 _TAKE = (
@@ -156,6 +157,7 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
         changes: at least one; together small enough for an event of 64 KiB.
     """
     texts = _Texts(at.sequence)
+    entries = [_change(change, index=index, texts=texts) for index, change in enumerate(changes)]
     event: dict[str, Json] = {
         "format": "1",
         "registry": at.registry,
@@ -163,13 +165,16 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
         "time": time_text(at.time),
         "actor": act.caller.as_json(),
         "action": action,
-        "changes": [_change(change, index=index, texts=texts) for index, change in enumerate(changes)],
+        "changes": entries,
     }
     if act.request is not None:
         event["request"] = act.request.as_json()
     if act.reason:
         event["reason"] = texts.put("reason", act.reason)
     content = canonical.encode(event)
+    if len(content) > AFTER_BYTES_MAXIMUM:
+        event["changes"] = [_shrunk(entry, index=index, texts=texts) for index, entry in enumerate(entries)]
+        content = canonical.encode(event)
     tx.run(_INSERT, {"sequence": at.sequence, "event_time": at.time, "content": content})
     if texts.rows:
         tx.run(_INSERT_TEXT, texts.rows)
@@ -178,25 +183,29 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
 
 
 def _change(change: Change, *, index: int, texts: _Texts) -> dict[str, Json]:
-    entry: dict[str, Json] = {
+    after: dict[str, Json] | None = None
+    if change.after is not None:
+        after = {
+            name: texts.put(f"changes.{index}.{name}", value.content) if isinstance(value, Text) else value
+            for name, value in change.after.items()
+        }
+    return {
         "resource": change.resource,
         "uid": change.uid,
         "previous": str(change.previous),
-        "after": None,
+        "after": after,
     }
-    if change.after is None:
+
+
+def _shrunk(entry: dict[str, Json], *, index: int, texts: _Texts) -> dict[str, Json]:
+    """Put a large after-state beside the event."""
+    content = canonical.text(entry["after"])
+    if len(content.encode()) <= AFTER_BYTES_MAXIMUM:
         return entry
-    after = {
-        name: texts.put(f"changes.{index}.{name}", value.content) if isinstance(value, Text) else value
-        for name, value in change.after.items()
-    }
-    content = canonical.encode(after)
-    if len(content) <= AFTER_BYTES_MAXIMUM:
-        return entry | {"after": after}
-    del entry["after"]
-    return entry | {"after_digest": texts.put(f"changes.{index}", content.decode())}
+    smaller = {name: value for name, value in entry.items() if name != "after"}
+    return smaller | {"after_digest": texts.put(f"changes.{index}", content)}
 
 
 def time_text(microseconds: int) -> str:
     """Write a time as RFC 3339 in UTC with six decimals."""
-    return (EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds") + "Z"
