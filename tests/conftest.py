@@ -18,6 +18,13 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run a server in a child process for all tests that neither stop nor break it."""
+    with server_process(tmp_path_factory.mktemp("shared") / "data") as started:
+        yield started
+
+
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[ServerProcess]:
     """Run a server in a child process, for clients that block."""

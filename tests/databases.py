@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from steelyard_server.db import migrations
+from steelyard_server.db import migrations, tables
 from steelyard_server.db.database import Limits
 from steelyard_server.db.postgresql_connection import connect
 
@@ -68,6 +68,17 @@ class Cluster:
         name = f"test_{next(self.numbers)}"
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.conninfo(name)
+
+
+def empty(url: str) -> None:
+    """Remove all that tests wrote into a migrated database at *url*."""
+    written = [
+        table for table in reversed(tables.Base.metadata.sorted_tables) if table is not tables.registry
+    ]
+    statements = [f"DELETE FROM {table.name}" for table in written]  # noqa: S608 - our own names
+    statements.append("UPDATE registry SET sequence = 0, event_time = 0")
+    with psycopg.connect(url, options=f"-c lock_timeout={START_SECONDS}s") as connection:
+        connection.execute("; ".join(statements).encode())
 
 
 @contextmanager

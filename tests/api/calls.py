@@ -53,7 +53,8 @@ class Refused(Exception):
 
     @property
     def reason(self) -> str:
-        return self.info.reason
+        reason: str = self.info.reason
+        return reason
 
 
 def request_class(rpc: str) -> Any:
@@ -83,14 +84,15 @@ async def call_raw(channel: grpc.aio.Channel, rpc: str, *messages: bytes, **opti
     path = f"/{method.containing_service.full_name}/{rpc}"
     parse = message_factory.GetMessageClass(method.output_type).FromString
     options = {"timeout": 20} | options
+    # Typed as it is, a channel would take no raw bytes without a serializer.
+    raw: Any = channel
     try:
         if not method.server_streaming:
-            answer = channel.unary_unary(path, response_deserializer=parse)(messages[0], **options)
-            return await answer
+            return await raw.unary_unary(path, response_deserializer=parse)(messages[0], **options)
         if method.client_streaming:
-            stream = channel.stream_stream(path, response_deserializer=parse)(_sent(messages), **options)
+            stream = raw.stream_stream(path, response_deserializer=parse)(_sent(messages), **options)
         else:
-            stream = channel.unary_stream(path, response_deserializer=parse)(messages[0], **options)
+            stream = raw.unary_stream(path, response_deserializer=parse)(messages[0], **options)
         return [message async for message in stream]
     except grpc.aio.AioRpcError as error:
         raise Refused(error) from None

@@ -47,14 +47,15 @@ class UploadStream:
             Refused: the stream ended with an error.
         """
         try:
-            answer = await self._call.read()
+            answer: Any = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise Refused(error) from None
         if answer is grpc.aio.EOF:
             if await self._call.code() is not grpc.StatusCode.OK:
                 raise await self.refusal()
             raise EOFError
-        return answer
+        received: pb.WriteBlobsResponse = answer
+        return received
 
     async def refusal(self) -> Refused:
         """Wait for the status of a stream that fails."""

@@ -1,4 +1,4 @@
-"""Each test that asks for ``location`` runs on SQLite and on PostgreSQL, on a database of its own."""
+"""Each test that asks for ``location`` runs on SQLite and on PostgreSQL, on an empty database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from steelyard_server.db import migrations
 from steelyard_server.db.database import Database, open_database
-from tests.databases import Cluster, running_cluster
+from tests.contracts.registry import found
+from tests.databases import Cluster, empty, running_cluster
 
 Open = Callable[..., Awaitable[Database]]
 
@@ -44,8 +45,27 @@ def postgresql_url(cluster: Cluster) -> str:
     return cluster.create_migrated()
 
 
+@pytest.fixture(scope="session")
+def reused_url(cluster: Cluster) -> str:
+    """Make one PostgreSQL database to use again and again, for making one takes half a second."""
+    return cluster.create_migrated()
+
+
+@pytest.fixture
+def emptied_url(reused_url: str) -> str:
+    """Empty the database that is used again and again."""
+    empty(reused_url)
+    return reused_url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def location(request: pytest.FixtureRequest) -> Any:
+    """Find an empty database of each engine in turn, for tests that leave its schema alone."""
+    return request.getfixturevalue("sqlite_path" if request.param == "sqlite" else "emptied_url")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_location(request: pytest.FixtureRequest) -> Any:
     """Make a fresh database on each engine in turn."""
     return request.getfixturevalue("sqlite_path" if request.param == "sqlite" else "postgresql_url")
 
@@ -65,5 +85,12 @@ async def opened() -> AsyncIterator[Open]:
 
 @pytest.fixture
 async def database(location: str | Path, opened: Open) -> Database:
-    """Open a fresh database."""
+    """Open an empty database."""
     return await opened(location)
+
+
+@pytest.fixture
+async def registry(database: Database) -> Database:
+    """Open a database with a namespace, a blob that it holds, and a model without versions."""
+    await found(database)
+    return database

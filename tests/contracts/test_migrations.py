@@ -125,12 +125,12 @@ async def test_two_registries_have_different_identities(tmp_path: Path, opened: 
     assert found[0] != found[1]
 
 
-async def test_a_database_of_a_newer_server_is_refused(location: str | Path) -> None:
-    with connected(location) as connection:
+async def test_a_database_of_a_newer_server_is_refused(fresh_location: str | Path) -> None:
+    with connected(fresh_location) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()
     with pytest.raises(migrations.SchemaTooNew, match="'9999'"):
-        await open_database(location)
+        await open_database(fresh_location)
 
 
 async def test_servers_that_start_at_once_migrate_once(cluster: Any, opened: Open) -> None:

@@ -1,0 +1,136 @@
+"""Folding events back into the state of a registry, from their bytes alone and the texts beside them.
+
+This is a second reading of the format that ``history/events.py`` describes, on purpose without its code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import rfc8785
+
+EVENT_BYTES_MAXIMUM = 64 * 1024
+AFTER_BYTES_MAXIMUM = 16 * 1024
+TEXT_FIELDS = {"description"}
+
+State = Mapping[str, Any]
+
+
+def number_free(text: str) -> None:
+    raise AssertionError(f"The number {text} stands in an event.")
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """Parse canonical bytes, which hold no JSON numbers."""
+    read: dict[str, Any] = json.loads(
+        content, parse_int=number_free, parse_float=number_free, parse_constant=number_free
+    )
+    assert rfc8785.dumps(read) == content
+    return read
+
+
+@dataclass
+class Fold:
+    """The state after some events.
+
+    Attributes:
+        texts: texts beside events, as (salt, text) by sequence and name.
+        states: the state of each resource that exists, by uid, with `kind` and `sequence` added.
+        last: the sequence of the last change of each resource that ever was.
+        requests: digest of each request that carried an id, by caller, method and id.
+        moves: of aliases: sequence, model, name, action, number after it or None.
+    """
+
+    texts: Mapping[tuple[int, str], tuple[bytes, str]]
+    sequence: int = 0
+    time: str = ""
+    registry: str = ""
+    states: dict[str, State] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+    requests: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    moves: list[tuple[int, str, str, str, int | None]] = field(default_factory=list)
+    used_texts: set[tuple[int, str]] = field(default_factory=set)
+
+    def add(self, stored: bytes) -> None:
+        """Apply one event, and check all that must hold of each."""
+        assert len(stored) <= EVENT_BYTES_MAXIMUM
+        event = parse(stored)
+        self.sequence += 1
+        assert event["format"] == "1"
+        assert event["sequence"] == str(self.sequence)
+        assert event["time"] >= self.time
+        assert datetime.fromisoformat(event["time"]).tzinfo is not None
+        assert self.registry in {"", event["registry"]}
+        self.time, self.registry = event["time"], event["registry"]
+        self._note_request(event)
+        self._text(event.get("reason", ""), name="reason")
+        assert event["changes"]
+        for index, change in enumerate(event["changes"]):
+            self._apply(change, index=index, action=event["action"])
+
+    def end(self) -> None:
+        """Check that no text lies beside the events that none of them binds."""
+        assert self.used_texts == set(self.texts)
+
+    def of_kind(self, kind: str) -> dict[str, State]:
+        """Return the resources of one kind by uid."""
+        return {uid: state for uid, state in self.states.items() if state["kind"] == kind}
+
+    def _note_request(self, event: State) -> None:
+        if request := event.get("request"):
+            self.requests[event["actor"]["id"], request["method"], request["id"]] = request["digest"]
+
+    def _apply(self, change: State, *, index: int, action: str) -> None:
+        uid, kind = change["uid"], change["resource"].partition("/")[0]
+        assert change["previous"] == str(self.last.get(uid, 0))
+        self.last[uid] = self.sequence
+        after = self._after(change, index=index)
+        before = self.states.pop(uid, None)
+        if after is not None:
+            self.states[uid] = after | {"kind": kind, "sequence": self.sequence}
+        if kind == "alias":
+            self._note_move(before or after or {}, after, action=action)
+
+    def _note_move(self, named: State, after: State | None, *, action: str) -> None:
+        to_number = int(after["number"]) if after else None
+        verb = action.removeprefix("alias.")
+        self.moves.append((self.sequence, named["model"], named["name"], verb, to_number))
+
+    def _after(self, change: State, *, index: int) -> dict[str, Any] | None:
+        if "after_digest" in change:
+            content = self._text(change["after_digest"], name=f"changes.{index}").encode()
+            assert len(content) > AFTER_BYTES_MAXIMUM
+            after = parse(content)
+        elif change["after"] is None:
+            return None
+        else:
+            after = dict(change["after"])
+            assert len(rfc8785.dumps(after)) <= AFTER_BYTES_MAXIMUM
+        for name in TEXT_FIELDS & after.keys():
+            after[name] = self._text(after[name], name=f"changes.{index}.{name}")
+        return after
+
+    def _text(self, digest: str, *, name: str) -> str:
+        """Return the text that a salted hash binds."""
+        if not digest:
+            return ""
+        key = (self.sequence, name)
+        salt, text = self.texts[key]
+        self.used_texts.add(key)
+        assert len(salt) >= 16
+        assert digest == f"sha256:{hashlib.sha256(salt + text.encode()).hexdigest()}"
+        return text
+
+
+def fold(events: Iterable[bytes], *, texts: Mapping[tuple[int, str], tuple[bytes, str]]) -> Fold:
+    """Apply all events to the empty registry."""
+    folded = Fold(texts)
+    for stored in events:
+        folded.add(stored)
+    folded.end()
+    return folded

@@ -1,0 +1,165 @@
+"""Settings: flags over variables over a file over defaults, and nothing unknown or unsafe."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from steelyard_server import __main__ as command
+from steelyard_server.config import Config, ConfigError, load, split_address
+
+LISTEN = {"listen": "127.0.0.1:1"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "steelyard.toml"
+    path.write_text('listen = "127.0.0.1:3"\nlog_level = "debug"\ngrace_seconds = 3\ncalls_maximum = 3\n')
+    return path
+
+
+def loaded(flags: dict[str, Any] | None = None, **environment: str) -> Config:
+    config, warnings = load(flags or {}, environment={f"STEELYARD_{k}": v for k, v in environment.items()})
+    assert warnings == []
+    return config
+
+
+def test_flags_win_over_variables_over_the_file_over_defaults(file: Path) -> None:
+    environment = {"STEELYARD_LISTEN": "127.0.0.1:2", "STEELYARD_LOG_LEVEL": "warning"}
+    flags = LISTEN | {"log_level": None, "metrics": None}
+    config, _ = load(flags, environment=environment, file=file)
+
+    assert config.listen == "127.0.0.1:1"
+    assert config.log_level == "warning"
+    assert config.grace_seconds == 3.0
+    assert config.streams_maximum == 64
+
+
+def test_a_variable_may_name_the_file_and_a_flag_another(file: Path, tmp_path: Path) -> None:
+    environment = {"STEELYARD_CONFIG": str(file)}
+    assert load({}, environment=environment)[0].calls_maximum == 3
+    other = tmp_path / "other.toml"
+    other.write_text("calls_maximum = 4")
+    assert load({}, environment=environment, file=other)[0].calls_maximum == 4
+
+
+def test_the_default_is_a_directory_of_the_user_and_the_loopback() -> None:
+    config = loaded()
+    assert config.listen == "127.0.0.1:7433"
+    assert config.data_dir.is_absolute()
+    assert config.data_dir.name == "steelyard"
+
+
+def test_an_unknown_variable_is_a_warning_because_orchestrators_inject_such() -> None:
+    environment = {
+        "STEELYARD_PORT": "tcp://10.0.0.1:7433",
+        "STEELYARD_LISTN": "127.0.0.1:1",
+        "STEELYARD_SERVER": "elsewhere:7433",
+        "STEELYARD_ACTOR": "ada",
+        "PATH": "/bin",
+    }
+    config, warnings = load({}, environment=environment)
+
+    assert config == loaded()
+    assert len(warnings) == 2
+    assert "STEELYARD_PORT" in warnings[0]
+    assert "Did you mean listen?" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('listn = "127.0.0.1:1"', "listn.*Did you mean listen"),
+        ('[server]\nlisten = "127.0.0.1:1"', "unknown setting 'server'"),
+        ("listen = ", "cannot be read"),
+        ('log_level = "loud"', "log_level is 'loud'; it must be one of debug"),
+        ("calls_maximum = 0", "calls_maximum is 0; it must be above 0"),
+        ("calls_maximum = 2.5", "calls_maximum is 2.5; it must be a whole number"),
+        ("calls_maximum = true", "calls_maximum is True; it must be a whole number"),
+        ("grace_seconds = nan", "grace_seconds is nan; it must be above 0"),
+        ("grace_seconds = true", "grace_seconds is True; it must be a number"),
+        ("listen = 7433", "listen is 7433; it must be a text"),
+        ("listen = ['127.0.0.1:1']", "listen is .*; it must be a text"),
+        ("data_dir = 1", "data_dir is 1; it must be a path"),
+        ("allow_remote_without_login = 2", "it must be true or false"),
+    ],
+)
+def test_a_wrong_file_is_an_error_that_says_why(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "steelyard.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        load({}, environment={}, file=path)
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load({}, environment={"STEELYARD_CONFIG": str(tmp_path / "none.toml")})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CALLS_MAXIMUM", "many"),
+        ("CALLS_MAXIMUM", "-1"),
+        ("GRACE_SECONDS", "soon"),
+        ("GRACE_SECONDS", "nan"),
+        ("ALLOW_REMOTE_WITHOUT_LOGIN", "maybe"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_variable_is_an_error(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=variable.lower()):
+        load({}, environment={f"STEELYARD_{variable}": value})
+
+
+@pytest.mark.parametrize("text", ["true", "1", "yes", "True"])
+def test_variables_are_read_as_the_type_of_their_setting(text: str) -> None:
+    config = loaded(ALLOW_REMOTE_WITHOUT_LOGIN=text, CALLS_MAXIMUM="7", GRACE_SECONDS="0.5", DATA_DIR="x")
+    assert (config.allow_remote_without_login, config.calls_maximum) == (True, 7)
+    assert (config.grace_seconds, config.data_dir) == (0.5, Path("x"))
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:7433", "127.8.9.10:1", "localhost:0", "[::1]:7433"])
+def test_the_loopback_may_be_listened_on(listen: str) -> None:
+    assert loaded({"listen": listen}).listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:7433", "[::]:7433", "10.0.0.1:7433", "example.com:7433", "localhost.example:1"]
+)
+def test_beyond_the_loopback_is_refused_unless_a_flag_names_the_case(listen: str) -> None:
+    with pytest.raises(ConfigError, match="allow_remote_without_login"):
+        loaded({"listen": listen})
+    assert loaded({"listen": listen, "allow_remote_without_login": True}).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["", "7433", ":7433", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "h:65536"])
+def test_an_address_has_a_host_and_a_port(listen: str) -> None:
+    with pytest.raises(ConfigError, match="write host:port"):
+        split_address(listen, setting="listen")
+    with pytest.raises(ConfigError):
+        loaded({"listen": listen})
+
+
+def test_every_setting_has_a_flag() -> None:
+    flags = set(inspect.signature(command.serve).parameters)
+    assert {field.name for field in fields(Config)} == flags - {"config"}
+
+
+def test_an_unknown_flag_is_an_error_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_run", lambda config: pytest.fail("it started"))
+    ended = CliRunner().invoke(command.app, ["--listn", "127.0.0.1:1"])
+    assert ended.exit_code == 2
+    assert "--listn" in ended.output
+
+
+def test_a_refused_setting_ends_the_command_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_run", lambda config: pytest.fail("it started"))
+    ended = CliRunner().invoke(command.app, ["--listen", "0.0.0.0:1"])
+    assert ended.exit_code == 2
+    assert "allow_remote_without_login" in ended.output

@@ -1,0 +1,102 @@
+"""Page tokens and page sizes."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steelyard_server.api import pages
+from steelyard_server.core.pages import page_size
+from steelyard_server.errors import PageSizeInvalid, PageTokenInvalid
+from steelyard_server.limits import LIMITS
+
+QUERY = ("versions", "risk/fraud", "number")
+TOKEN = pages.encode(QUERY, "weights/model.onnx")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60) | st.integers(-(2**63), 2**63 - 1))
+def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int) -> None:
+    token = pages.encode(QUERY, last)
+
+    assert pages.decode(QUERY, token) == last
+    assert token.isascii()
+    assert not set(token) & set("+/= ")
+
+
+def test_no_token_is_the_first_page() -> None:
+    assert pages.decode(QUERY, "") is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ("versions", "risk/fraud", "number desc"),
+        ("versions", "risk/churn", "number"),
+        ("files", "risk/fraud", "number"),
+        ("versions", "risk/fraud"),
+        ("versions", "risk", "fraud", "number"),
+        (),
+    ],
+)
+def test_a_token_is_refused_by_every_other_query(query: tuple[str, ...]) -> None:
+    with pytest.raises(PageTokenInvalid) as refused:
+        pages.decode(query, TOKEN)
+    assert refused.value.field == "page_token"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        " ",
+        "x",
+        "é",
+        "\0",
+        "====",
+        "AAAA" * 5,
+        TOKEN + "!",
+        TOKEN + "é",
+        "A" * 5000,
+        "A" * 1_000_000,
+        TOKEN * 2,
+    ],
+    ids=lambda token: f"{token[:4]!a} {token[-4:]!a} {len(token)}",
+)
+def test_garbage_is_no_token(token: str) -> None:
+    with pytest.raises(PageTokenInvalid):
+        pages.decode(QUERY, token)
+
+
+def test_no_cut_and_no_changed_bit_of_a_token_is_accepted() -> None:
+    content = base64.urlsafe_b64decode(TOKEN + "=" * (-len(TOKEN) % 4))
+    cut = [content[:length] for length in range(1, len(content))]
+    changed = [
+        content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+        for at in range(len(content))
+        for bit in range(8)
+    ]
+    for each in cut + changed:
+        with pytest.raises(PageTokenInvalid):
+            pages.decode(QUERY, base64.urlsafe_b64encode(each).decode().rstrip("="))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        (0, LIMITS.page_size_default),
+        (1, 1),
+        (LIMITS.page_size_maximum, LIMITS.page_size_maximum),
+        (LIMITS.page_size_maximum + 1, LIMITS.page_size_maximum),
+        (2**31 - 1, LIMITS.page_size_maximum),
+    ],
+)
+def test_a_wish_for_rows_is_lowered_to_the_most_that_is_answered(wanted: int, rows: int) -> None:
+    assert page_size(wanted) == rows
+
+
+def test_a_negative_wish_is_refused() -> None:
+    with pytest.raises(PageSizeInvalid):
+        page_size(-1)
