@@ -63,7 +63,7 @@ class AliasService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             read_time=read_time,
-            after_name=pages.decode(query, request.page_token) or "",
+            after_name=pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListAliasesResponse(
@@ -117,7 +117,7 @@ class AliasService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             name=request.alias,
-            after=pages.decode(query, request.page_token),
+            after=pages.decode(query, request.page_token, int),
             page_size=request.page_size,
         )
         return pb.ListAliasMovesResponse(

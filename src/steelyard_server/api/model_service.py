@@ -53,7 +53,7 @@ class ModelService:
             models.page,
             minimum_sequence=request.minimum_sequence,
             namespace=request.namespace,
-            after_name=pages.decode(query, request.page_token) or "",
+            after_name=pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListModelsResponse(

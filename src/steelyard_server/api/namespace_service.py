@@ -56,7 +56,7 @@ class NamespaceService:
             self._database,
             namespaces.page,
             minimum_sequence=request.minimum_sequence,
-            after_name=pages.decode(query, request.page_token) or "",
+            after_name=pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListNamespacesResponse(

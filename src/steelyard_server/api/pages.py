@@ -10,12 +10,15 @@ import base64
 import binascii
 import hashlib
 import json
+from typing import TypeGuard, TypeVar
 
-from steelyard_server.core.names import quoted
+from steelyard_server.core.names import INT64_MAXIMUM, quoted
 from steelyard_server.errors import PageTokenInvalid
 
 CHECK_BYTES = 12
 TOKEN_CHARACTERS_MAXIMUM = 4096
+
+Key = TypeVar("Key", str, int)
 
 
 def encode(query: tuple[object, ...], last: str | int) -> str:
@@ -24,8 +27,11 @@ def encode(query: tuple[object, ...], last: str | int) -> str:
     return base64.urlsafe_b64encode(_check(query, key) + key).decode().rstrip("=")
 
 
-def decode(query: tuple[object, ...], token: str) -> str | int | None:
+def decode(query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None:
     """Return the key behind which *query* goes on; None for its first page.
+
+    Args:
+        kind: of the keys of this query.
 
     Raises:
         PageTokenInvalid: the token is cut, altered, or belongs to another query.
@@ -34,11 +40,17 @@ def decode(query: tuple[object, ...], token: str) -> str | int | None:
         return None
     content = _decoded(token) if len(token) <= TOKEN_CHARACTERS_MAXIMUM else b""
     key = content[CHECK_BYTES:]
-    if not key or content[:CHECK_BYTES] != _check(query, key):
+    last: object = json.loads(key) if key and content[:CHECK_BYTES] == _check(query, key) else None
+    # Anybody can compute the checksum, so what is behind it is not trusted either.
+    if not _is_key(last, kind):
         message = f"The page token {quoted(token)} is not one of this query; start again without a token."
         raise PageTokenInvalid(message, field="page_token")
-    last: str | int = json.loads(key)
     return last
+
+
+def _is_key(value: object, kind: type[Key]) -> TypeGuard[Key]:
+    in_range = not isinstance(value, int) or 0 <= value <= INT64_MAXIMUM
+    return type(value) is kind and in_range
 
 
 def _decoded(token: str) -> bytes:

@@ -115,7 +115,7 @@ class VersionService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             order_by=request.order_by,
-            after=pages.decode(query, request.page_token),
+            after=pages.decode(query, request.page_token, int),
             page_size=request.page_size,
         )
         return pb.ListVersionsResponse(
@@ -162,7 +162,7 @@ class VersionService:
             files.page,
             minimum_sequence=request.minimum_sequence,
             reference=reference,
-            after_path=pages.decode(query, request.page_token) or "",
+            after_path=pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListFilesResponse(

@@ -122,7 +122,8 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
     namespace, short = names.model(name, field="name")
     fields = draft.check()
     _check_free(tx, namespace=namespace, name=short)
-    namespace_id = namespaces.find_id(tx, name=namespace)
+    # Before the stamp, as a deletion of the namespace does: else the two could wait for each other.
+    namespace_id = namespaces.find_id(tx, name=namespace, lock=True)
     at = events.stamp(tx)
     model = Model(
         id=0,

@@ -170,13 +170,15 @@ def ensure_default(tx: Transaction, act: Act) -> None:
         create(tx, act, name=names.DEFAULT_NAMESPACE)
 
 
-def find_id(tx: Transaction, *, name: str) -> int:
+def find_id(tx: Transaction, *, name: str, lock: bool = False) -> int:
     """Return the row key of the namespace called *name*, whose form was checked before.
+
+    With *lock* nobody can delete it until the commit.
 
     Raises:
         NamespaceNotFound: there is none.
     """
-    return _found(tx.one(_BY_NAME, name=name), name=name).id
+    return _found(tx.one(_LOCKED if lock else _BY_NAME, name=name), name=name).id
 
 
 def _found(row: Row | None, *, name: str) -> Namespace:
