@@ -158,6 +158,7 @@ async def start(config: Config) -> Server:
 def _services(
     database: Database, *, store: BlobStore, threads: ThreadPoolExecutor, memo: Memo, about: About
 ) -> list[tuple[ServiceDescriptor, object]]:
+    damaged: set[str] = set()
     return [
         (
             server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
@@ -170,12 +171,12 @@ def _services(
         (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
         (
             version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo),
+            VersionService(database, store=store, threads=threads, memo=memo, damaged=damaged),
         ),
         (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
-            BlobService(database, store=store, threads=threads),
+            BlobService(database, store=store, threads=threads, damaged=damaged),
         ),
     ]
 

@@ -21,12 +21,14 @@ class BlobService:
 
     Args:
         threads: where bytes are hashed and written.
+        damaged: digests whose bytes could not be read; they count as missing until they come again.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor) -> None:
+    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, damaged: set[str]) -> None:
         self._database = database
         self._store = store
         self._threads = threads
+        self._damaged = damaged
 
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, call: Call
@@ -39,12 +41,25 @@ class BlobService:
             sizes_bytes=list(request.sizes_bytes),
         )
         answer = pb.FindMissingBlobsResponse(held_sizes_bytes=held_sizes_bytes)
-        for digest in missing:
+        for digest in self._with_damaged(missing, request):
             key = upload_key(call.caller.id, namespace=request.namespace, digest=digest)
             answer.missing.add(digest=digest, held_bytes=self._store.held_bytes(key))
         return answer
 
     async def WriteBlobs(self, call: Call, stream: Stream) -> None:
         """Receive blobs."""
-        receiver = BlobStream(call, stream, database=self._database, blobs=self._store, threads=self._threads)
+        receiver = BlobStream(
+            call,
+            stream,
+            database=self._database,
+            blobs=self._store,
+            threads=self._threads,
+            damaged=self._damaged,
+        )
         await receiver.receive()
+
+    def _with_damaged(self, missing: list[str], request: pb.FindMissingBlobsRequest) -> list[str]:
+        if self._damaged.isdisjoint(blob.digest for blob in request.blobs):
+            return missing
+        wanted = self._damaged.union(missing)
+        return [blob.digest for blob in request.blobs if blob.digest in wanted]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import convert, convert_content, pages, read_file, read_files
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import files, manifest, versions
+from steelyard_server.errors import BlobCorrupt, BlobLost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
@@ -29,13 +32,17 @@ class VersionService:
 
     Args:
         threads: where bytes are read and checked.
+        damaged: takes the digests whose bytes could not be read.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo) -> None:
+    def __init__(
+        self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo, damaged: set[str]
+    ) -> None:
         self._database = database
         self._store = store
         self._threads = threads
         self._memo = memo
+        self._damaged = damaged
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, call: Call) -> bytes:
         """Append a version."""
@@ -175,15 +182,25 @@ class VersionService:
 
     async def ReadFile(self, request: pb.ReadFileRequest, _: Call, stream: Stream) -> None:
         """Stream the bytes of a file."""
-        await read_file.stream_file(
-            request, stream, database=self._database, blobs=self._store, threads=self._threads
-        )
+        with self._noting_damage():
+            await read_file.stream_file(
+                request, stream, database=self._database, blobs=self._store, threads=self._threads
+            )
 
     async def ReadFiles(self, request: pb.ReadFilesRequest, _: Call, stream: Stream) -> None:
         """Stream the bytes of several files."""
-        await read_files.stream_files(
-            request, stream, database=self._database, blobs=self._store, threads=self._threads
-        )
+        with self._noting_damage():
+            await read_files.stream_files(
+                request, stream, database=self._database, blobs=self._store, threads=self._threads
+            )
+
+    @contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except (BlobCorrupt, BlobLost) as error:
+            self._damaged.add(error.metadata["digest"])
+            raise
 
 
 async def _build(request: pb.CreateVersionRequest) -> Manifest:
