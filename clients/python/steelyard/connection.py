@@ -22,6 +22,7 @@ Answer = TypeVar("Answer", bound="Message")
 DEFAULT_PORT = 7433
 PACKAGE = "steelyard.v1"
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+)(?::(?P<port>\d{1,5}))?")
+_PORTS = range(1, 65536)
 _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[::1\]")
 # A server that restarts is back well within these attempts; each waits twice as long as the one before.
 _RETRY = {
@@ -59,7 +60,7 @@ class Connection:
     """
 
     def __init__(self, server: str, *, actor: str, timeout_seconds: float) -> None:
-        self.server = _checked_address(server)
+        self.server = checked_address(server)
         self._metadata = (("steelyard-actor", _checked_actor(actor)),) if actor else ()
         self._timeout_seconds = timeout_seconds
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.
@@ -139,9 +140,14 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _checked_address(server: str) -> str:
+def checked_address(server: str) -> str:
+    """Return ``host:port`` for what people write.
+
+    Raises:
+        InvalidArgument: it is no address.
+    """
     found = _ADDRESS.fullmatch(server)
-    if found is None:
+    if found is None or int(found["port"] or DEFAULT_PORT) not in _PORTS:
         raise errors.InvalidArgument(
             f"{server!r} is no address; write host:port, like localhost:{DEFAULT_PORT}."
         )

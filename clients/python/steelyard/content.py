@@ -229,8 +229,8 @@ def _metric(key: str, value: float) -> content_pb2.Metric:
     name, dataset, slice_ = metric_keys.parse(key)
     try:
         return content_pb2.Metric(name=name, dataset=dataset, slice=slice_, value=float(value))
-    except (TypeError, ValueError):
-        raise InvalidArgument(f"The metric {key} is {value!r}, which is no number.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidArgument(f"The metric {key} is {value!r}, which is no number of 64 bits.") from None
 
 
 def _parent(parent: Parent) -> content_pb2.Parent:

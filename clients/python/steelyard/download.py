@@ -142,7 +142,7 @@ class Download:
         with self.stop.breaking(call), self.connection.translated():
             for message in call:
                 data = data_of(message)
-                if data is None:
+                if not data:
                     continue
                 offset += len(data)
                 if offset > end:

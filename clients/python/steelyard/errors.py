@@ -158,7 +158,11 @@ def from_call(error: grpc.RpcError, *, server: str) -> SteelyardError:
     for detail in status_pb2.Status.FromString(raw).details if isinstance(raw, bytes) else ():
         detail.Unpack(info) or detail.Unpack(request)
     if code == "UNAVAILABLE" and not info.reason:
-        return Unreachable(f"No server answers at {server}. Is it running? ({text})")
+        return Unreachable(
+            f"No server answers at {server}; start one with `steelyard serve`, or name another. ({text})"
+        )
+    if code == "DEADLINE_EXCEEDED" and not info.reason:
+        text = f"No answer came from {server} within the time limit; try again, or allow more time."
     kind = reasons.BY_REASON.get(info.reason) or BRANCHES.get(code, Internal)
     return kind(
         text,

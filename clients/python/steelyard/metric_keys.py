@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from steelyard.errors import InvalidArgument
 
-_PART = r'"(?:[^"\\]|\\.)*"|[^@\[\]"]+'
+_PART = r'"(?:[^"\\]|\\.)+"|[^@\[\]"]+'
 _KEY = re.compile(rf"(?P<name>{_PART})(?:@(?P<dataset>{_PART})(?:\[(?P<slice>.+)\])?)?", re.DOTALL)
 _SPECIAL = re.compile(r'[@\[\]"]')
 

@@ -105,6 +105,10 @@ def _included(files: tuple[File, ...], *, patterns: tuple[str, ...]) -> tuple[Fi
 
 
 def _require_free(dest: Path, *, overwrite: bool) -> None:
+    if dest.resolve() == Path.cwd():
+        raise DestinationNotEmpty(
+            f"{dest} is the current directory, which cannot be renamed; name a new one."
+        )
     if dest.is_symlink() or (dest.exists() and not dest.is_dir()):
         raise DestinationNotEmpty(f"{dest} is no directory; name a new one.")
     if dest.is_dir() and any(dest.iterdir()) and not overwrite:

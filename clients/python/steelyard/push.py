@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steelyard import reasons
 from steelyard.digests import digest_of
+from steelyard.errors import FileChanged
 from steelyard.progress import Meter
 from steelyard.upload import SMALL_BYTES, Upload, send
 from steelyard.v1 import blob_service_pb2 as pb
@@ -85,7 +85,8 @@ def store(
             meter=meter,
             patience_seconds=patience_seconds,
         )
-    except reasons.DigestMismatch:
+    except FileChanged:
+        # Perhaps it did so long ago, and only its digest was remembered.
         for file in files:
             cache.forget(file)
         raise

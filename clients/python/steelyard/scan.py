@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
 
+from steelyard.content import file_role
 from steelyard.errors import FileChanged, FileUnreadable, InvalidArgument, LocalFileError, SymlinkRefused
 
 if TYPE_CHECKING:
@@ -112,10 +113,11 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
     Raises:
         SymlinkRefused: a symbolic link is among them.
         FileUnreadable: something cannot be read.
-        InvalidArgument: a role is given to no file.
+        InvalidArgument: a role is none, or is given to no file.
     """
-    if not root.exists() and not root.is_symlink():
-        raise LocalFileError(f"There is nothing at {root}.")
+    for role in roles.values():
+        file_role(role)
+    _require_readable(root)
     excluded: list[str] = []
     if root.is_dir() and not root.is_symlink():
         spec = GitIgnoreSpec.from_lines((*DEFAULT_EXCLUDES, *_ignore_lines(root)))
@@ -128,6 +130,15 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
     if unknown := set(roles) - {file.path for file in files}:
         raise InvalidArgument(f"A role is given to {min(unknown)!r}, but there is no such file.")
     return Scan(files, tuple(sorted(excluded)))
+
+
+def _require_readable(root: Path) -> None:
+    try:
+        root.lstat()
+    except FileNotFoundError:
+        raise LocalFileError(f"There is nothing at {root}; name a file or directory.") from None
+    except OSError as error:
+        raise FileUnreadable(f"{root} cannot be read: {error.strerror}.") from None
 
 
 def guess_role(path: str) -> str:
@@ -159,7 +170,10 @@ def _walk(directory: Path, *, prefix: str, spec: GitIgnoreSpec, excluded: list[s
 
 
 def _local_file(found: _Found, *, roles: Mapping[str, str]) -> LocalFile:
-    status = found.source.lstat()
+    try:
+        status = found.source.lstat()
+    except OSError as error:
+        raise FileUnreadable(f"{found.source} cannot be read: {error.strerror}.") from None
     if stat.S_ISLNK(status.st_mode):
         raise SymlinkRefused(
             f"{found.source} is a symbolic link, which means something else elsewhere; put a copy of its "

@@ -165,7 +165,7 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
         name=message.name,
         uid=message.uid,
         description=message.description,
-        labels=dict(message.labels),
+        labels=dict(sorted(message.labels.items())),
         create_time=time(message.create_time),
         update_time=time(message.update_time),
         etag=message.etag,
@@ -177,13 +177,13 @@ def model(message: model_pb2.Model) -> Model:
     """Read a model."""
     directions = {
         name: word(model_pb2.MetricDirection.Name(value), prefix="METRIC_DIRECTION_")
-        for name, value in message.metric_directions.items()
+        for name, value in sorted(message.metric_directions.items())
     }
     return Model(
         name=message.name,
         uid=message.uid,
         description=message.description,
-        labels=dict(message.labels),
+        labels=dict(sorted(message.labels.items())),
         owners=tuple(message.owners),
         metric_directions=directions,
         creator=actor(message.creator),
@@ -216,7 +216,7 @@ def version(message: version_pb2.Version) -> Version:
         file_count=message.file_count,
         size_bytes=message.size_bytes,
         description=message.description,
-        labels=dict(message.labels),
+        labels=dict(sorted(message.labels.items())),
         stage=message.stage,
         aliases=tuple(message.aliases),
         semantic_version=message.semantic_version,

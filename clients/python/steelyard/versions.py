@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
+from steelyard.errors import DownloadCorrupt
 from steelyard.v1 import version_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -79,9 +80,15 @@ class Versions:
 
         Raises:
             NotFound: no such model, version or alias.
+            DownloadCorrupt: it has another digest than *ref*.
         """
         request = pb.GetVersionRequest(version=self._references.version(ref))
         answer = self._connection.ask("VersionService/GetVersion", request, pb.GetVersionResponse)
+        expected = request.version.digest if isinstance(ref, str) else ref.digest
+        if expected and answer.version.digest != expected:
+            raise DownloadCorrupt(
+                f"{ref} was asked for, {expected}, but the server has {answer.version.digest}."
+            )
         return types.version(answer.version)
 
     def batch_get(

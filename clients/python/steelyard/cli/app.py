@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -76,20 +77,40 @@ def root(
 def run() -> None:
     """Run a command and exit with the code of its outcome."""
     try:
-        app(prog_name="steelyard")
-    except KeyboardInterrupt:
-        output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
-        sys.exit(EXIT_INTERRUPTED)
+        _run_and_flush()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(EXIT_ERROR)
+    except SystemExit as ended:
+        # Typer ends with this code on Ctrl-C, without a word.
+        if ended.code == EXIT_INTERRUPTED:
+            output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
+        raise
     except Exception as error:
         code = exit_code(error)
         if code is None:
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         output.error(error)
         sys.exit(code)
 
 
+def _run_and_flush() -> None:
+    """Run a command; its output is out, or the reason why not is raised, before the process ends."""
+    try:
+        app(prog_name="steelyard")
+    finally:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Forget what could not be written; at its end Python would try again, and complain by itself."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def exit_code(error: Exception) -> int | None:
-    """Return the exit code for an error of the client; None for a bug of ours."""
+    """Return the exit code for an error of the client or the system; None for a bug of ours."""
     from steelyard import errors
 
     codes: tuple[tuple[type[Exception], int], ...] = (
@@ -102,5 +123,6 @@ def exit_code(error: Exception) -> int | None:
         (errors.InvalidArgument, EXIT_USAGE),
         (errors.LocalFileError, EXIT_REFUSED),
         (errors.SteelyardError, EXIT_REFUSED),
+        (OSError, EXIT_ERROR),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), None)

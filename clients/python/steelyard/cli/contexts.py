@@ -34,7 +34,16 @@ def load() -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path()} cannot be read: {error}. Mend or remove it.") from None
+    if not _has_servers(known):
+        raise typer.BadParameter(f"{path()} does not name a server for each context. Mend or remove it.")
     return known
+
+
+def _has_servers(known: Any) -> bool:
+    contexts = known.get("contexts", {}) if isinstance(known, dict) else None
+    return isinstance(contexts, dict) and all(
+        isinstance(found, dict) and isinstance(found.get("server"), str) for found in contexts.values()
+    )
 
 
 def find(name: str | None) -> dict[str, str]:
@@ -60,6 +69,9 @@ def add(
     """Add or change a context; the first one is chosen."""
     if _NAME.fullmatch(name) is None:
         raise typer.BadParameter(f"{name!r} may have letters, digits, dots, hyphens and underscores only.")
+    from steelyard.connection import checked_address
+
+    checked_address(server)
     known = load()
     settings = {"server": server, "namespace": namespace, "actor": actor}
     known.setdefault("contexts", {})[name] = {key: value for key, value in settings.items() if value}

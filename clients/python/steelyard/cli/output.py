@@ -28,7 +28,7 @@ def notes() -> Console:
     """Return the console for everything that is not the result."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def note(text: str) -> None:
@@ -37,10 +37,13 @@ def note(text: str) -> None:
 
 
 def error(problem: Exception) -> None:
-    """Say what went wrong, in red, with the field and reason that programs see."""
+    """Say what went wrong, in red, with the reason that programs see."""
     console = notes()
     console.print("error: ", style="bold red", end="")
-    console.print(str(problem), markup=False, soft_wrap=True)
+    text = str(problem)
+    if isinstance(problem, OSError) and problem.strerror:
+        text = f"{problem.filename or 'standard output'}: {problem.strerror}."
+    console.print(text, markup=False, soft_wrap=True)
     if reason := getattr(problem, "reason", ""):
         console.print(reason, style="dim", markup=False)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import typer
 
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _INT64 = range(-(2**63), 2**63)
+_INTEGER_CHARACTERS = 64
 
 
 def pairs(texts: list[str], *, option: str) -> dict[str, str]:
@@ -34,7 +36,7 @@ def metrics(texts: list[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in pairs(texts, option="-m").items():
         try:
-            found[name] = float(value)
+            found[name] = _number(value)
         except ValueError:
             raise typer.BadParameter(f"{value!r} is not a number, for {name}.", param_hint="-m") from None
     return found
@@ -63,8 +65,8 @@ def parents(texts: list[str]) -> list[tuple[str, str]]:
 
 
 def is_path(text: str) -> bool:
-    """Return whether *text* names something on this machine rather than a URI."""
-    return "://" not in text and Path(text).exists()
+    """Return whether *text* names something on this machine, be it there or not, rather than a URI."""
+    return _URI.match(text) is None or Path(text).exists()
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -82,12 +84,28 @@ def _typed(value: str) -> str | int | float | bool:
         return value[1:-1]
     if value in {"true", "false"}:
         return value == "true"
-    if _INTEGER.fullmatch(value) and int(value) in _INT64:
-        return int(value)
+    if _INTEGER.fullmatch(value):
+        return _integer(value)
     try:
-        return float(value)
+        return _number(value)
     except ValueError:
         return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _INTEGER_CHARACTERS or int(text) not in _INT64:
+        message = (
+            f"{text} has more than 64 bits; put it in quotes, like 'seed=\"{text}\"', to keep it as text."
+        )
+        raise typer.BadParameter(message, param_hint="-p")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    """Read a number as people write one; Python would read 1_000 too."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 def directions(texts: list[str]) -> dict[str, str]:
