@@ -1,0 +1,218 @@
+"""Every command does in a pipe what its name says, with lines of tabs and no decoration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Outcome, Shell
+from tests.client.trees import MODEL, tree_of, write_tree
+
+ESCAPE = "\x1b"
+
+
+def assert_plain(done: Outcome) -> None:
+    assert ESCAPE not in done.out + done.err
+    assert not re.search("[─-╿]", done.out + done.err)
+
+
+@pytest.fixture
+def fraud(shell: Shell, model: Path) -> str:
+    """Push two versions; return the full name of the model."""
+    shell.ok(
+        "push", "fraud", model, "-m", "precision@holdout=0.5", "--semver", "1.0.0", "--alias", "champion"
+    )
+    write_tree(model, {"config.json": b"{}"})
+    shell.ok("push", "fraud", model, "-d", "second")
+    return f"{shell.variables['STEELYARD_NAMESPACE']}/fraud"
+
+
+def test_status_says_which_server_answers_and_as_whom(shell: Shell) -> None:
+    done = shell.ok("status")
+    facts = done.facts
+    assert facts["server"] == shell.variables["STEELYARD_SERVER"]
+    assert facts["you"] == "ada (stated, not verified)"
+    assert_plain(done)
+
+
+def test_push_prints_the_reference_and_says_what_it_did(shell: Shell, model: Path) -> None:
+    write_tree(model, {".git/config": b"", "note.log": b"", ".steelyardignore": b"*.log\n"})
+    done = shell.ok("push", "fraud", model, "--alias", "champion")
+    full = f"{shell.variables['STEELYARD_NAMESPACE']}/fraud"
+    assert done.out == f"{full}:1\n"
+    assert f"created the model {full}" in done.err
+    assert {"left out .git/", "left out .steelyardignore", "left out note.log"} <= set(done.err.splitlines())
+    assert f"{full}:1 is stored: 3 files, 293.0 KiB sent." in done.err
+    assert f"{full}@champion" in done.err
+    assert_plain(done)
+
+    again = shell.ok("push", "fraud", model)
+    assert again.out == f"{full}:1\n"
+    assert "has this content already" in again.err
+
+
+def test_push_carries_all_that_its_options_say(shell: Shell, model: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"train.csv": b"a,b\n"})
+    shell.ok("push", "base", model)
+    shell.ok(
+        *(
+            "push",
+            "fraud",
+            model,
+            "--semver",
+            "1.4.0",
+            "--idempotency-key",
+            "build 7",
+            "-d",
+            "Öl",
+            "--reason",
+            "r",
+        ),
+        *("-m", "precision@holdout[region=EU]=0.93", "-m", "loss=inf", "-m", '"top@5"=NaN'),
+        *(
+            "-p",
+            "depth=4",
+            "-p",
+            "eta=0.1",
+            "-p",
+            "name=a=b",
+            "-p",
+            "on=true",
+            "-p",
+            'id="7"',
+            "-p",
+            "empty=",
+        ),
+        *("--dataset", "train=train.csv", "--dataset", "holdout=s3://data/holdout"),
+        *("--parent", "base:1:fine-tuned-from", "--parent", "base:distilled-from"),
+        *("--label", "team=risk", "--label", "empty="),
+    )
+    facts = shell.ok("versions", "show", "fraud:1.4.0").facts
+    assert facts["metrics"] == 'loss=inf, precision@holdout[region=EU]=0.93, "top@5"=nan'
+    assert facts["parameters"] == "depth=4, empty=, eta=0.1, id=7, name=a=b, on=True"
+    assert facts["datasets"].startswith("train train sha256:")
+    assert "holdout holdout" in facts["datasets"]
+    assert facts["labels"] == "empty=, team=risk"
+    assert facts["description"] == "Öl"
+    base = f"{shell.variables['STEELYARD_NAMESPACE']}/base:1"
+    assert facts["parents"] == f"fine-tuned-from {base}, distilled-from {base}"
+
+
+def test_pull_prints_the_directory_and_its_files_are_those_pushed(shell: Shell, fraud: str) -> None:
+    done = shell.ok("pull", "fraud@champion", "deep/copy")
+    assert done.out == "deep/copy\n"
+    assert f"{fraud}:1 is in deep/copy: 3 files, all verified." in done.err
+    assert tree_of(shell.directory / "deep/copy") == MODEL
+    assert_plain(done)
+    shell.ok("pull", "fraud", "deep/copy", "--overwrite", "--include", "*.json")
+    assert tree_of(shell.directory / "deep/copy") == {"config.json": b"{}"}
+
+
+def test_files_lists_path_size_role_and_digest(shell: Shell, fraud: str) -> None:
+    done = shell.ok("files", "fraud:1")
+    assert [row[:3] for row in done.rows] == [
+        ["config.json", "15 B", "config"],
+        ["docs/README.md", "4 B", "doc"],
+        ["weights.onnx", "293.0 KiB", "weights"],
+    ]
+    assert all(re.fullmatch("sha256:[0-9a-f]{12}", row[3]) for row in done.rows)
+    assert_plain(done)
+
+
+def test_cat_writes_the_bytes_of_a_file_and_nothing_else(shell: Shell, fraud: str) -> None:
+    process = shell.start("cat", "fraud:1", "weights.onnx")
+    assert process.communicate(timeout=60) == (MODEL["weights.onnx"], b"")
+
+
+def test_verify_says_that_all_is_intact(shell: Shell, fraud: str) -> None:
+    assert "intact: 3 files" in shell.ok("verify", "fraud").err
+    shell.ok("pull", "fraud", "copy")
+    assert "intact: 3 files" in shell.ok("verify", "fraud", "copy").err
+
+
+def test_models_are_created_listed_shown_changed_and_renamed(shell: Shell) -> None:
+    shell.ok(
+        *("models", "create", "fraud", "-d", "Finds fraud", "-l", "team=risk", "-l", "x=y"),
+        *("--owner", "ada", "--direction", "loss=lower", "--reason", "new"),
+    )
+    full = f"{shell.variables['STEELYARD_NAMESPACE']}/fraud"
+    listed = shell.ok("models", "ls")
+    assert listed.rows == [[full, "", "Finds fraud", "just now"]]
+    assert_plain(listed)
+    shell.ok("models", "edit", "fraud", "-l", "x=", "-l", "y=z", "--direction", "precision=higher")
+    facts = shell.ok("models", "show", "fraud").facts
+    assert facts["labels"] == "team=risk, y=z"
+    assert facts["directions"] == "loss=lower-is-better, precision=higher-is-better"
+    assert (facts["owners"], facts["description"]) == ("ada", "Finds fraud")
+    shell.ok("models", "rename", "fraud", "scam")
+    facts = shell.ok("models", "show", "fraud").facts
+    assert (facts["model"], facts["former names"]) == (full.replace("fraud", "scam"), full)
+    assert shell.ok("models", "ls", "default").code == 0
+
+
+def test_versions_are_listed_shown_and_changed(shell: Shell, fraud: str) -> None:
+    listed = shell.ok("versions", "ls", "fraud")
+    assert [row[0] for row in listed.rows] == ["2", "1 (1.0.0)"]
+    assert listed.rows[1][1:5] == ["champion", listed.rows[1][2], "precision@holdout=0.5", "293.0 KiB"]
+    assert [row[0] for row in shell.ok("versions", "ls", "fraud", "--limit", "1", "--oldest-first").rows] == [
+        "1 (1.0.0)"
+    ]
+    shell.ok("versions", "edit", "fraud:1", "-d", "first", "-l", "a=b")
+    facts = shell.ok("versions", "show", "fraud:1").facts
+    assert (facts["version"], facts["description"], facts["labels"]) == (f"{fraud}:1", "first", "a=b")
+    assert facts["aliases"] == "champion"
+    assert_plain(listed)
+
+
+def test_aliases_are_set_listed_logged_rolled_back_and_removed(shell: Shell, fraud: str) -> None:
+    assert "points to version 2" in shell.ok("alias", "set", "fraud:2", "champion", "--reason", "better").err
+    assert [row[:2] for row in shell.ok("alias", "ls", "fraud").rows] == [["champion", "2"]]
+    assert "version 1 again" in shell.ok("alias", "rollback", "fraud", "champion").err
+    log = shell.ok("alias", "log", "fraud", "champion")
+    assert [row[1:] for row in log.rows] == [
+        ["champion", "rollback", "2", "1", "ada", ""],
+        ["champion", "set", "1", "2", "ada", "better"],
+        ["champion", "set", "-", "1", "ada", ""],
+    ]
+    assert len(shell.ok("alias", "log", "fraud", "--limit", "2").rows) == 2
+    shell.ok("alias", "rm", "fraud", "champion")
+    assert shell.ok("alias", "ls", "fraud").rows == []
+    assert_plain(log)
+
+
+def test_namespaces_are_created_listed_shown_changed_and_removed(shell: Shell) -> None:
+    name = shell.variables["STEELYARD_NAMESPACE"] + "x"
+    shell.ok("namespaces", "create", name, "-d", "of a test", "-l", "a=b")
+    shell.ok("namespaces", "edit", name, "-l", "c=d")
+    facts = shell.ok("namespaces", "show", name).facts
+    assert (facts["namespace"], facts["labels"]) == (name, "a=b, c=d")
+    listed = shell.ok("namespaces", "ls")
+    assert [name, "of a test", "a=b, c=d", "just now"] in listed.rows
+    shell.ok("namespaces", "rm", name)
+    assert name not in shell.ok("namespaces", "ls").out
+
+
+def test_text_with_tabs_and_line_breaks_stays_in_its_cell(shell: Shell) -> None:
+    shell.ok("models", "create", "fraud", "-d", "one\ttwo\nthree")
+    assert [row[2] for row in shell.ok("models", "ls").rows] == ["one two three"]
+
+
+def test_the_actor_is_the_one_that_is_named(shell: Shell) -> None:
+    for arguments, variable, expected in (
+        (("--actor", "bob"), "eve", "bob"),
+        ((), "eve", "eve"),
+        ((), "", "ada"),
+    ):
+        user = Shell(shell.directory, shell.variables | {"STEELYARD_ACTOR": variable})
+        facts = user.ok(*arguments, "status").facts
+        assert facts["you"].split()[0] == expected
+
+
+def test_the_namespace_is_the_one_that_is_named(shell: Shell, fraud: str) -> None:
+    namespace = fraud.partition("/")[0]
+    user = Shell(shell.directory, shell.variables | {"STEELYARD_NAMESPACE": "default"})
+    assert user.run("models", "show", "fraud").code == 5
+    assert user.ok("-n", namespace, "models", "show", "fraud").rows[0] == ["model", fraud]
+    assert user.ok("models", "show", fraud).rows[0] == ["model", fraud]
