@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 EXIT_USAGE, EXIT_REFUSED = 2, 3
 
-app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False,
+    # As plain as the command line, which shows this help too.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()

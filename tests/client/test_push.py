@@ -293,3 +293,40 @@ def test_the_digest_of_a_dataset_is_that_of_its_bytes(tmp_path: Path) -> None:
 def test_a_dataset_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(errors.FileUnreadable, match="No such file"):
         steelyard.Dataset.from_path(tmp_path / "missing")
+
+
+MISTAKES: dict[str, tuple[dict[str, object], str]] = {
+    "a semantic version": ({"semantic_version": "1.0"}, "SEMANTIC_VERSION_INVALID"),
+    "an alias": ({"alias": "v3"}, "INVALID_NAME"),
+    "a label": ({"labels": {"k" * 300: ""}}, "INVALID_NAME"),
+    "a metric": ({"metrics": {"m" * 300: 1.0}}, "INVALID_NAME"),
+}
+
+
+@pytest.mark.parametrize(("options", "reason"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("exists", [True, False], ids=["model", "no model"])
+def test_a_mistake_is_refused_before_any_byte_is_sent(
+    client: steelyard.Client,
+    tmp_path: Path,
+    options: dict[str, object],
+    reason: str,
+    exists: bool,  # noqa: FBT001  a case
+) -> None:
+    if exists:
+        client.models.create("fraud")
+    steps: list[steelyard.Progress] = []
+    with pytest.raises(errors.InvalidArgument) as refused:
+        client.push("fraud", write_tree(tmp_path / "model", MODEL), progress=steps.append, **options)  # type: ignore[arg-type]
+    assert (refused.value.reason, steps) == (reason, [])
+
+
+def test_the_schema_of_a_version_comes_back(client: steelyard.Client, tmp_path: Path) -> None:
+    schema = steelyard.Schema(
+        inputs=(steelyard.SchemaField("x", "float32", shape=(-1, 30)),),
+        outputs=(
+            steelyard.SchemaField("label", "int64"),
+            steelyard.SchemaField("p", "float32", (-1, 2), optional=True),
+        ),
+    )
+    pushed = client.push("fraud", write_tree(tmp_path / "model", MODEL), schema=schema)
+    assert client.get(pushed.version).schema == schema

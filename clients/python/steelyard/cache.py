@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +50,7 @@ class BlobCache:
                     meter.add(len(chunk), file=file.path)
                     shown_bytes += len(chunk)
             if f"sha256:{hasher.hexdigest()}" == file.digest:
-                os.utime(entry)
+                _note_use(entry)
                 return True
             entry.unlink(missing_ok=True)
         except OSError:
@@ -80,12 +81,17 @@ class BlobCache:
         for path in self._directory.glob("*/*") if self._directory else ():
             with suppress(OSError):
                 status = path.stat()
-                yield status.st_mtime, status.st_size, path
+                yield status.st_atime, status.st_size, path
 
 
 def _entry(directory: Path, digest: str) -> Path:
     name = digest.removeprefix("sha256:")
     return directory / name[:2] / name
+
+
+def _note_use(entry: Path) -> None:
+    # The time of its last change stays: the file that was pulled shares it.
+    os.utime(entry, ns=(time.time_ns(), entry.stat().st_mtime_ns))
 
 
 def _link_or_copy(path: Path, entry: Path) -> None:

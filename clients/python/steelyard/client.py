@@ -6,10 +6,10 @@ import getpass
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from platformdirs import user_cache_path
 
@@ -22,10 +22,18 @@ from steelyard.download import Download, corrupt
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.progress import Meter
-from steelyard.reasons import FileIsExternal, FileNotFound, ModelAlreadyExists, ModelNotFound
+from steelyard.reasons import (
+    AliasNotFound,
+    BlobMissing,
+    FileIsExternal,
+    FileNotFound,
+    ModelAlreadyExists,
+    ModelNotFound,
+    SemanticVersionAlreadyExists,
+)
 from steelyard.refs import References
 from steelyard.scan import scan
-from steelyard.v1 import server_service_pb2, version_pb2
+from steelyard.v1 import content_pb2, server_service_pb2, version_pb2
 from steelyard.versions import Versions
 from steelyard.workers import Stop
 
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from steelyard.progress import OnProgress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
+    from steelyard.scan import LocalFile
     from steelyard.types import Actor, File, Version
     from steelyard.verify import VerifyResult
 
@@ -157,7 +166,12 @@ class Client:
         )
         made.files.extend(map(content.reference_file, references))
         found = scan(Path(path), roles=roles or {})
-        model_exists = self._has_model(name)
+        draft: dict[str, Any] = {
+            "description": description,
+            "labels": labels,
+            "semantic_version": semantic_version,
+        }
+        model_exists = self._rehearse(name, made, found.files, draft=draft, alias=alias)
         stored = push.store(
             found.files,
             connection=self._connection,
@@ -166,17 +180,9 @@ class Client:
             report=progress,
             patience_seconds=self._patience_seconds,
         )
-        made.files.extend(content.stored_file(file, digest=stored.digests[file.path]) for file in found.files)
+        made.files.extend(content.stored_files(found.files, digests=stored.digests))
         model_created = not model_exists and self._create_model(name)
-        created = self.versions.create(
-            name,
-            made,
-            description=description,
-            labels=labels,
-            semantic_version=semantic_version,
-            idempotency_key=idempotency_key,
-            reason=reason,
-        )
+        created = self.versions.create(name, made, idempotency_key=idempotency_key, reason=reason, **draft)
         version = created.version
         if alias:
             self.aliases.set(version, alias, reason=reason)
@@ -270,11 +276,29 @@ class Client:
         answer = self._connection.ask("ServerService/WhoAmI", request, server_service_pb2.WhoAmIResponse)
         return types.actor(answer.actor)
 
-    def _has_model(self, name: str) -> bool:
+    def _rehearse(
+        self,
+        model: str,
+        made: content_pb2.Content,
+        files: Iterable[LocalFile],
+        *,
+        draft: dict[str, Any],
+        alias: str,
+    ) -> bool:
+        """Have the server check all but the bytes before they are sent; return whether the model exists."""
+        rehearsed = content_pb2.Content()
+        rehearsed.CopyFrom(made)
+        rehearsed.files.extend(content.stored_files(files, digests={}))
+        if alias:
+            with suppress(ModelNotFound, AliasNotFound):
+                self.aliases.get(model, alias)
         try:
-            self.models.get(name)
+            self.versions.create(model, rehearsed, validate_only=True, **draft)
         except ModelNotFound:
             return False
+        except (BlobMissing, SemanticVersionAlreadyExists):
+            # The digests are not known yet: the bytes may be there, and be that very version.
+            return True
         return True
 
     def _create_model(self, name: str) -> bool:

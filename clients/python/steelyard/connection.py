@@ -27,8 +27,8 @@ _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[::1\]")
 # A server that restarts is back well within these attempts; each waits twice as long as the one before.
 _RETRY = {
     "maxAttempts": 5,
-    "initialBackoff": "0.3s",
-    "maxBackoff": "5s",
+    "initialBackoff": "0.2s",
+    "maxBackoff": "1s",
     "backoffMultiplier": 2,
     # The server forbids by push-back what a retry cannot mend, for example a full disk.
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],

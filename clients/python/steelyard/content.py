@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ParameterValue = str | int | float | bool
 
+UNKNOWN_DIGEST = "sha256:" + 64 * "0"
 _RELATION = "PARENT_RELATION_"
 _ROLE = "FILE_ROLE_"
 _INT64 = range(-(2**63), 2**63)
@@ -123,6 +124,11 @@ class SchemaField:
     shape: tuple[int, ...] = ()
     optional: bool = False
 
+    @classmethod
+    def of(cls, message: content_pb2.SchemaField) -> SchemaField:
+        """Read the field of a schema."""
+        return cls(message.name, message.type, tuple(message.shape), message.optional)
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -130,6 +136,11 @@ class Schema:
 
     inputs: tuple[SchemaField, ...] = ()
     outputs: tuple[SchemaField, ...] = ()
+
+    @classmethod
+    def of(cls, message: content_pb2.Schema) -> Schema:
+        """Read the schema of a version."""
+        return cls(tuple(map(SchemaField.of, message.inputs)), tuple(map(SchemaField.of, message.outputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +186,15 @@ def build(
     )
 
 
-def stored_file(file: LocalFile, *, digest: str) -> content_pb2.File:
-    """Return the file of bytes that the server has."""
-    return content_pb2.File(
-        path=file.path, digest=digest, size_bytes=file.size_bytes, role=file_role(file.role)
-    )
+def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> Iterator[content_pb2.File]:
+    """Yield files that the registry keeps; those whose digest is not known get one that no bytes have."""
+    for file in files:
+        yield content_pb2.File(
+            path=file.path,
+            digest=digests.get(file.path, UNKNOWN_DIGEST),
+            size_bytes=file.size_bytes,
+            role=file_role(file.role),
+        )
 
 
 def reference_file(reference: Reference) -> content_pb2.File:

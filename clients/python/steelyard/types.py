@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from steelyard.content import Dataset, Framework, Parent, Source
+from steelyard.content import Dataset, Framework, Parent, Schema, Source
 from steelyard.metric_keys import MetricKey
 from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
 
@@ -87,7 +87,7 @@ class Version:
     Args:
         model: `namespace/model`.
         metrics: by their text, for example `precision@holdout[region=EU]`.
-        parameters: by name; empty in lists.
+        parameters: by name; empty in lists, as is `schema`.
         files: empty in lists; the first hundred otherwise, `file_count` says how many there are.
         stage: where it stands.
         aliases: names that point to it now, without `latest`.
@@ -104,6 +104,7 @@ class Version:
     parents: tuple[Parent, ...]
     source: Source | None
     framework: Framework | None
+    schema: Schema | None
     file_count: int
     size_bytes: int
     description: str
@@ -213,6 +214,7 @@ def version(message: version_pb2.Version) -> Version:
         parents=tuple(map(Parent.of, content.parents)),
         source=Source.of(content.source) if content.HasField("source") else None,
         framework=Framework.of(content.framework) if content.HasField("framework") else None,
+        schema=Schema.of(content.schema) if content.HasField("schema") else None,
         file_count=message.file_count,
         size_bytes=message.size_bytes,
         description=message.description,

@@ -140,7 +140,7 @@ class UploadStream:
             for upload in self.uploads:
                 if not upload.done:
                     upload.file.require_unchanged()
-            raise FileChanged(f"{error} Its bytes changed while it was pushed; push again.") from None
+            raise _changed(self.uploads, error) from None
         except SteelyardError:
             if self._failure is None:
                 raise
@@ -221,6 +221,13 @@ class UploadStream:
         """Show *offset* as what is done of a file."""
         self.meter.add(offset - upload.shown_bytes, file=upload.file.path)
         upload.shown_bytes = offset
+
+
+def _changed(uploads: Iterable[Upload], error: SteelyardError) -> FileChanged:
+    expected = error.metadata.get("expected", "")
+    names = [str(upload.file.source) for upload in uploads if not upload.done and upload.digest == expected]
+    name = names[0] if names else "A file"
+    return FileChanged(f"{name} is not what it was when its digest was taken; push again. ({error})")
 
 
 def _groups(uploads: Iterable[Upload]) -> list[list[Upload]]:

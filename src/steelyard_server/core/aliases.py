@@ -106,10 +106,11 @@ def get(tx: Transaction, *, model: str, name: str, read_time: int | None = None)
     Raises:
         AliasNotFound: the model has no such alias, or had none then.
     """
+    if name != names.LATEST:
+        names.alias(name)
     parent = models.find(tx, name=model)
     if name == names.LATEST:
         return _latest(tx, parent, read_time=read_time)
-    names.alias(name)
     if read_time is None:
         return _found(pointers.find(tx, model=parent, name=name), model=parent, name=name)
     row = tx.one(_ONE_AT, model=parent.id, name=name, read_time=read_time)

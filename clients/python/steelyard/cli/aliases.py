@@ -24,11 +24,12 @@ def put(
     etag: Etag = "",
     new: Annotated[bool, typer.Option("--new", help="Only if the alias does not exist.")] = False,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Point an alias to a version."""
     with session.of(context).client() as client:
         found = client.aliases.set(ref, alias, etag=etag, must_not_exist=new, reason=reason)
-    output.note(f"{found.model}@{found.name} points to version {found.number}.")
+    output.changed(f"{found.model}@{found.name} points to version {found.number}.", found.message, json=json)
 
 
 @app.command("rm")
@@ -88,9 +89,15 @@ def log(
 
 @app.command("rollback")
 def rollback(
-    context: typer.Context, model: Model, alias: Alias, etag: Etag = "", reason: Reason = ""
+    context: typer.Context,
+    model: Model,
+    alias: Alias,
+    etag: Etag = "",
+    reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Point an alias back to where it pointed before; again goes one further back."""
     with session.of(context).client() as client:
         found = client.aliases.rollback(model, alias, etag=etag, reason=reason)
-    output.note(f"{found.model}@{found.name} points to version {found.number} again.")
+    text = f"{found.model}@{found.name} points to version {found.number} again."
+    output.changed(text, found.message, json=json)

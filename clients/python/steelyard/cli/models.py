@@ -73,6 +73,7 @@ def create(
     owner: Owners = None,
     direction: Directions = None,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Create a model without versions; push does it by itself."""
     with session.of(context).client() as client:
@@ -84,7 +85,7 @@ def create(
             metric_directions=values.directions(direction or []),
             reason=reason,
         )
-    output.note(f"Model {created.name} is there.")
+    output.changed(f"Model {created.name} is there.", created.message, json=json)
 
 
 @app.command("edit")
@@ -96,12 +97,13 @@ def edit(
     owner: Owners = None,
     direction: Directions = None,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Change description, labels, owners or metric directions; `--label key=` removes a label."""
     with session.of(context).client() as client:
         found = client.models.get(model)
         directions = {**found.metric_directions, **values.directions(direction)} if direction else None
-        client.models.update(
+        changed = client.models.update(
             model,
             description=description,
             labels=values.merged(found.labels, label),
@@ -110,7 +112,7 @@ def edit(
             etag=found.etag,
             reason=reason,
         )
-    output.note(f"Model {found.name} is changed.")
+    output.changed(f"Model {found.name} is changed.", changed.message, json=json)
 
 
 @app.command("rename")
@@ -119,8 +121,11 @@ def rename(
     model: Model,
     new_name: Annotated[str, typer.Argument(help="The new name, in the same namespace.")],
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Give a model another name; the old one goes on to find it."""
     with session.of(context).client() as client:
         renamed = client.models.rename(model, new_name, reason=reason)
-    output.note(f"The model is {renamed.name} now; its old name goes on to find it.")
+    output.changed(
+        f"The model is {renamed.name} now; its old name goes on to find it.", renamed.message, json=json
+    )

@@ -54,12 +54,13 @@ def create(
     description: Description = None,
     label: Labels = None,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Create a namespace."""
     labels = values.pairs(label or [], option="--label")
     with session.of(context).client() as client:
-        client.namespaces.create(name, description=description or "", labels=labels, reason=reason)
-    output.note(f"Namespace {name} is there.")
+        created = client.namespaces.create(name, description=description or "", labels=labels, reason=reason)
+    output.changed(f"Namespace {name} is there.", created.message, json=json)
 
 
 @app.command("edit")
@@ -69,13 +70,16 @@ def edit(
     description: Description = None,
     label: Labels = None,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Change the description or set labels; `--label key=` removes one."""
     with session.of(context).client() as client:
         found = client.namespaces.get(name)
         labels = values.merged(found.labels, label)
-        client.namespaces.update(name, description=description, labels=labels, etag=found.etag, reason=reason)
-    output.note(f"Namespace {name} is changed.")
+        changed = client.namespaces.update(
+            name, description=description, labels=labels, etag=found.etag, reason=reason
+        )
+    output.changed(f"Namespace {name} is changed.", changed.message, json=json)
 
 
 @app.command("rm")

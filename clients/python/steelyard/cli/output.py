@@ -48,6 +48,14 @@ def error(problem: Exception) -> None:
         console.print(reason, style="dim", markup=False)
 
 
+def changed(text: str, message: Any, *, json: bool) -> None:
+    """Say what changed, or print it as protobuf JSON."""
+    if json:
+        message_json(message)
+    else:
+        note(text)
+
+
 def result(text: str) -> None:
     """Print a result as one line."""
     print(text)

@@ -58,19 +58,20 @@ def edit(
     description: Annotated[str | None, typer.Option("--description", "-d", help="Text for people.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value; key= removes.")] = None,
     reason: Reason = "",
+    json: output.Json = False,
 ) -> None:
     """Change the description or labels of a version; its content never changes."""
     with session.of(context).client() as client:
         found = client.get(ref)
         labels = values.merged(found.labels, label)
-        client.versions.update(
+        changed = client.versions.update(
             f"{found.model}:{found.number}",
             description=description,
             labels=labels,
             etag=found.etag,
             reason=reason,
         )
-    output.note(f"{found.model}:{found.number} is changed.")
+    output.changed(f"{found.model}:{found.number} is changed.", changed.message, json=json)
 
 
 def _row(version: Version) -> tuple[object, ...]:
