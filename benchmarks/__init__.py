@@ -1,0 +1,1 @@
+"""Measure Steelyard in turn with a floor and with MLflow: ``python -m benchmarks``."""

@@ -1,0 +1,60 @@
+"""The model, versions and calls that the metadata rows work on."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import uuid
+from collections.abc import Callable
+
+from steelyard.v1 import alias_service_pb2, content_pb2, version_pb2, version_service_pb2
+
+MODEL = "default/model"
+ALIAS = "champion"
+SMALL_VERSIONS = 10
+FILES = {f"file-{index}.bin": hashlib.sha256(bytes([index])).hexdigest() for index in range(3)}
+METRICS = ("accuracy", "precision", "recall")
+FILE_BYTES = 1 << 20
+
+
+def get_by_alias(model: str) -> Callable[[], bytes]:
+    """Return what makes requests for the version that has the alias."""
+    reference = version_pb2.VersionRef(model=model, alias=ALIAS)
+    request = version_service_pb2.GetVersionRequest(version=reference).SerializeToString()
+    return lambda: request
+
+
+def create_version(model: str) -> Callable[[], bytes]:
+    """Return what makes requests for new versions with three files and three metrics."""
+    files = [
+        content_pb2.File(path=path, digest=f"sha256:{digest}", size_bytes=FILE_BYTES)
+        for path, digest in FILES.items()
+    ]
+
+    def make() -> bytes:
+        metrics = [content_pb2.Metric(name=name, value=random.random()) for name in METRICS]  # noqa: S311
+        request = version_service_pb2.CreateVersionRequest(
+            model=model,
+            content=content_pb2.Content(files=files, metrics=metrics),
+            request_id=str(uuid.uuid4()),
+        )
+        return request.SerializeToString()
+
+    return make
+
+
+def move_alias(model: str) -> Callable[[], bytes]:
+    """Return what makes requests that move the alias to another version each time."""
+    counter = itertools.count()
+
+    def make() -> bytes:
+        number = 1 + next(counter) % SMALL_VERSIONS
+        request = alias_service_pb2.SetAliasRequest(
+            version=version_pb2.VersionRef(model=model, number=number),
+            alias=ALIAS,
+            request_id=str(uuid.uuid4()),
+        )
+        return request.SerializeToString()
+
+    return make
