@@ -66,7 +66,8 @@ class Guard:
 
     limits: EdgeLimits
     metrics: Metrics | None = None
-    log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call"))
+    # Bound once: a proxy would bind anew for each line.
+    log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call").bind())
     _ids: itertools.count[int] = field(default_factory=itertools.count)
     _prefix: str = field(default_factory=lambda: os.urandom(4).hex())
     _calls: Pool = field(init=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from typing import Literal
 
+import orjson
 import structlog
 
 Format = Literal["auto", "json", "console"]
@@ -34,8 +34,4 @@ def set_up(*, level: str, form: Format) -> None:
 
 
 def _encoded(line: object, **_: object) -> str:
-    return _ENCODER.encode(line)
-
-
-# One encoder for all lines: making one costs as much as a line.
-_ENCODER = json.JSONEncoder(default=repr)
+    return orjson.dumps(line, default=repr).decode()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import bindparam, func, select
 
 from steelyard_server.core import masks, models, names, pages, pointers, references
@@ -241,7 +241,7 @@ def _move(row: Row) -> Move:
         action=row.action,
         from_number=row.from_number or 0,
         to_number=row.to_number or 0,
-        actor=json.loads(row.actor),
+        actor=orjson.loads(row.actor),
         move_time=row.move_time,
         reason=row.reason or "",
     )

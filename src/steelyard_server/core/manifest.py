@@ -7,9 +7,10 @@ double the text of :func:`steelyard_server.history.canonical.double`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from steelyard_server.core import names
 from steelyard_server.core.content import (
@@ -104,7 +105,7 @@ def parse(*texts: str, files: tuple[File, ...] = ()) -> Content:
     """Read content back from the JSON texts that together hold its members."""
     members: dict[str, Any] = {}
     for text in texts:
-        members |= json.loads(text)
+        members |= orjson.loads(text)
     source = members.get("source")
     framework = members.get("framework")
     schema = members.get("schema")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import bindparam, insert, select, update
 
 from steelyard_server.core import masks, names, namespaces, pages
@@ -309,10 +309,10 @@ def _value(row: Row) -> Model:
         namespace=row.namespace,
         name=row.name,
         description=row.description,
-        labels=json.loads(row.labels),
-        owners=json.loads(row.owners),
-        metric_directions=json.loads(row.metric_directions),
-        creator=json.loads(row.creator),
+        labels=orjson.loads(row.labels),
+        owners=orjson.loads(row.owners),
+        metric_directions=orjson.loads(row.metric_directions),
+        creator=orjson.loads(row.creator),
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,

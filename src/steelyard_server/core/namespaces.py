@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import orjson
 from sqlalchemy import bindparam, delete, func, select, update
 
 from steelyard_server.core import masks, names, pages
@@ -194,7 +194,7 @@ def _value(row: Row) -> Namespace:
         uid=row.uid,
         name=row.name,
         description=row.description,
-        labels=json.loads(row.labels),
+        labels=orjson.loads(row.labels),
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,

@@ -69,7 +69,8 @@ def _check_part(part: str, *, path: str, field: str) -> None:
 
 
 def _fold(path: str) -> str:
-    return unicodedata.normalize("NFC", path.casefold())
+    folded = path.casefold()
+    return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
 
 
 def _refuse(path: str, why: str, *, field: str) -> InvalidFilePath:

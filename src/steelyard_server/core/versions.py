@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from sqlalchemy import bindparam, insert, select, update
 
 from steelyard_server.core import blobs, files, manifest, masks, models, names, pages, references
@@ -382,13 +382,13 @@ def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) 
         file_count=row.file_count,
         size_bytes=row.size_bytes,
         description=row.description,
-        labels=json.loads(row.labels),
+        labels=orjson.loads(row.labels),
         stage=row.stage,
         aliases=aliases,
         semantic_version=row.semantic_version or "",
         idempotency_key=row.idempotency_key or "",
-        origin=json.loads(row.origin) if row.origin else None,
-        creator=json.loads(row.creator),
+        origin=orjson.loads(row.origin) if row.origin else None,
+        creator=orjson.loads(row.creator),
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,

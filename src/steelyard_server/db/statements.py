@@ -13,7 +13,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from sqlalchemy import (
     BindParameter,
@@ -149,7 +149,8 @@ class Statements:
         self.dialect = dialect.name
         self._dialect = dialect
         self._encode_list: Callable[[Sequence[Any]], Any] = json.dumps if dialect.name == "sqlite" else list
-        self._compiled: WeakKeyDictionary[Executable, Compiled] = WeakKeyDictionary()
+        # By identity: hashing a statement costs more than running it. An entry goes with its statement.
+        self._compiled: dict[int, Compiled] = {}
         self._makers: dict[tuple[str, ...], MakeRow] = {}
 
     def __len__(self) -> int:
@@ -158,9 +159,11 @@ class Statements:
 
     def get(self, statement: Executable) -> Compiled:
         """Return the text of *statement*, compiling it the first time."""
-        found = self._compiled.get(statement)
+        key = id(statement)
+        found = self._compiled.get(key)
         if found is None:
-            found = self._compiled[statement] = self._compile(statement)
+            found = self._compiled[key] = self._compile(statement)
+            finalize(statement, self._compiled.pop, key, None)
         return found
 
     def _compile(self, statement: Executable) -> Compiled:

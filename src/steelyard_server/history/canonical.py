@@ -8,31 +8,31 @@ string, a double the shortest string that reads back the same, in the form of EC
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 
+import orjson
 import rfc8785
 
 Json = str | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
-# Built once: json.dumps makes a new encoder for each call with options.
-_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+# The lead byte of UTF-8 for characters above U+FFFF; higher ones are not in UTF-8.
+_ABOVE_FFFF = 0xF0
 
 
 def text(value: Json) -> str:
     """Turn *value* into its canonical text."""
-    written = _ENCODER.encode(value)
-    # Python orders keys by code point, RFC 8785 by UTF-16 unit: they differ only above U+FFFF.
-    if written.isascii() or max(written) <= "\uffff":
-        return written
-    return rfc8785.dumps(value).decode()
+    return encode(value).decode()
 
 
 def encode(value: Json) -> bytes:
     """Turn *value* into its canonical bytes."""
-    return text(value).encode()
+    written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    # orjson orders keys by code point, RFC 8785 by UTF-16 unit: they differ only above U+FFFF.
+    if written.isascii() or max(written) < _ABOVE_FFFF:
+        return written
+    return rfc8785.dumps(value)
 
 
 def digest(content: bytes) -> str:
