@@ -47,11 +47,13 @@ async def read(running: Running, *paths: str) -> list[tuple[str, bytes]]:
     request = {"version": {"model": MODEL, "number": 1}, "paths": paths}
     found: list[tuple[str, bytes]] = []
     for message in await call(running.channel, "ReadFiles", request):
-        if message.HasField("header"):
-            assert message.header.number == 1
-            found.append((message.header.file.path, b""))
-        path, data = found[-1]
-        found[-1] = (path, data + message.data)
+        assert message.number == 1
+        assert sum(len(part.data) for part in message.parts) <= 1 << 20
+        for part in message.parts:
+            if part.HasField("file"):
+                found.append((part.file.path, b""))
+            path, data = found[-1]
+            found[-1] = (path, data + part.data)
     return found
 
 

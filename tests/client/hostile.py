@@ -82,8 +82,8 @@ class Hostile(version_service_pb2_grpc.VersionServiceServicer):
     ) -> Iterator[pb.ReadFilesResponse]:
         for path in request.paths:
             file = content_pb2.File(path=self.answered_as or path)
-            header = pb.ReadFileHeader(file=file, number=1)
-            yield pb.ReadFilesResponse(header=header, data=b"".join(self.sent.get(path, ())))
+            part = pb.FilePart(file=file, data=b"".join(self.sent.get(path, ())))
+            yield pb.ReadFilesResponse(parts=[part], number=1)
 
 
 @contextmanager

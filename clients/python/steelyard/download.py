@@ -127,10 +127,12 @@ class Download:
         )
         with self.stop.breaking(call), self.connection.translated():
             for message in call:
-                answer = pb.ReadFilesResponse.FromString(message)
-                if answer.header.file.path not in pending:
-                    raise Internal("The server sent a file that was not asked for, or one twice; pull again.")
-                yield answer.header.file.path, answer.data
+                for part in pb.ReadFilesResponse.FromString(message).parts:
+                    if part.file.path not in pending:
+                        raise Internal(
+                            "The server sent a file that was not asked for, or one twice; pull again."
+                        )
+                    yield part.file.path, part.data
         if pending:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 

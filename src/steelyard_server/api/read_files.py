@@ -1,13 +1,13 @@
-"""Streaming several files of a version: small ones are read many at a time, a batch ahead."""
+"""Streaming several files of a version: as many as fit are read and sent in one message, one ahead."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import convert, convert_content
-from steelyard_server.api.envelope import data_message
 from steelyard_server.api.read_file import CHUNK_BYTES
 from steelyard_server.api.transact import observe
 from steelyard_server.core import files
@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from steelyard_server.core.content import File
     from steelyard_server.db.database import Database
 
-# What is read in one go, and held in memory twice: while one part is sent, the next is read.
-BATCH_BYTES = 1024 * 1024
-# What a file costs beside its bytes, in bytes that take as long.
-FILE_COST_BYTES = 16 * 1024
+# A message stays below its limit whatever the paths are: each part may name one.
+PARTS_MAXIMUM = 256
+
+
+class Piece(NamedTuple):
+    """Bytes of a file that go in one part."""
+
+    file: File
+    offset: int
+    length: int
 
 
 async def stream_files(
     request: pb.ReadFilesRequest, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
 ) -> None:
-    """Answer a header with the first data, then more data, for each file.
+    """Answer the bytes of all files in order.
 
     Raises:
         FileNotFound, FileIsExternal: see the RPC.
@@ -44,54 +50,45 @@ async def stream_files(
         wanted=request.paths,
     )
     loop = asyncio.get_running_loop()
-    common = pb.ReadFileHeader(number=number, digest=digest, sequence=sequence)
-
-    def read(part: list[Piece]) -> asyncio.Future[list[bytes]]:
-        return loop.run_in_executor(threads, _messages, part, blobs, common)
-
-    parts = _parts(found)
-    ahead = read(next(parts))
+    common = pb.ReadFilesResponse(number=number, digest=digest, sequence=sequence)
+    messages = _messages(found)
+    ahead = loop.run_in_executor(threads, partial(_read, next(messages), blobs=blobs, common=common))
     try:
-        for part in parts:
-            messages = await ahead
-            ahead = read(part)
-            for message in messages:
-                await stream.write(message)
-        for message in await ahead:
+        for pieces in messages:
+            message = await ahead
+            ahead = loop.run_in_executor(threads, partial(_read, pieces, blobs=blobs, common=common))
             await stream.write(message)
+        await stream.write(await ahead)
     finally:
         await asyncio.wait([ahead])
 
 
-Piece = tuple["File", int]
-"""A file and the offset of one message of its bytes."""
+def _messages(found: list[File]) -> Iterator[list[Piece]]:
+    """Yield what goes in each message."""
+    pieces: list[Piece] = []
+    size_bytes = 0
+    for piece in _pieces(found):
+        if pieces and (size_bytes + piece.length > CHUNK_BYTES or len(pieces) == PARTS_MAXIMUM):
+            yield pieces
+            pieces, size_bytes = [], 0
+        pieces.append(piece)
+        size_bytes += piece.length
+    yield pieces
 
 
-def _parts(found: list[File]) -> Iterator[list[Piece]]:
-    """Cut files into what is read in one go."""
-    part: list[Piece] = []
-    cost = 0
+def _pieces(found: list[File]) -> Iterator[Piece]:
     for file in found:
         for offset in range(0, max(file.size_bytes, 1), CHUNK_BYTES):
-            part.append((file, offset))
-            cost += min(file.size_bytes - offset, CHUNK_BYTES) + FILE_COST_BYTES
-            if cost >= BATCH_BYTES:
-                yield part
-                part, cost = [], 0
-    if part:
-        yield part
+            yield Piece(file, offset, min(CHUNK_BYTES, file.size_bytes - offset))
 
 
-def _messages(part: list[Piece], blobs: BlobStore, common: pb.ReadFileHeader) -> list[bytes]:
-    """Read pieces and write each as a message."""
-    messages = []
-    for file, offset in part:
+def _read(pieces: list[Piece], *, blobs: BlobStore, common: pb.ReadFilesResponse) -> bytes:
+    """Read pieces and write them as one message."""
+    answer = pb.ReadFilesResponse()
+    answer.CopyFrom(common)
+    for file, offset, length in pieces:
         with blobs.open(file.digest, size_bytes=file.size_bytes) as reader:
-            data = reader.read(offset, CHUNK_BYTES)
-        if offset:
-            messages.append(data_message(data))
-            continue
-        header = pb.ReadFileHeader(file=convert_content.file_message(file), length=file.size_bytes)
-        header.MergeFrom(common)
-        messages.append(pb.ReadFilesResponse(header=header, data=data).SerializeToString())
-    return messages
+            part = answer.parts.add(data=reader.read(offset, length))
+        if offset == 0:
+            part.file.CopyFrom(convert_content.file_message(file))
+    return answer.SerializeToString()

@@ -1323,10 +1323,14 @@ func (x *ReadFilesRequest) GetMinimumSequence() int64 {
 // Response of ReadFiles; see there for the order.
 type ReadFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file that begins here. Its `offset` is 0, its `length` the size of the file.
-	Header *ReadFileHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	// The next bytes of the file.
-	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// The next bytes, in order.
+	Parts []*FilePart `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Number of the Version.
+	Number int64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Digest of the Version.
+	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Sequence that this answer saw.
+	Sequence      int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1361,14 +1365,83 @@ func (*ReadFilesResponse) Descriptor() ([]byte, []int) {
 	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{18}
 }
 
-func (x *ReadFilesResponse) GetHeader() *ReadFileHeader {
+func (x *ReadFilesResponse) GetParts() []*FilePart {
 	if x != nil {
-		return x.Header
+		return x.Parts
 	}
 	return nil
 }
 
-func (x *ReadFilesResponse) GetData() []byte {
+func (x *ReadFilesResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ReadFilesResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ReadFilesResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Bytes of one file.
+type FilePart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file that begins here. Absent when the part goes on with the file before.
+	File *File `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The next bytes of the file.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilePart) Reset() {
+	*x = FilePart{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilePart) ProtoMessage() {}
+
+func (x *FilePart) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilePart.ProtoReflect.Descriptor instead.
+func (*FilePart) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FilePart) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *FilePart) GetData() []byte {
 	if x != nil {
 		return x.Data
 	}
@@ -1478,9 +1551,14 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x10ReadFilesRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x14\n" +
 	"\x05paths\x18\x02 \x03(\tR\x05paths\x12)\n" +
-	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"]\n" +
-	"\x11ReadFilesResponse\x124\n" +
-	"\x06header\x18\x01 \x01(\v2\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n" +
+	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n" +
+	"\x11ReadFilesResponse\x12,\n" +
+	"\x05parts\x18\x01 \x03(\v2\x16.steelyard.v1.FilePartR\x05parts\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x03R\bsequence\"F\n" +
+	"\bFilePart\x12&\n" +
+	"\x04file\x18\x01 \x01(\v2\x12.steelyard.v1.FileR\x04file\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data2\xde\a\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
@@ -1507,7 +1585,7 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
 	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
@@ -1528,60 +1606,62 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*ReadFileHeader)(nil),           // 16: steelyard.v1.ReadFileHeader
 	(*ReadFilesRequest)(nil),         // 17: steelyard.v1.ReadFilesRequest
 	(*ReadFilesResponse)(nil),        // 18: steelyard.v1.ReadFilesResponse
-	nil,                              // 19: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 20: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 21: steelyard.v1.Content
-	(*Version)(nil),                  // 22: steelyard.v1.Version
-	(*VersionRef)(nil),               // 23: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 25: google.protobuf.FieldMask
-	(*File)(nil),                     // 26: steelyard.v1.File
+	(*FilePart)(nil),                 // 19: steelyard.v1.FilePart
+	nil,                              // 20: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                              // 21: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                  // 22: steelyard.v1.Content
+	(*Version)(nil),                  // 23: steelyard.v1.Version
+	(*VersionRef)(nil),               // 24: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 26: google.protobuf.FieldMask
+	(*File)(nil),                     // 27: steelyard.v1.File
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	21, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	19, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	22, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	23, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	24, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	22, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	23, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	22, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	22, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	23, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	20, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	25, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	22, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	23, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	23, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	26, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	23, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	22, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	20, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	23, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	24, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	25, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	23, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	24, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	23, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	23, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	24, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	21, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	26, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	23, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	24, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	24, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	27, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	24, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
 	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	26, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	23, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	16, // 20: steelyard.v1.ReadFilesResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	0,  // 21: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 22: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 23: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 24: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 25: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	10, // 26: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 27: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 28: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	17, // 29: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 30: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 31: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 32: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 33: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 34: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	11, // 35: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 36: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 37: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	18, // 38: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	30, // [30:39] is the sub-list for method output_type
-	21, // [21:30] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	27, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	24, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	19, // 20: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
+	27, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	0,  // 22: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 23: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	4,  // 24: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	6,  // 25: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	8,  // 26: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	10, // 27: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	12, // 28: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	14, // 29: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	17, // 30: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 31: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 32: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	5,  // 33: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	7,  // 34: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	9,  // 35: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	11, // 36: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	13, // 37: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	15, // 38: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	18, // 39: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	31, // [31:40] is the sub-list for method output_type
+	22, // [22:31] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -1598,7 +1678,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -120,10 +120,10 @@ type VersionServiceClient interface {
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
 	// Streams the bytes of several files, one after the other in the order asked for.
 	//
-	// Each file begins with a message that has its header and its first data;
-	// the messages after it have data only, until the next header. No message
-	// has more than Limits.chunk_bytes of data. Meant for many small files: one
-	// call for all of them costs a fraction of one call for each.
+	// A message has parts of one or several files. The first part of a file has
+	// `file` set; the parts after it have data only, until the next file. No
+	// message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+	// message for dozens, costs a fraction of one call for each.
 	//
 	// Errors; all but DATA_LOSS come before any byte is sent:
 	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
@@ -340,10 +340,10 @@ type VersionServiceServer interface {
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
 	// Streams the bytes of several files, one after the other in the order asked for.
 	//
-	// Each file begins with a message that has its header and its first data;
-	// the messages after it have data only, until the next header. No message
-	// has more than Limits.chunk_bytes of data. Meant for many small files: one
-	// call for all of them costs a fraction of one call for each.
+	// A message has parts of one or several files. The first part of a file has
+	// `file` set; the parts after it have data only, until the next file. No
+	// message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+	// message for dozens, costs a fraction of one call for each.
 	//
 	// Errors; all but DATA_LOSS come before any byte is sent:
 	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.

@@ -716,24 +716,60 @@ class ReadFilesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    HEADER_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
-    data: _builtins.bytes
-    """The next bytes of the file."""
+    PARTS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number of the Version."""
+    digest: _builtins.str
+    """Digest of the Version."""
+    sequence: _builtins.int
+    """Sequence that this answer saw."""
     @_builtins.property
-    def header(self) -> Global___ReadFileHeader:
-        """The file that begins here. Its `offset` is 0, its `length` the size of the file."""
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilePart]:
+        """The next bytes, in order."""
 
     def __init__(
         self,
         *,
-        header: Global___ReadFileHeader | None = ...,
-        data: _builtins.bytes = ...,
+        parts: _abc.Iterable[Global___FilePart] | None = ...,
+        number: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "number", b"number", "parts", b"parts", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadFilesResponse: _TypeAlias = ReadFilesResponse  # noqa: Y015
+
+@_typing.final
+class FilePart(_message.Message):
+    """Bytes of one file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes of the file."""
+    @_builtins.property
+    def file(self) -> _content_pb2.File:
+        """The file that begins here. Absent when the part goes on with the file before."""
+
+    def __init__(
+        self,
+        *,
+        file: _content_pb2.File | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilePart: _TypeAlias = FilePart  # noqa: Y015

@@ -126,10 +126,10 @@ class VersionServiceStub:
     ReadFiles: _grpc.UnaryStreamMultiCallable[_version_service_pb2.ReadFilesRequest, _version_service_pb2.ReadFilesResponse]
     """Streams the bytes of several files, one after the other in the order asked for.
 
-    Each file begins with a message that has its header and its first data;
-    the messages after it have data only, until the next header. No message
-    has more than Limits.chunk_bytes of data. Meant for many small files: one
-    call for all of them costs a fraction of one call for each.
+    A message has parts of one or several files. The first part of a file has
+    `file` set; the parts after it have data only, until the next file. No
+    message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+    message for dozens, costs a fraction of one call for each.
 
     Errors; all but DATA_LOSS come before any byte is sent:
     * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
@@ -237,10 +237,10 @@ class VersionServiceAsyncStub(VersionServiceStub):
     ReadFiles: _aio.UnaryStreamMultiCallable[_version_service_pb2.ReadFilesRequest, _version_service_pb2.ReadFilesResponse]  # type: ignore[assignment]
     """Streams the bytes of several files, one after the other in the order asked for.
 
-    Each file begins with a message that has its header and its first data;
-    the messages after it have data only, until the next header. No message
-    has more than Limits.chunk_bytes of data. Meant for many small files: one
-    call for all of them costs a fraction of one call for each.
+    A message has parts of one or several files. The first part of a file has
+    `file` set; the parts after it have data only, until the next file. No
+    message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+    message for dozens, costs a fraction of one call for each.
 
     Errors; all but DATA_LOSS come before any byte is sent:
     * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
@@ -399,10 +399,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_version_service_pb2.ReadFilesResponse], _abc.AsyncIterator[_version_service_pb2.ReadFilesResponse]]:
         """Streams the bytes of several files, one after the other in the order asked for.
 
-        Each file begins with a message that has its header and its first data;
-        the messages after it have data only, until the next header. No message
-        has more than Limits.chunk_bytes of data. Meant for many small files: one
-        call for all of them costs a fraction of one call for each.
+        A message has parts of one or several files. The first part of a file has
+        `file` set; the parts after it have data only, until the next file. No
+        message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+        message for dozens, costs a fraction of one call for each.
 
         Errors; all but DATA_LOSS come before any byte is sent:
         * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.

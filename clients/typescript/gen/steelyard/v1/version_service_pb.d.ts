@@ -745,11 +745,52 @@ export declare const ReadFilesRequestSchema: GenMessage<ReadFilesRequest>;
  */
 export declare type ReadFilesResponse = Message<"steelyard.v1.ReadFilesResponse"> & {
   /**
-   * The file that begins here. Its `offset` is 0, its `length` the size of the file.
+   * The next bytes, in order.
    *
-   * @generated from field: steelyard.v1.ReadFileHeader header = 1;
+   * @generated from field: repeated steelyard.v1.FilePart parts = 1;
    */
-  header?: ReadFileHeader | undefined;
+  parts: FilePart[];
+
+  /**
+   * Number of the Version.
+   *
+   * @generated from field: int64 number = 2;
+   */
+  number: bigint;
+
+  /**
+   * Digest of the Version.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+
+  /**
+   * Sequence that this answer saw.
+   *
+   * @generated from field: int64 sequence = 4;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.ReadFilesResponse.
+ * Use `create(ReadFilesResponseSchema)` to create a new message.
+ */
+export declare const ReadFilesResponseSchema: GenMessage<ReadFilesResponse>;
+
+/**
+ * Bytes of one file.
+ *
+ * @generated from message steelyard.v1.FilePart
+ */
+export declare type FilePart = Message<"steelyard.v1.FilePart"> & {
+  /**
+   * The file that begins here. Absent when the part goes on with the file before.
+   *
+   * @generated from field: steelyard.v1.File file = 1;
+   */
+  file?: File | undefined;
 
   /**
    * The next bytes of the file.
@@ -760,10 +801,10 @@ export declare type ReadFilesResponse = Message<"steelyard.v1.ReadFilesResponse"
 };
 
 /**
- * Describes the message steelyard.v1.ReadFilesResponse.
- * Use `create(ReadFilesResponseSchema)` to create a new message.
+ * Describes the message steelyard.v1.FilePart.
+ * Use `create(FilePartSchema)` to create a new message.
  */
-export declare const ReadFilesResponseSchema: GenMessage<ReadFilesResponse>;
+export declare const FilePartSchema: GenMessage<FilePart>;
 
 /**
  * Versions: create them from uploaded blobs, read them and their files, change what is around them.
@@ -920,10 +961,10 @@ export declare const VersionService: GenService<{
   /**
    * Streams the bytes of several files, one after the other in the order asked for.
    *
-   * Each file begins with a message that has its header and its first data;
-   * the messages after it have data only, until the next header. No message
-   * has more than Limits.chunk_bytes of data. Meant for many small files: one
-   * call for all of them costs a fraction of one call for each.
+   * A message has parts of one or several files. The first part of a file has
+   * `file` set; the parts after it have data only, until the next file. No
+   * message has more than Limits.chunk_bytes of data in all its parts. Meant for many small files: one call for all of them, and one
+   * message for dozens, costs a fraction of one call for each.
    *
    * Errors; all but DATA_LOSS come before any byte is sent:
    * * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
