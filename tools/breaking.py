@@ -1,4 +1,6 @@
-"""Check that the protos break no caller of the last release, or of `main` as long as there is no release.
+"""Check that the protos break no caller of the last release, or while there is none of `main`.
+
+On `main` itself they are held against the commit before.
 
     python tools/breaking.py [REVISION]
 
@@ -23,11 +25,16 @@ def git(*arguments: str) -> bytes | None:
 
 
 def base() -> str | None:
-    """Name the revision to compare with: the first of release, main there and main here that has protos."""
+    """Name the revision to compare with: release, main, or the commit before; the first that has protos."""
     release = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
     candidates = [release.decode().strip()] if release else []
-    candidates += ["origin/main", "main", "HEAD"]
+    candidates += [branch for branch in ("origin/main", "main") if _is_elsewhere(branch)] or ["HEAD^"]
     return next((each for each in candidates if git("cat-file", "-e", f"{each}:{PROTOS}") is not None), None)
+
+
+def _is_elsewhere(branch: str) -> bool:
+    found = git("rev-parse", "--verify", "--quiet", branch)
+    return found is not None and found != git("rev-parse", "HEAD")
 
 
 def compare(revision: str) -> int:

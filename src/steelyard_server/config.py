@@ -180,15 +180,14 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
 
 
 def _check(config: Config) -> None:
-    host, _ = split_address(config.listen, setting="listen")
-    if config.metrics:
-        split_address(config.metrics, setting="metrics")
-    if not _is_loopback(host) and not config.allow_remote_without_login:
-        raise ConfigError(
-            f"listen is {config.listen}, which others can reach, and this server has no login yet: everybody "
-            "could change everything. Listen on 127.0.0.1, or set allow_remote_without_login if a proxy or "
-            "network protects it."
-        )
+    for setting in ("listen", "metrics") if config.metrics else ("listen",):
+        address = getattr(config, setting)
+        host, _ = split_address(address, setting=setting)
+        if not _is_loopback(host) and not config.allow_remote_without_login:
+            raise ConfigError(
+                f"{setting} is {address}, which others can reach, and this server has no login yet. Use "
+                "127.0.0.1, or set allow_remote_without_login if a proxy or network protects it."
+            )
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")

@@ -454,6 +454,12 @@ class UploadIdle(DeadlineExceeded):
     reason = "UPLOAD_IDLE"
 
 
+class AnswerNotTaken(DeadlineExceeded):
+    """The client took no message of a stream for the stated time."""
+
+    reason = "ANSWER_NOT_TAKEN"
+
+
 class DatabaseBusy(Unavailable):
     """The database did not take the transaction in time; nothing was written."""
 

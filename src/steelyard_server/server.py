@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import structlog
 
 from steelyard.v1 import (
     alias_service_pb2,
@@ -143,7 +144,7 @@ async def start(config: Config) -> Server:
         stack.push_async_callback(_cancel, tasks)
         host, _ = split_address(config.listen, setting="listen")
         return Server(
-            address=f"{host}:{port}",
+            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             metrics_port=metrics.port if metrics else 0,
             config=config,
             database=database,
@@ -158,7 +159,6 @@ async def start(config: Config) -> Server:
 def _services(
     database: Database, *, store: BlobStore, threads: ThreadPoolExecutor, memo: Memo, about: About
 ) -> list[tuple[ServiceDescriptor, object]]:
-    damaged: set[str] = set()
     return [
         (
             server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
@@ -171,12 +171,12 @@ def _services(
         (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
         (
             version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo, damaged=damaged),
+            VersionService(database, store=store, threads=threads, memo=memo),
         ),
         (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
-            BlobService(database, store=store, threads=threads, damaged=damaged),
+            BlobService(database, store=store, threads=threads),
         ),
     ]
 
@@ -234,11 +234,16 @@ def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
 
 async def _keep_house(database: Database, store: BlobStore) -> None:
     """Forget remembered answers and partial uploads whose time is over."""
-    loop = asyncio.get_running_loop()
     while True:
-        await database.write(requests.expire)
         oldest = time.time() - LIMITS.partial_upload_seconds
-        await loop.run_in_executor(None, partial(store.expire_uploads, before_time=oldest))
+        for step in (
+            partial(asyncio.to_thread, store.expire_uploads, before_time=oldest),
+            partial(database.write, requests.expire),
+        ):
+            try:
+                await step()
+            except Exception:  # noqa: BLE001 - a full disk, above all, must not end what makes room
+                structlog.get_logger("steelyard.housekeeping").exception("housekeeping")
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

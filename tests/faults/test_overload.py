@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 
 from steelyard.v1 import version_service_pb2
 from steelyard_server.config import Config
+from steelyard_server.limits import LIMITS
 from tests.api.calls import Refused, call
 from tests.api.uploads import SECONDS, UploadStream, digest_of, put
 from tests.servers import Running, running_server
@@ -43,7 +44,10 @@ async def test_uploads_take_all_places_of_streams_and_metadata_calls_go_on(runni
     await begun_upload(running)
 
 
-async def test_downloads_that_nobody_reads_take_places_until_they_are_cancelled(tmp_path: Path) -> None:
+async def test_downloads_that_nobody_reads_give_their_places_back_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMITS, "upload_idle_seconds", 1)
     async with running_server(tmp_path / "data", streams_maximum=PLACES) as running:
         await push(running, os.urandom(32 * MIB))
         downloads = [await begun_download(running) for _ in range(PLACES)]
@@ -53,8 +57,13 @@ async def test_downloads_that_nobody_reads_take_places_until_they_are_cancelled(
         assert_hinted(refused.value)
         await call(running.channel, "GetServerInfo")
 
-        downloads.pop().cancel()
-        await until_accepted(lambda: begun_upload(running))
+        for _ in downloads:
+            await until_accepted(lambda: begun_upload(running))
+        for download in downloads:
+            with pytest.raises(grpc.aio.AioRpcError, match="No message was taken for 1 seconds"):
+                while await download.read() is not grpc.aio.EOF:
+                    pass
+            assert await download.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_cancelled_upload_gives_its_place_back(tmp_path: Path) -> None:

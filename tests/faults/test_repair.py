@@ -9,9 +9,34 @@ import pytest
 
 from tests.api.calls import Refused, call
 from tests.api.uploads import UploadStream, digest_of, held_bytes, put
-from tests.servers import Running
+from tests.servers import Running, running_server
 
 VERSION = {"model": "default/fraud", "number": 1}
+
+
+async def test_what_was_found_damaged_is_known_after_a_restart(tmp_path: Path) -> None:
+    data = os.urandom(1000)
+    async with running_server(tmp_path / "data") as running:
+        digest = await store(running, data)
+        (path,) = (tmp_path / "data" / "blobs" / "sha256").rglob(digest.removeprefix("sha256:"))
+        damage(path)
+        with pytest.raises(Refused, match="BLOB_CORRUPT"):
+            await read(running)
+    async with running_server(tmp_path / "data") as running:
+        assert await held_bytes(running.channel, digest, len(data)) == 0
+        await upload(running, data)
+        assert await read(running) == data
+    async with running_server(tmp_path / "data") as running:
+        assert await held_bytes(running.channel, digest, len(data)) is None
+
+
+async def store(running: Running, data: bytes) -> str:
+    """Upload bytes and make the file `f` of a version of them."""
+    digest = await upload(running, data)
+    await call(running.channel, "CreateModel", {"name": "default/fraud"})
+    files = [{"path": "f", "digest": digest, "size_bytes": len(data)}]
+    await call(running.channel, "CreateVersion", {"model": "default/fraud", "content": {"files": files}})
+    return digest
 
 
 async def read(running: Running) -> bytes:
@@ -31,10 +56,7 @@ async def test_a_damaged_blob_is_asked_for_again_and_replaced(
     running: Running, tmp_path: Path, size_bytes: int, spoil: object
 ) -> None:
     data = os.urandom(size_bytes)
-    digest = await upload(running, data)
-    await call(running.channel, "CreateModel", {"name": "default/fraud"})
-    files = [{"path": "f", "digest": digest, "size_bytes": size_bytes}]
-    await call(running.channel, "CreateVersion", {"model": "default/fraud", "content": {"files": files}})
+    digest = await store(running, data)
     (path,) = (tmp_path / "data").rglob(digest.removeprefix("sha256:"))
     assert callable(spoil)
     spoil(path)

@@ -37,6 +37,7 @@ _RETRY = {
 _STREAMS = [
     {"service": f"{PACKAGE}.BlobService", "method": "WriteBlobs"},
     {"service": f"{PACKAGE}.VersionService", "method": "ReadFile"},
+    {"service": f"{PACKAGE}.VersionService", "method": "ReadFiles"},
 ]
 _SERVICE_CONFIG = {"methodConfig": [{"name": _STREAMS}, {"name": [{}], "retryPolicy": _RETRY}]}
 _OPTIONS: tuple[tuple[str, Any], ...] = (

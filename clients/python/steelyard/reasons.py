@@ -377,6 +377,12 @@ class UploadIdle(errors.DeadlineExceeded):
     reason = "UPLOAD_IDLE"
 
 
+class AnswerNotTaken(errors.DeadlineExceeded):
+    """Nobody took an answer of a stream for Limits.upload_idle_seconds."""
+
+    reason = "ANSWER_NOT_TAKEN"
+
+
 class DatabaseBusy(errors.Unavailable):
     """The database did not take the transaction in time. Nothing was written."""
 
@@ -476,6 +482,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "OVERLOADED": Overloaded,
     "QUERY_TOO_EXPENSIVE": QueryTooExpensive,
     "UPLOAD_IDLE": UploadIdle,
+    "ANSWER_NOT_TAKEN": AnswerNotTaken,
     "DATABASE_BUSY": DatabaseBusy,
     "OUTCOME_UNKNOWN": OutcomeUnknown,
     "STORAGE_UNAVAILABLE": StorageUnavailable,

@@ -21,14 +21,12 @@ class BlobService:
 
     Args:
         threads: where bytes are hashed and written.
-        damaged: digests whose bytes could not be read; they count as missing until they come again.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, damaged: set[str]) -> None:
+    def __init__(self, database: Database, *, store: BlobStore, threads: Executor) -> None:
         self._database = database
         self._store = store
         self._threads = threads
-        self._damaged = damaged
 
     async def FindMissingBlobs(
         self, request: pb.FindMissingBlobsRequest, call: Call
@@ -48,18 +46,10 @@ class BlobService:
 
     async def WriteBlobs(self, call: Call, stream: Stream) -> None:
         """Receive blobs."""
-        receiver = BlobStream(
-            call,
-            stream,
-            database=self._database,
-            blobs=self._store,
-            threads=self._threads,
-            damaged=self._damaged,
-        )
+        receiver = BlobStream(call, stream, database=self._database, blobs=self._store, threads=self._threads)
         await receiver.receive()
 
     def _with_damaged(self, missing: list[str], request: pb.FindMissingBlobsRequest) -> list[str]:
-        if self._damaged.isdisjoint(blob.digest for blob in request.blobs):
-            return missing
-        wanted = self._damaged.union(missing)
-        return [blob.digest for blob in request.blobs if blob.digest in wanted]
+        absent = set(missing)
+        digests = (blob.digest for blob in request.blobs)
+        return [digest for digest in digests if digest in absent or self._store.is_damaged(digest)]

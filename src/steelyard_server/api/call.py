@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from steelyard_server.errors import AnswerNotTaken
+from steelyard_server.limits import LIMITS
+
 if TYPE_CHECKING:
     from steelyard_server.errors import DeadlineExceeded
     from steelyard_server.history.caller import Caller
@@ -76,7 +79,16 @@ class Stream:
         return message
 
     async def write(self, message: bytes) -> None:
-        """Send a message; waits while the client does not take more."""
-        async with self._write_lock:
-            await self.context.write(message)
+        """Send a message; waits a while when the client does not take more.
+
+        Raises:
+            AnswerNotTaken: it took nothing for Limits.upload_idle_seconds.
+        """
+        seconds = LIMITS.upload_idle_seconds
+        try:
+            async with asyncio.timeout(seconds), self._write_lock:
+                await self.context.write(message)
+        except TimeoutError:
+            text = f"No message was taken for {seconds:g} seconds; read the stream, or resume by offset."
+            raise AnswerNotTaken(text, limit_seconds=seconds) from None
         self.sent_bytes += len(message)

@@ -13,7 +13,7 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,10 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[Any, Context], Awaitable[bytes | None]]
 
 CALL_KEY = "steelyard-call"
+# Calls of health and reflection, which have places of their own.
+ESSENTIAL_CALLS, ESSENTIAL_STREAMS = 1024, 256
+# How long a status may wait for a client to take it.
+ABORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Guard:
     _prefix: str = field(default_factory=lambda: os.urandom(4).hex())
     _calls: Pool = field(init=False)
     _streams: Pool = field(init=False)
+    _checks: Pool = field(init=False)
+    _watches: Pool = field(init=False)
     _open: int = 0
     _draining: bool = False
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,6 +85,13 @@ class Guard:
     def __post_init__(self) -> None:
         self._calls = Pool(self.limits.calls)
         self._streams = Pool(self.limits.streams)
+        self._checks = Pool(ESSENTIAL_CALLS)
+        self._watches = Pool(ESSENTIAL_STREAMS)
+
+    def _pool(self, *, streams: bool, essential: bool) -> Pool:
+        if essential:
+            return self._watches if streams else self._checks
+        return self._streams if streams else self._calls
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and wait until the open ones have ended, at most this long."""
@@ -111,13 +124,14 @@ class Guard:
         self, descriptor: MethodDescriptor, function: Any, *, path: str
     ) -> grpc.RpcMethodHandler[Any, Any]:
         streams = descriptor.server_streaming
+        essential = descriptor.containing_service.full_name in admit.PUBLIC_SERVICES
         method = Method(
             path,
             receive=receiving(descriptor),
             serve=serving(descriptor, function),
-            pool=self._streams if streams else self._calls,
+            pool=self._pool(streams=streams, essential=essential),
             seconds=self.limits.stream_seconds if streams else self.limits.unary_seconds,
-            essential=descriptor.containing_service.full_name in admit.PUBLIC_SERVICES,
+            essential=essential,
         )
         run = self._guarded(method)
         if streams:
@@ -170,7 +184,7 @@ class Guard:
                 arrived = True
                 timeout.reschedule(begin + method.seconds)
                 # Only now: a call whose request does not come must not have another's place.
-                with nullcontext() if method.essential else method.pool:
+                with method.pool:
                     return await method.serve(request, call, stream)
         except TimeoutError:
             if not timeout.expired():
@@ -207,7 +221,10 @@ def _too_late(seconds: float) -> CallTimeout:
 
 async def _abort(context: Context, error: RegistryError, *, call: Call) -> None:
     code, message, metadata = errors.on_wire(error, call_id=call.id)
-    await context.abort(code, message, (*metadata, (CALL_KEY, call.id)))
+    # A client that takes nothing does not take the status either; it is left to its connection then.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ABORT_SECONDS):
+            await context.abort(code, message, (*metadata, (CALL_KEY, call.id)))
 
 
 def _status_name(context: Context) -> str:

@@ -31,6 +31,18 @@ def set_up(*, level: str, form: Format) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    _take_over(LEVELS[level])
+
+
+def _take_over(level: int) -> None:
+    """Have what logs through the standard library come out as the same kind of line."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger = structlog.get_logger(record.name)
+            logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[Handler()], force=True)
 
 
 def _encoded(line: object, **_: object) -> str:

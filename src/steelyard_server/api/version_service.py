@@ -32,17 +32,13 @@ class VersionService:
 
     Args:
         threads: where bytes are read and checked.
-        damaged: takes the digests whose bytes could not be read.
     """
 
-    def __init__(
-        self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo, damaged: set[str]
-    ) -> None:
+    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo) -> None:
         self._database = database
         self._store = store
         self._threads = threads
         self._memo = memo
-        self._damaged = damaged
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, call: Call) -> bytes:
         """Append a version."""
@@ -199,7 +195,7 @@ class VersionService:
         try:
             yield
         except (BlobCorrupt, BlobLost) as error:
-            self._damaged.add(error.metadata["digest"])
+            self._store.note_damage(error.metadata["digest"])
             raise
 
 

@@ -66,14 +66,7 @@ class BlobStream:
     """Receive the blobs of one stream."""
 
     def __init__(
-        self,
-        call: Call,
-        stream: Stream,
-        *,
-        database: Database,
-        blobs: BlobStore,
-        threads: Executor,
-        damaged: set[str],
+        self, call: Call, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
     ) -> None:
         self._call = call
         self._stream = stream
@@ -84,7 +77,6 @@ class BlobStream:
         self._namespace = ""
         self._incoming: Incoming | None = None
         self._publishing: dict[str, asyncio.Task[None]] = {}
-        self._damaged = damaged
         self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
         self._reading: asyncio.Task[bytes | None] | None = None
 
@@ -202,7 +194,7 @@ class BlobStream:
 
     async def _held(self, header: pb.BlobHeader) -> bool:
         # Damaged bytes are taken again: publishing replaces what is not sound.
-        return header.digest not in self._damaged and await self._database.read_hot(
+        return not self._blobs.is_damaged(header.digest) and await self._database.read_hot(
             core.is_held, namespace=header.namespace, digest=header.digest, size_bytes=header.size_bytes
         )
 
@@ -298,7 +290,6 @@ class BlobStream:
             await asyncio.shield(self._run(self._incoming.upload.close))
 
     async def _answer(self, response: pb.WriteBlobsResponse) -> None:
-        self._damaged.discard(response.finished.digest)
         await self._stream.write(response.SerializeToString())
 
     async def _run(self, function: Callable[[], Result]) -> Result:

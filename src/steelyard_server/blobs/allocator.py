@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 MIB = 1 << 20
 
 
@@ -21,3 +21,5 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, 64 * MIB)
     mallopt(M_TRIM_THRESHOLD, 512 * MIB)
     mallopt(M_TOP_PAD, 16 * MIB)
+    # Each thread would keep an arena of its own, and what is freed in it.
+    mallopt(M_ARENA_MAX, 2)

@@ -46,6 +46,7 @@ def publish(blobs: Mapping[str, bytes], *, published: PublishedFiles, directory:
             file.rename(paths[digest])
     # Also for blobs that were there: who gave them their names may not have come to this line.
     published.sync_names(parents, new=new)
+    published.note_durable(blobs)
 
 
 def require_right(blobs: Mapping[str, bytes]) -> None:

@@ -1,7 +1,7 @@
 """A blob store on a local disk.
 
 Layout below its root: `uploads/<key>` and `uploads/<key>.crc` for a partial upload, and
-`sha256/ab/cd/<hex>` and `<hex>.crc` for a published blob.
+`sha256/ab/cd/<hex>` and `<hex>.crc` for a published blob, `damaged/<hex>` for one that could not be read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from steelyard_server.blobs import batch, disk
+from steelyard_server.blobs.damage import Damage
 from steelyard_server.blobs.marks import last_end
 from steelyard_server.blobs.partial import FilePartial, marks_path
 from steelyard_server.blobs.published import PublishedFiles
@@ -40,10 +41,11 @@ class LocalStore:
     def __init__(self, root: Path, *, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._directory = root / "uploads"
         self._reserve_bytes = reserve_bytes
-        self._published = PublishedFiles(root / "sha256")
         self._uploads = Uploads(self._make_partial)
         try:
             disk.make_directory(root / "sha256")
+            self._damage = Damage(root / "damaged")
+            self._published = PublishedFiles(root / "sha256", damage=self._damage)
             disk.make_directory(self._directory)
             self._find_partials()
         except OSError as error:
@@ -75,6 +77,14 @@ class LocalStore:
     def contains(self, digest: str) -> bool:
         """Return whether a blob is there."""
         return self._published.path(digest).exists()
+
+    def note_damage(self, digest: str) -> None:
+        """Count a blob as missing until it is uploaded again."""
+        self._damage.note(digest)
+
+    def is_damaged(self, digest: str) -> bool:
+        """Return whether a blob counts as missing."""
+        return digest in self._damage
 
     def expire_uploads(self, *, before_time: float) -> int:
         """Remove partial uploads that are not open and were not touched since."""

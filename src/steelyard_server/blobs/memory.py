@@ -23,7 +23,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.blobs: dict[str, tuple[bytearray, bytes]] = {}
-        self._uploads = Uploads(lambda _: MemoryPartial(self.blobs))
+        self._damaged: set[str] = set()
+        self._uploads = Uploads(lambda _: MemoryPartial(self.blobs, damaged=self._damaged))
 
     def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
         """Start an upload, or go on with the one of this key."""
@@ -37,6 +38,7 @@ class MemoryStore:
             sums = BlockSums()
             sums.update(memoryview(data))
             self.blobs[digest] = (bytearray(data), sums.pack())
+            self._damaged.discard(digest)
 
     def held_bytes(self, key: str) -> int:
         """Return how many bytes of a partial upload are durable."""
@@ -55,6 +57,15 @@ class MemoryStore:
         hexadecimal(digest)
         return digest in self.blobs
 
+    def note_damage(self, digest: str) -> None:
+        """Count a blob as missing until it is uploaded again."""
+        hexadecimal(digest)
+        self._damaged.add(digest)
+
+    def is_damaged(self, digest: str) -> bool:
+        """Return whether a blob counts as missing."""
+        return digest in self._damaged
+
     def expire_uploads(self, *, before_time: float) -> int:
         """Remove partial uploads that are not open and were not touched since."""
         return self._uploads.expire(before_time=before_time)
@@ -67,9 +78,10 @@ class MemoryStore:
 class MemoryPartial(Partial):
     """A partial upload in memory; what was flushed counts as durable."""
 
-    def __init__(self, blobs: dict[str, tuple[bytearray, bytes]]) -> None:
+    def __init__(self, blobs: dict[str, tuple[bytearray, bytes]], *, damaged: set[str]) -> None:
         super().__init__()
         self._blobs = blobs
+        self._damaged = damaged
         self._bytes = bytearray()
         self._made_for_bytes = -1
 
@@ -100,6 +112,7 @@ class MemoryPartial(Partial):
     def publish(self, digest: str) -> None:
         """Move the bytes to the blobs."""
         self._blobs[digest] = (self._bytes, self.sums.pack())
+        self._damaged.discard(digest)
         self._bytes = bytearray()
         self.remove()
 

@@ -15,14 +15,18 @@ from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSu
 from steelyard_server.errors import RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from steelyard_server.blobs.damage import Damage
 
 
 class PublishedFiles:
     """The blobs below one directory. Any number of threads may call it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, damage: Damage) -> None:
         self._root = root
+        self._damage = damage
         # Directories whose names are known to be durable.
         self._durable: set[Path] = set()
 
@@ -61,6 +65,7 @@ class PublishedFiles:
             file.rename(path)
         # Also for a blob that was there: who gave it its name may not have come to this line.
         self.sync_names({path.parent}, new=new)
+        self.note_durable([digest])
 
     def is_sound(self, digest: str, *, size_bytes: int) -> bool:
         """Return whether a blob is there and right, reading it whole."""
@@ -82,6 +87,10 @@ class PublishedFiles:
         """Make the names in *directories*, and those of the *new* ones, durable."""
         disk.sync_directories(directories | {directory.parent for directory in new})
         self._durable |= new
+
+    def note_durable(self, digests: Iterable[str]) -> None:
+        """Note that blobs were published, also ones that were damaged before."""
+        self._damage.mend(digests)
 
 
 class FileReader(BlockReader):

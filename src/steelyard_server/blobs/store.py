@@ -68,6 +68,15 @@ class BlobStore(Protocol):
             DigestInvalid: *digest* is malformed.
         """
 
+    def note_damage(self, digest: str) -> None:
+        """Count a blob as missing until it is uploaded again, also after a restart."""
+
+    def is_damaged(self, digest: str) -> bool:
+        """Return whether a blob counts as missing since `note_damage`.
+
+        Takes no lock and does no input or output, so it may be called from an event loop.
+        """
+
     def expire_uploads(self, *, before_time: float) -> int:
         """Remove partial uploads that nobody has open and nobody touched since; return their number.
 

@@ -408,6 +408,12 @@ const (
 	//
 	// Advice: Resume the upload.
 	ErrorReason_ERROR_REASON_UPLOAD_IDLE ErrorReason = 62
+	// DEADLINE_EXCEEDED: Nobody took an answer of a stream for Limits.upload_idle_seconds.
+	//
+	// Metadata: `limit_seconds`.
+	//
+	// Advice: Read the stream, or resume by offset.
+	ErrorReason_ERROR_REASON_ANSWER_NOT_TAKEN ErrorReason = 69
 	// UNAVAILABLE: The database did not take the transaction in time. Nothing was written.
 	//
 	// Metadata: none.
@@ -513,6 +519,7 @@ var (
 		60: "ERROR_REASON_OVERLOADED",
 		61: "ERROR_REASON_QUERY_TOO_EXPENSIVE",
 		62: "ERROR_REASON_UPLOAD_IDLE",
+		69: "ERROR_REASON_ANSWER_NOT_TAKEN",
 		63: "ERROR_REASON_DATABASE_BUSY",
 		64: "ERROR_REASON_OUTCOME_UNKNOWN",
 		65: "ERROR_REASON_STORAGE_UNAVAILABLE",
@@ -584,6 +591,7 @@ var (
 		"ERROR_REASON_OVERLOADED":                      60,
 		"ERROR_REASON_QUERY_TOO_EXPENSIVE":             61,
 		"ERROR_REASON_UPLOAD_IDLE":                     62,
+		"ERROR_REASON_ANSWER_NOT_TAKEN":                69,
 		"ERROR_REASON_DATABASE_BUSY":                   63,
 		"ERROR_REASON_OUTCOME_UNKNOWN":                 64,
 		"ERROR_REASON_STORAGE_UNAVAILABLE":             65,
@@ -624,7 +632,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xed\x12\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x90\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -689,7 +697,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_STORAGE_FULL\x10;\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10<\x12$\n" +
 	" ERROR_REASON_QUERY_TOO_EXPENSIVE\x10=\x12\x1c\n" +
-	"\x18ERROR_REASON_UPLOAD_IDLE\x10>\x12\x1e\n" +
+	"\x18ERROR_REASON_UPLOAD_IDLE\x10>\x12!\n" +
+	"\x1dERROR_REASON_ANSWER_NOT_TAKEN\x10E\x12\x1e\n" +
 	"\x1aERROR_REASON_DATABASE_BUSY\x10?\x12 \n" +
 	"\x1cERROR_REASON_OUTCOME_UNKNOWN\x10@\x12$\n" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10A\x12\x19\n" +

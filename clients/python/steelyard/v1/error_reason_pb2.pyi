@@ -462,6 +462,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Resume the upload.
     """
+    ERROR_REASON_ANSWER_NOT_TAKEN: _ErrorReason.ValueType  # 69
+    """DEADLINE_EXCEEDED: Nobody took an answer of a stream for Limits.upload_idle_seconds.
+
+    Metadata: `limit_seconds`.
+
+    Advice: Read the stream, or resume by offset.
+    """
     ERROR_REASON_DATABASE_BUSY: _ErrorReason.ValueType  # 63
     """UNAVAILABLE: The database did not take the transaction in time. Nothing was written.
 
@@ -954,6 +961,13 @@ ERROR_REASON_UPLOAD_IDLE: ErrorReason.ValueType  # 62
 Metadata: `limit_seconds`.
 
 Advice: Resume the upload.
+"""
+ERROR_REASON_ANSWER_NOT_TAKEN: ErrorReason.ValueType  # 69
+"""DEADLINE_EXCEEDED: Nobody took an answer of a stream for Limits.upload_idle_seconds.
+
+Metadata: `limit_seconds`.
+
+Advice: Read the stream, or resume by offset.
 """
 ERROR_REASON_DATABASE_BUSY: ErrorReason.ValueType  # 63
 """UNAVAILABLE: The database did not take the transaction in time. Nothing was written.

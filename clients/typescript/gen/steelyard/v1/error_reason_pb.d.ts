@@ -714,6 +714,17 @@ export enum ErrorReason {
   UPLOAD_IDLE = 62,
 
   /**
+   * DEADLINE_EXCEEDED: Nobody took an answer of a stream for Limits.upload_idle_seconds.
+   *
+   * Metadata: `limit_seconds`.
+   *
+   * Advice: Read the stream, or resume by offset.
+   *
+   * @generated from enum value: ERROR_REASON_ANSWER_NOT_TAKEN = 69;
+   */
+  ANSWER_NOT_TAKEN = 69,
+
+  /**
    * UNAVAILABLE: The database did not take the transaction in time. Nothing was written.
    *
    * Metadata: none.
