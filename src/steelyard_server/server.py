@@ -36,7 +36,7 @@ from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
 from steelyard_server.db.database import open_database
-from steelyard_server.directory import DirectoryLock
+from steelyard_server.directory import DirectoryInUse, DirectoryLock
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
 from steelyard_server.limits import LIMITS
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.config import Config
     from steelyard_server.db.database import Database
+    from steelyard_server.db.postgresql_connection import Connection
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
@@ -110,7 +111,7 @@ async def start(config: Config) -> Server:
     """Build and start a server; what was opened is closed again when a part fails.
 
     Raises:
-        DirectoryInUse: another server runs on the data directory.
+        DirectoryInUse: another server runs on the data directory, or on the database.
         SchemaTooNew: a newer server has changed the database.
         CannotListen: the address of gRPC or metrics cannot be listened on.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
@@ -119,6 +120,8 @@ async def start(config: Config) -> Server:
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
+        if config.database:
+            stack.callback((await asyncio.to_thread(_hold_alone, config.database)).close)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
         memo = Memo(enabled=not config.database)
@@ -154,6 +157,19 @@ async def start(config: Config) -> Server:
             _grpc=server,
             _stack=stack.pop_all(),
         )
+
+
+def _hold_alone(url: str) -> Connection:
+    """Keep other servers off a database: they would not have the bytes that are on this disk."""
+    from steelyard_server.db.postgresql_connection import conninfo_of, hold_alone
+
+    held = hold_alone(conninfo_of(url))
+    if held is None:
+        raise DirectoryInUse(
+            "Another Steelyard server runs on this database. While blobs are on a local disk only one may; "
+            "stop it, or choose another --database."
+        )
+    return held
 
 
 def _services(

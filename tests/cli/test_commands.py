@@ -33,7 +33,7 @@ def test_status_says_which_server_answers_and_as_whom(shell: Shell) -> None:
     done = shell.ok("status")
     facts = done.facts
     assert facts["server"] == shell.variables["STEELYARD_SERVER"]
-    assert facts["you"] == "ada (stated, not verified)"
+    assert facts["you"] == "ada (stated)"
     assert_plain(done)
 
 
@@ -172,9 +172,9 @@ def test_aliases_are_set_listed_logged_rolled_back_and_removed(shell: Shell, fra
     assert "version 1 again" in shell.ok("alias", "rollback", "fraud", "champion").err
     log = shell.ok("alias", "log", "fraud", "champion")
     assert [row[1:] for row in log.rows] == [
-        ["champion", "rollback", "2", "1", "ada", ""],
-        ["champion", "set", "1", "2", "ada", "better"],
-        ["champion", "set", "-", "1", "ada", ""],
+        ["champion", "rollback", "2", "1", "ada (stated)", ""],
+        ["champion", "set", "1", "2", "ada (stated)", "better"],
+        ["champion", "set", "-", "1", "ada (stated)", ""],
     ]
     assert len(shell.ok("alias", "log", "fraud", "--limit", "2").rows) == 2
     shell.ok("alias", "rm", "fraud", "champion")

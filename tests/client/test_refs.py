@@ -104,3 +104,11 @@ def test_what_is_no_address_is_refused_before_any_call(address: str) -> None:
 def test_what_cannot_name_a_caller_is_refused_before_any_call(actor: str) -> None:
     with pytest.raises(errors.InvalidArgument, match="ASCII"):
         steelyard.Client(actor=actor)
+
+
+def test_a_bare_model_is_refused_where_a_version_is_changed() -> None:
+    references = References("default")
+    assert references.version("fraud").alias == "latest"
+    assert references.version("fraud@latest", exact=True).alias == "latest"
+    with pytest.raises(errors.InvalidArgument, match="names no version; write fraud:3 or fraud@latest"):
+        references.version("fraud", exact=True)

@@ -61,8 +61,7 @@ async def test_downloads_that_nobody_reads_give_their_places_back_after_a_while(
             await until_accepted(lambda: begun_upload(running))
         for download in downloads:
             with pytest.raises(grpc.aio.AioRpcError, match="No message was taken for 1 seconds"):
-                while await download.read() is not grpc.aio.EOF:
-                    pass
+                await read_to_the_end(download)
             assert await download.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -165,6 +164,11 @@ async def begun_download(running: Running) -> grpc.aio.UnaryStreamCall[Any, Any]
     stream = method(request.SerializeToString(), timeout=SECONDS)
     assert await stream.read() is not grpc.aio.EOF
     return stream
+
+
+async def read_to_the_end(download: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+    while await download.read() is not grpc.aio.EOF:
+        pass
 
 
 async def push(running: Running, data: bytes) -> None:

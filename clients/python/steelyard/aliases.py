@@ -42,7 +42,7 @@ class Aliases:
             AliasChanged: it exists and must not.
         """
         request = pb.SetAliasRequest(
-            version=self._references.version(ref),
+            version=self._references.version(ref, exact=True),
             alias=alias,
             etag=etag,
             must_not_exist=must_not_exist,

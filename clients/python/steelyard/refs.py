@@ -43,8 +43,11 @@ class References:
             raise InvalidArgument(f"{text!r} names a version; name the model alone, {model!r}.")
         return self._full(model)
 
-    def version(self, text: str | Version) -> version_pb2.VersionRef:
+    def version(self, text: str | Version, *, exact: bool = False) -> version_pb2.VersionRef:
         """Return the reference of one version; a bare model means its newest one.
+
+        Args:
+            exact: refuse a bare model: what is changed must be named.
 
         Raises:
             InvalidArgument: the text is malformed.
@@ -54,6 +57,8 @@ class References:
         model, selector = _split(text)
         reference = version_pb2.VersionRef(model=self._full(model))
         mark, value = selector[:1], selector[1:]
+        if not mark and exact:
+            raise InvalidArgument(f"{text!r} names no version; write {text}:3 or {text}@latest.")
         if not mark:
             reference.alias = "latest"
         elif not value:

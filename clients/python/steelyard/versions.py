@@ -133,7 +133,7 @@ class Versions:
             EtagMismatch: it changed since *etag* was read.
         """
         request = pb.UpdateVersionRequest(
-            version=self._references.version(ref),
+            version=self._references.version(ref, exact=True),
             description=description or "",
             labels=labels or {},
             etag=etag,

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from steelyard_server import errors
 
 from . import migrations
 from .database import Limits
-from .postgresql_connection import connect
+from .postgresql_connection import connect, conninfo_of
 from .postgresql_worker import Worker
 from .statements import Statements
 from .transaction import Transaction
@@ -53,7 +52,7 @@ class PostgreSQL:
         Raises:
             StorageUnavailable: the server cannot be reached, or the database is not in UTF-8.
         """
-        conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        conninfo = conninfo_of(url)
         await asyncio.to_thread(_prepare, conninfo, limits)
         return cls(conninfo=conninfo, on_commit=on_commit, limits=limits)
 

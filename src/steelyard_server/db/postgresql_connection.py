@@ -7,6 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.adapt import Loader
+from sqlalchemy import make_url
 
 from steelyard_server import errors
 
@@ -15,6 +16,8 @@ from .database import Limits
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS: Final = 10
+# Any number that no other program locks: the first bytes of the word Steelyard.
+ONE_SERVER_KEY: Final = int.from_bytes(b"Steelyar")
 
 # What another transaction may have caused: a use case that runs anew sees what that one did.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -59,6 +62,28 @@ def connect(conninfo: str, *, read_only: bool, limits: Limits) -> Connection:
     except psycopg.Error as error:
         raise unavailable() from error
     return connection
+
+
+def conninfo_of(url: str) -> str:
+    """Turn a URL of SQLAlchemy into what the driver takes."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def hold_alone(conninfo: str) -> Connection | None:
+    """Take the database for one server until the connection is closed or lost; None when another has it.
+
+    Raises:
+        StorageUnavailable: the server cannot be reached.
+    """
+    try:
+        connection = psycopg.connect(conninfo, connect_timeout=CONNECT_SECONDS, autocommit=True)
+        held = connection.execute("SELECT pg_try_advisory_lock(%s)", (ONE_SERVER_KEY,)).fetchone()
+    except psycopg.Error as error:
+        raise unavailable() from error
+    if held is not None and held[0]:
+        return connection
+    connection.close()
+    return None
 
 
 def _configure(connection: Connection, *, read_only: bool, limits: Limits) -> None:

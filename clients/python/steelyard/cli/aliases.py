@@ -79,7 +79,7 @@ def log(
             each.action,
             each.from_number or "-",
             each.to_number or "-",
-            each.actor.id,
+            output.actor(each.actor),
             each.reason,
         )
         for each in found

@@ -58,7 +58,7 @@ def show(context: typer.Context, model: Model, json: output.Json = False) -> Non
             "owners": found.owners,
             "directions": found.metric_directions,
             "former names": found.former_names,
-            "created": f"{output.age(found.create_time)} by {found.creator.id}",
+            "created": f"{output.age(found.create_time)} by {output.actor(found.creator)}",
             "uid": found.uid,
         }
     )

@@ -17,6 +17,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from steelyard.types import Actor
+
 Json = Annotated[bool, typer.Option("--json", help="Print protobuf JSON, for programs.")]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -130,6 +132,11 @@ def age(time: datetime | None) -> str:
     if seconds < _DAY_SECONDS:
         return f"{seconds / _HOUR_SECONDS:.0f} h ago"
     return f"{time:%Y-%m-%d}"
+
+
+def actor(who: Actor) -> str:
+    """Write who did something; a name that was only stated is never shown as a fact."""
+    return who.id if who.authenticated else f"{who.id} (stated)"
 
 
 def short(digest: str) -> str:

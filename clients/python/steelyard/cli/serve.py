@@ -51,6 +51,6 @@ def status(context: typer.Context, json: output.Json = False) -> None:
             "database": info.database,
             "registry": info.registry_uid,
             "events": info.sequence,
-            "you": f"{actor.id} (stated, not verified)" if not actor.authenticated else actor.id,
+            "you": output.actor(actor),
         }
     )

@@ -35,7 +35,7 @@ class Session:
         return {
             "server": self._first("server", chosen) or DEFAULT_SERVER,
             "namespace": self._first("namespace", chosen) or "default",
-            "actor": self._first("actor", chosen) or os.environ.get("USER", "") or "anonymous",
+            "actor": self._first("actor", chosen),
         }
 
     def _first(self, name: str, chosen: dict[str, str]) -> str:
@@ -53,7 +53,8 @@ class Session:
         found = self.resolved()
         with steelyard.Client(
             found["server"],
-            actor=found["actor"],
+            # Without one the client states the name of the account, as in a program.
+            actor=found["actor"] or None,
             namespace=found["namespace"],
             timeout_seconds=self.timeout_seconds,
         ) as client:

@@ -66,10 +66,11 @@ def push(
             reason=reason,
             progress=show,
         )
+    _say_pushed(pushed, alias=alias)
     if json:
         output.message_json(pushed.version.message)
-        return
-    _say_pushed(pushed, alias=alias)
+    else:
+        output.result(f"{pushed.version.model}:{pushed.version.number}")
 
 
 def pull(
@@ -89,14 +90,14 @@ def pull(
     quiet = session.of(context).quiet
     with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         pulled = client.pull(ref, dest, include=include or (), overwrite=overwrite, progress=show)
-    if json:
-        output.message_json(pulled.version.message)
-        return
     for name in pulled.skipped_references:
         output.note(f"skipped {name}: it stays at its own address.")
     version = pulled.version
     output.note(f"{version.model}:{version.number} is in {dest}: {len(pulled.files)} files, all verified.")
-    output.result(str(dest))
+    if json:
+        output.message_json(version.message)
+    else:
+        output.result(str(dest))
 
 
 def files(context: typer.Context, ref: Ref, json: output.Json = False) -> None:
@@ -172,4 +173,3 @@ def _say_pushed(pushed: PushResult, *, alias: str) -> None:
         output.note(f"{name} has this content already; nothing new was made.")
     if alias:
         output.note(f"{version.model}@{alias} points to it.")
-    output.result(name)

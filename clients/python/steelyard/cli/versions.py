@@ -61,6 +61,9 @@ def edit(
     json: output.Json = False,
 ) -> None:
     """Change the description or labels of a version; its content never changes."""
+    from steelyard.refs import References
+
+    References().version(ref, exact=True)
     with session.of(context).client() as client:
         found = client.get(ref)
         labels = values.merged(found.labels, label)
@@ -84,29 +87,36 @@ def _row(version: Version) -> tuple[object, ...]:
         metrics,
         output.size(version.size_bytes),
         output.age(version.create_time),
-        version.creator.id,
+        output.actor(version.creator),
     )
 
 
 def _facts(version: Version) -> dict[str, object]:
-    return {
-        "version": f"{version.model}:{version.number}",
+    source, framework, schema = version.source, version.framework, version.schema
+    facts: dict[str, object] = {
+        "version": str(version),
         "semantic version": version.semantic_version,
         "digest": version.digest,
         "aliases": version.aliases,
         "stage": version.stage,
         "files": f"{version.file_count}, {output.size(version.size_bytes)}",
+        "references": [f"{file.path} at {file.uri}" for file in version.files if file.uri],
         "metrics": version.metrics,
         "parameters": version.parameters,
         "datasets": [f"{each.role or 'data'} {each.name} {each.digest[:19]}" for each in version.datasets],
         "parents": [f"{each.relation} {each.uri or each.digest}" for each in version.parents],
-        "framework": " ".join(filter(None, (version.framework.name, version.framework.version)))
-        if version.framework
-        else "",
-        "source": version.source.repository if version.source else "",
-        "commit": version.source.commit if version.source else "",
+        "framework": f"{framework.name} {framework.version}".strip() if framework else "",
+    }
+    if source is not None:
+        dirty = {None: "", True: " with changes", False: ""}[source.dirty]
+        facts |= {"source": source.repository, "commit": source.commit + dirty, "run": source.run}
+        facts |= {"pipeline": source.pipeline, "user": source.user}
+    for side, fields in (("inputs", schema.inputs), ("outputs", schema.outputs)) if schema else ():
+        facts[side] = [f"{each.name}: {each.type}{list(each.shape) or ''}" for each in fields]
+    return facts | {
         "description": version.description,
         "labels": version.labels,
-        "created": f"{output.age(version.create_time)} by {version.creator.id}",
+        "idempotency key": version.idempotency_key,
+        "created": f"{output.age(version.create_time)} by {output.actor(version.creator)}",
         "uid": version.uid,
     }
