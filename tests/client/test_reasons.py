@@ -71,7 +71,7 @@ def test_reasons_are_told_apart_where_the_status_is_the_same(
         client.get("scam")
     with pytest.raises(reasons.NamespaceNotFound):
         client.get("nowhere/fraud")
-    client.aliases.set("fraud", "champion")
+    client.aliases.set("fraud:1", "champion")
     with pytest.raises(reasons.NoRollbackTarget):
         client.aliases.rollback("fraud", "champion")
     with pytest.raises(reasons.SemanticVersionAlreadyExists):

@@ -75,7 +75,10 @@ def test_a_resume_killed_at_any_step_can_be_resumed(tmp_path: Path) -> None:
     size_bytes = 3 * CHUNK_BYTES
     data = content(size_bytes)
     root = tmp_path / "blobs"
-    first = run_and_kill(root, size_bytes=size_bytes, step=12)
+    flushed = [what for what, _ in run_and_kill(tmp_path / "whole", size_bytes=size_bytes, step=1000)].index(
+        "flushed"
+    )
+    first = run_and_kill(root, size_bytes=size_bytes, step=flushed + 1)
     assert first[-1][0] == "flushed"
     for step in range(1, 40):
         steps = run_and_kill(root, size_bytes=size_bytes, step=step)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import h2.settings
 import pytest
@@ -206,13 +207,14 @@ async def test_streams_of_a_connection_that_breaks_give_their_places_back(narrow
     await until_served(narrow)
 
 
-async def test_more_calls_than_a_connection_may_have_are_refused_one_by_one(narrow: Running) -> None:
-    async with raw_connection(narrow.address) as connection:
+async def test_more_calls_than_a_connection_may_have_are_refused_one_by_one(tmp_path: Path) -> None:
+    # Its own server, with the usual time to send a request: here a thousand calls are opened in it.
+    async with running_server(tmp_path / "data") as running, raw_connection(running.address) as connection:
         connection.http.remote_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = 1 << 20
         connection.http.remote_settings.acknowledge()
         streams = [await connection.open(GET_MODEL) for _ in range(CONCURRENT_STREAMS + 10)]
 
-        await others_are_served(narrow)
+        await others_are_served(running)
 
         assert [(await connection.outcome(stream)).code for stream in streams[-10:]] == ["RESET"] * 10
 
