@@ -25,7 +25,7 @@ from typing import Any
 import psycopg
 
 from steelyard_server.db import migrations, tables
-from steelyard_server.db.database import Limits
+from steelyard_server.db.database import WaitLimits
 from steelyard_server.db.postgresql_connection import connect
 
 START_SECONDS = 60
@@ -56,7 +56,7 @@ class Cluster:
     def prepare_template(self) -> None:
         """Migrate the database that ``create_migrated`` copies."""
         self.execute('CREATE DATABASE "migrated"')
-        with connect(self.conninfo("migrated"), read_only=False, limits=Limits()) as connection:
+        with connect(self.conninfo("migrated"), read_only=False, limits=WaitLimits()) as connection:
             migrations.migrate_postgresql(connection)
 
     def execute(self, statement: str) -> None:

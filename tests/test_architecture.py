@@ -14,7 +14,7 @@ CLIENT = ROOT / "clients" / "python" / "steelyard"
 FILES = sorted(
     path
     for path in [*SERVER.rglob("*.py"), *CLIENT.rglob("*.py")]
-    if not path.is_relative_to(CLIENT / "v1")  # generated
+    if not path.is_relative_to(CLIENT / "v1") and path != CLIENT / "reasons.py"  # generated
 )
 MODULE_LINES_MAXIMUM = 500
 FUNCTION_LINES_MAXIMUM = 60

@@ -28,6 +28,10 @@ class Limits:
     owners_count: int
     directions_count: int
     text_bytes: int
+    aliases_count: int
+    name_characters: int
+    model_name_characters: int
+    key_characters: int
     files_count: int
     file_path_bytes: int
     file_bytes: int
@@ -49,6 +53,7 @@ class Limits:
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int
+    mutation_milliseconds: int
     unary_seconds: int
     upload_idle_seconds: int
     request_id_seconds: int

@@ -102,12 +102,12 @@ async def test_a_method_without_a_rule_is_never_served() -> None:
 
 
 def classes() -> Iterator[type[errors.RegistryError]]:
-    """List the classes that state a reason; RegistryError itself stands for INTERNAL."""
+    """List the classes below the branches; RegistryError itself stands for INTERNAL."""
     waiting = [errors.RegistryError]
     while waiting:
         each = waiting.pop()
         waiting += each.__subclasses__()
-        if "reason" in vars(each):
+        if each not in wire.CODES:
             yield each
 
 
@@ -131,10 +131,9 @@ async def test_every_reason_has_exactly_one_class_and_every_class_its_reason() -
     assert sorted(each.reason for each in classes()) == sorted(REASONS)
 
 
-async def test_branches_of_the_tree_have_no_reason_of_their_own() -> None:
+async def test_every_class_is_below_a_branch_that_has_a_code() -> None:
     branches = set(wire.CODES)
 
-    assert {each for each in classes() if each in branches} == set()
     assert all(branches & set(each.__mro__) for each in classes() if each is not errors.RegistryError)
 
 

@@ -213,9 +213,9 @@ TROUBLE = [
      "INVALID_ARGUMENT", "OUT_OF_BOUNDS"),
     ("above 64 TiB", [{"header": {"namespace": "default", "size_bytes": 1 << 60, "upload_id": "x"}}],
      "INVALID_ARGUMENT", "OUT_OF_BOUNDS"),
-    ("unknown namespace", [{"header": {"namespace": "none", "size_bytes": 1, "digest": digest_of(b"r")}}],
+    ("unknown namespace", [{"header": {"namespace": "nowhere", "size_bytes": 1, "digest": digest_of(b"r")}}],
      "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
-    ("unknown namespace, id", [{"header": {"namespace": "none", "size_bytes": 1, "upload_id": "x"}}],
+    ("unknown namespace, id", [{"header": {"namespace": "nowhere", "size_bytes": 1, "upload_id": "x"}}],
      "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
 ]  # fmt: skip
 

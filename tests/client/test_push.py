@@ -298,8 +298,8 @@ def test_a_dataset_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 MISTAKES: dict[str, tuple[dict[str, object], str]] = {
     "a semantic version": ({"semantic_version": "1.0"}, "SEMANTIC_VERSION_INVALID"),
     "an alias": ({"alias": "v3"}, "INVALID_NAME"),
-    "a label": ({"labels": {"k" * 300: ""}}, "INVALID_NAME"),
-    "a metric": ({"metrics": {"m" * 300: 1.0}}, "INVALID_NAME"),
+    "a label": ({"labels": {"k" * 300: ""}}, "LIMIT_EXCEEDED"),
+    "a metric": ({"metrics": {"m" * 300: 1.0}}, "TOO_LONG"),
 }
 
 

@@ -63,7 +63,7 @@ async def test_of_many_that_saw_the_same_etag_one_moves_it(five: Database) -> No
     results = await asyncio.gather(*moves, return_exceptions=True)
 
     (winner,) = (result for result in results if isinstance(result, Alias))
-    assert [type(result) for result in results].count(errors.EtagMismatch) == 3
+    assert [type(result) for result in results].count(errors.AliasChanged) == 3
     assert await points_to(five) == winner.number
 
 
@@ -82,22 +82,22 @@ BOTH = errors.EtagInvalid
 REFUSED: list[Refused] = [
     (SET, {"reference": number(9), "name": "champion"}, errors.VersionNotFound),
     (SET, {"reference": number(1, model="default/none"), "name": "x"}, errors.ModelNotFound),
-    (SET, {"reference": by_alias("none"), "name": "x"}, errors.AliasNotFound),
+    (SET, {"reference": by_alias("nobody"), "name": "x"}, errors.AliasNotFound),
     (SET, {"reference": number(1), "name": "latest"}, errors.ReservedName),
     (SET, {"reference": number(1), "name": "Latest"}, errors.ReservedName),
     (SET, {"reference": number(1), "name": "v2"}, errors.InvalidName),
-    (SET, {"reference": number(1), "name": "none", "etag": "1"}, errors.AliasNotFound),
-    (SET, {"reference": number(3), "name": "champion", "etag": "1"}, errors.EtagMismatch),
+    (SET, {"reference": number(1), "name": "nobody", "etag": "1"}, errors.AliasNotFound),
+    (SET, {"reference": number(3), "name": "champion", "etag": "1"}, errors.AliasChanged),
     (SET, {"reference": number(3), "name": "champion", "etag": "x"}, errors.EtagInvalid),
     (SET, {"reference": number(3), "name": "champion", "etag": "1", "must_not_exist": True}, BOTH),
     (SET, {"reference": number(2), "name": "champion", "must_not_exist": True}, errors.AliasChanged),
     (BACK, {"model": FRAUD, "name": "champion"}, errors.NoRollbackTarget),
-    (BACK, {"model": FRAUD, "name": "none"}, errors.AliasNotFound),
+    (BACK, {"model": FRAUD, "name": "nobody"}, errors.AliasNotFound),
     (BACK, {"model": FRAUD, "name": "latest"}, errors.ReservedName),
-    (BACK, {"model": FRAUD, "name": "champion", "etag": "1"}, errors.EtagMismatch),
-    (REMOVE, {"model": FRAUD, "name": "none"}, errors.AliasNotFound),
+    (BACK, {"model": FRAUD, "name": "champion", "etag": "1"}, errors.AliasChanged),
+    (REMOVE, {"model": FRAUD, "name": "nobody"}, errors.AliasNotFound),
     (REMOVE, {"model": FRAUD, "name": "latest"}, errors.ReservedName),
-    (REMOVE, {"model": FRAUD, "name": "champion", "etag": "1"}, errors.EtagMismatch),
+    (REMOVE, {"model": FRAUD, "name": "champion", "etag": "1"}, errors.AliasChanged),
 ]  # fmt: skip
 
 

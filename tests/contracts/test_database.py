@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from steelyard_server import errors
 from steelyard_server.db import tables
-from steelyard_server.db.database import Database, Limits, Row, Transaction
+from steelyard_server.db.database import Database, Row, Transaction, WaitLimits
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
 
 Open = Callable[..., Awaitable[Database]]
@@ -141,7 +141,7 @@ async def test_a_fault_in_the_callback_does_not_hide_the_commit(location: Any, o
 
 async def test_a_failing_use_case_fails_alone(location: Any, opened: Open) -> None:
     facts: list[object] = []
-    database = await opened(location, on_commit=facts.extend, limits=Limits(writers=1))
+    database = await opened(location, on_commit=facts.extend, limits=WaitLimits(writers=1))
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through, "a"))
     await gate.entered()
@@ -179,7 +179,7 @@ async def test_a_use_case_that_raises_stop_iteration_does_not_hang_its_caller(da
 
 
 async def test_a_cancelled_write_that_waits_never_runs(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(writers=1))
+    database = await opened(location, limits=WaitLimits(writers=1))
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through, "first"))
     await gate.entered()
@@ -195,7 +195,7 @@ async def test_a_cancelled_write_that_waits_never_runs(location: Any, opened: Op
 
 
 async def test_a_cancelled_write_that_has_begun_completes(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(writers=1))
+    database = await opened(location, limits=WaitLimits(writers=1))
     gate = Gate()
     begun = asyncio.create_task(database.write(gate.pass_through, "begun"))
     await gate.entered()
@@ -208,7 +208,7 @@ async def test_a_cancelled_write_that_has_begun_completes(location: Any, opened:
 
 
 async def test_a_write_that_waits_too_long_is_refused_and_never_runs(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(writers=1, wait_seconds=0.05))
+    database = await opened(location, limits=WaitLimits(writers=1, wait_seconds=0.05))
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through, "first"))
     await gate.entered()
@@ -221,7 +221,7 @@ async def test_a_write_that_waits_too_long_is_refused_and_never_runs(location: A
 
 
 async def test_no_more_writes_wait_than_allowed(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(writers=1, waiting_writes=3))
+    database = await opened(location, limits=WaitLimits(writers=1, waiting_writes=3))
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through, "0"))
     await gate.entered()
@@ -235,7 +235,7 @@ async def test_no_more_writes_wait_than_allowed(location: Any, opened: Open) -> 
 
 
 async def test_no_more_reads_wait_than_allowed(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(readers=1, waiting_reads=2))
+    database = await opened(location, limits=WaitLimits(readers=1, waiting_reads=2))
     gate = Gate()
     first = asyncio.create_task(database.read(gate.hold))
     await gate.entered()
@@ -248,7 +248,7 @@ async def test_no_more_reads_wait_than_allowed(location: Any, opened: Open) -> N
 
 
 async def test_a_read_that_waits_too_long_is_refused(location: Any, opened: Open) -> None:
-    database = await opened(location, limits=Limits(readers=1, wait_seconds=0.05))
+    database = await opened(location, limits=WaitLimits(readers=1, wait_seconds=0.05))
     gate = Gate()
     first = asyncio.create_task(database.read(gate.hold))
     await gate.entered()
@@ -262,7 +262,7 @@ async def test_a_read_that_waits_too_long_is_refused(location: Any, opened: Open
 async def test_a_read_that_runs_too_long_is_ended_and_its_reader_serves_again(
     location: Any, opened: Open
 ) -> None:
-    database = await opened(location, limits=Limits(readers=1, read_seconds=0.2))
+    database = await opened(location, limits=WaitLimits(readers=1, read_seconds=0.2))
     with pytest.raises(errors.QueryTooExpensive):
         await database.read(lambda tx: tx.one(FOR_EVER))
     assert await database.read(digests) == []

@@ -78,7 +78,7 @@ async def test_names_that_differ_only_by_letter_case_are_one(registry: Database)
 async def test_two_namespaces_have_models_of_the_same_name(registry: Database) -> None:
     await registry.write(namespaces.create, act(), name="other")
     await add(registry, "other/fraud")
-    with pytest.raises(errors.InvalidResourceName):
+    with pytest.raises(errors.ResourceMismatch):
         await rename(registry, FRAUD, "other/x")
     listed, _ = await registry.read(models.page, namespace="other")
     assert [model.text for model in listed] == ["other/fraud"]

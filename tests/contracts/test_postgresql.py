@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 
 from steelyard_server import errors
 from steelyard_server.db import tables
-from steelyard_server.db.database import Database, Limits, Transaction, open_database
+from steelyard_server.db.database import Database, Transaction, WaitLimits, open_database
 from tests.databases import Cluster
 
 Open = Callable[..., Awaitable[Database]]
@@ -117,13 +117,13 @@ async def test_what_collides_every_time_is_a_conflict_after_four_runs(
         runs.append(1)
         tx.run(ADD_BLOB, [blob("same"), blob("same")])
 
-    with pytest.raises(errors.TransactionConflict):
+    with pytest.raises(errors.Conflict):
         await database.write(collide)
     assert len(runs) == 4
 
 
 async def test_a_lock_that_stays_taken_is_reported_as_busy(postgresql_url: str, opened: Open) -> None:
-    database = await opened(postgresql_url, limits=Limits(wait_seconds=0.2))
+    database = await opened(postgresql_url, limits=WaitLimits(wait_seconds=0.2))
     with psycopg.connect(postgresql_url) as other:
         other.execute("SELECT 1 FROM registry FOR UPDATE")
         with pytest.raises(errors.DatabaseBusy):

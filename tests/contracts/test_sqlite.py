@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, insert, select, text
 
 from steelyard_server import errors
 from steelyard_server.db import tables
-from steelyard_server.db.database import Database, Limits, Transaction
+from steelyard_server.db.database import Database, Transaction, WaitLimits
 from steelyard_server.db.sqlite_connection import connect_reader, connect_writer
 from steelyard_server.db.statements import any_of
 
@@ -224,7 +224,7 @@ async def test_the_log_stays_short_although_some_reader_is_always_at_work(
     sqlite_path: Path, opened: Open
 ) -> None:
     log_bytes = 1_000_000
-    database = await opened(sqlite_path, limits=Limits(readers=2, log_bytes=log_bytes))
+    database = await opened(sqlite_path, limits=WaitLimits(readers=2, log_bytes=log_bytes))
     log_path = sqlite_path.with_name(f"{sqlite_path.name}-wal")
     relay = Relay()
 
@@ -264,7 +264,9 @@ async def test_a_read_runs_whole_in_one_other_thread_and_a_hot_read_in_place(
 
 
 async def test_a_cancelled_read_is_interrupted(sqlite_path: Path, opened: Open) -> None:
-    database = await opened(sqlite_path, limits=Limits(readers=1, read_seconds=60, wait_seconds=WAIT_SECONDS))
+    database = await opened(
+        sqlite_path, limits=WaitLimits(readers=1, read_seconds=60, wait_seconds=WAIT_SECONDS)
+    )
     begun = threading.Event()
 
     def count_for_ever(tx: Transaction) -> None:
@@ -280,7 +282,7 @@ async def test_a_cancelled_read_is_interrupted(sqlite_path: Path, opened: Open) 
 
 
 async def test_closing_interrupts_reads(sqlite_path: Path, opened: Open) -> None:
-    database = await opened(sqlite_path, limits=Limits(readers=1, read_seconds=60))
+    database = await opened(sqlite_path, limits=WaitLimits(readers=1, read_seconds=60))
     begun = threading.Event()
 
     def count_for_ever(tx: Transaction) -> None:

@@ -81,6 +81,30 @@ async def test_an_idempotency_key_is_kept_with_the_version(registry: Database) -
     assert first.idempotency_key == "run 7"
 
 
+async def test_what_existing_content_does_not_have_yet_is_set_once(registry: Database) -> None:
+    first, _, _ = await create(registry, 1)
+    await create(registry, 2, semantic_version="1.0.0")
+    named, created, sequence = await create(registry, 1, semantic_version="1.1.0", idempotency_key="run 7")
+    again, _, seen = await create(registry, 1, semantic_version="1.1.0", idempotency_key="run 7")
+
+    assert not created
+    assert sequence == seen == named.sequence > first.sequence
+    assert named == again == await registry.read(versions.get, reference=number(1))
+    assert (named.semantic_version, named.idempotency_key) == ("1.1.0", "run 7")
+    for clash in ({"semantic_version": "1.2.0"}, {"idempotency_key": "run 8"}):
+        with pytest.raises(errors.VersionAlreadyExists):
+            await create(registry, 1, **clash)
+
+
+async def test_a_semantic_version_that_another_has_is_not_set_on_existing_content(registry: Database) -> None:
+    await create(registry, 1)
+    await create(registry, 2, semantic_version="1.0.0")
+    before = await registry.read(everything)
+    with pytest.raises(errors.SemanticVersionAlreadyExists):
+        await create(registry, 1, semantic_version="1.0.0")
+    assert await registry.read(everything) == before
+
+
 CLASHES: list[tuple[int, dict[str, Any], type[errors.RegistryError]]] = [
     (2, {"idempotency_key": "run 7"}, errors.IdempotencyKeyReused),
     (1, {"idempotency_key": "run 8"}, errors.VersionAlreadyExists),

@@ -141,6 +141,23 @@ async def test_a_broken_call_ends_with_its_status_and_others_go_on(
     await others_are_served(narrow)
 
 
+async def test_a_change_with_hardly_any_time_left_is_refused_before_it_is_written(narrow: Running) -> None:
+    create = frame(model_service_pb2.CreateModelRequest(name="default/hurried").SerializeToString())
+    # The deadline races with the refusal; each must come at some time, and no change ever.
+    reasons: set[str] = set()
+    async with asyncio.timeout(SECONDS), raw_connection(narrow.address) as connection:
+        while "DEADLINE_TOO_SHORT" not in reasons:
+            headers = {"grpc-timeout": f"{LIMITS.mutation_milliseconds - 1}m"}
+            stream = await connection.open("/steelyard.v1.ModelService/CreateModel", headers=headers)
+            await connection.send(stream, create)
+            outcome = await connection.outcome(stream)
+            assert outcome.code == "DEADLINE_EXCEEDED"
+            reasons.add(outcome.reason)
+        stream = await connection.open(GET_MODEL)
+        await connection.send(stream, frame(model(b"default/hurried")))
+        assert (await connection.outcome(stream)).reason == "MODEL_NOT_FOUND"
+
+
 async def test_a_message_with_an_unknown_flag_is_refused_and_others_go_on(narrow: Running) -> None:
     async with raw_connection(narrow.address) as connection:
         stream = await connection.open(GET_MODEL)

@@ -38,8 +38,7 @@ class Aliases:
             must_not_exist: only make a new alias.
 
         Raises:
-            EtagMismatch: it moved since *etag* was read.
-            AliasChanged: it exists and must not.
+            AliasChanged: it moved since *etag* was read, or exists and must not.
         """
         request = pb.SetAliasRequest(
             version=self._references.version(ref, exact=True),

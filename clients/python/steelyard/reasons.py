@@ -35,6 +35,12 @@ class RequestReadTimeout(errors.DeadlineExceeded):
     reason = "REQUEST_READ_TIMEOUT"
 
 
+class DeadlineTooShort(errors.DeadlineExceeded):
+    """A mutation came with less time than Limits.mutation_milliseconds. Nothing was written."""
+
+    reason = "DEADLINE_TOO_SHORT"
+
+
 class CallTimeout(errors.DeadlineExceeded):
     """The call reached its deadline, or Limits.unary_seconds."""
 
@@ -60,15 +66,21 @@ class TooLong(errors.InvalidArgument):
 
 
 class ReservedName(errors.InvalidArgument):
-    """The name is kept for the server, as `latest` and `default` are."""
+    """The name means something else: `latest` and `none` to this API."""
 
     reason = "RESERVED_NAME"
 
 
 class InvalidResourceName(errors.InvalidArgument):
-    """A text is not `namespace/model`, or names another namespace than it must."""
+    """A text is not `namespace/model`."""
 
     reason = "INVALID_RESOURCE_NAME"
+
+
+class ResourceMismatch(errors.InvalidArgument):
+    """Two fields of the request name resources that do not belong together."""
+
+    reason = "RESOURCE_MISMATCH"
 
 
 class OutOfBounds(errors.InvalidArgument):
@@ -138,7 +150,7 @@ class DuplicateKey(errors.InvalidArgument):
 
 
 class ControlCharacters(errors.InvalidArgument):
-    """A text holds control characters other than tab and line feed."""
+    """A text holds control characters."""
 
     reason = "CONTROL_CHARACTERS"
 
@@ -324,7 +336,7 @@ class EtagMismatch(errors.Aborted):
 
 
 class AliasChanged(errors.Aborted):
-    """The alias was expected not to exist and does."""
+    """The alias moved since it was read, or exists although it must not."""
 
     reason = "ALIAS_CHANGED"
 
@@ -335,10 +347,10 @@ class UploadSuperseded(errors.Aborted):
     reason = "UPLOAD_SUPERSEDED"
 
 
-class TransactionConflict(errors.Aborted):
+class Conflict(errors.Aborted):
     """Concurrent changes kept colliding in the database."""
 
-    reason = "TRANSACTION_CONFLICT"
+    reason = "CONFLICT"
 
 
 class OffsetOutOfRange(errors.OutOfRange):
@@ -425,12 +437,14 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "MISSING_MESSAGE": MissingMessage,
     "TOO_MANY_MESSAGES": TooManyMessages,
     "REQUEST_READ_TIMEOUT": RequestReadTimeout,
+    "DEADLINE_TOO_SHORT": DeadlineTooShort,
     "CALL_TIMEOUT": CallTimeout,
     "FIELD_REQUIRED": FieldRequired,
     "INVALID_NAME": InvalidName,
     "TOO_LONG": TooLong,
     "RESERVED_NAME": ReservedName,
     "INVALID_RESOURCE_NAME": InvalidResourceName,
+    "RESOURCE_MISMATCH": ResourceMismatch,
     "OUT_OF_BOUNDS": OutOfBounds,
     "REQUEST_ID_INVALID": RequestIdInvalid,
     "REQUEST_ID_REUSED": RequestIdReused,
@@ -475,7 +489,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "ETAG_MISMATCH": EtagMismatch,
     "ALIAS_CHANGED": AliasChanged,
     "UPLOAD_SUPERSEDED": UploadSuperseded,
-    "TRANSACTION_CONFLICT": TransactionConflict,
+    "CONFLICT": Conflict,
     "OFFSET_OUT_OF_RANGE": OffsetOutOfRange,
     "SEQUENCE_IN_FUTURE": SequenceInFuture,
     "STORAGE_FULL": StorageFull,

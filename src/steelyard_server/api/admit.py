@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from google.protobuf.descriptor import MethodDescriptor
-    from google.protobuf.message import Message
 
 ACTOR_KEY = "steelyard-actor"
 ACTOR_CHARACTERS_MAXIMUM = 256
@@ -56,11 +55,3 @@ def caller(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         message = f"The metadata {ACTOR_KEY} has more than {ACTOR_CHARACTERS_MAXIMUM} characters."
         raise TooLong(message, field=ACTOR_KEY)
     return Caller(names.text(name, field=ACTOR_KEY, maximum_bytes=4 * ACTOR_CHARACTERS_MAXIMUM))
-
-
-def scope(rule: rule_pb2.Rule, request: Message) -> str:
-    """Return the name that *request* gives to the scope of *rule*; empty for the whole registry."""
-    value: object = request
-    for name in rule.scope_field.split(".") if rule.scope_field else ():
-        value = getattr(value, name)
-    return value if isinstance(value, str) else ""

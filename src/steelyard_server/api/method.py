@@ -10,7 +10,14 @@ from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
 
 from steelyard_server.api.call import Call, Stream
-from steelyard_server.errors import MalformedMessage, MissingMessage, Overloaded, TooManyMessages
+from steelyard_server.errors import (
+    MalformedMessage,
+    MissingMessage,
+    Overloaded,
+    QueryTooExpensive,
+    TooManyMessages,
+)
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -90,6 +97,9 @@ def serving(descriptor: MethodDescriptor, function: Any) -> Serve:
 
     async def unary(request: Message, call: Call, stream: Stream) -> bytes:
         encoded = serialized(await function(request, call))
+        if len(encoded) > LIMITS.message_bytes:
+            message = f"The answer has {len(encoded)} bytes, more than a message may have; ask for less."
+            raise QueryTooExpensive(message, limit_bytes=LIMITS.message_bytes)
         stream.sent_bytes += len(encoded)
         return encoded
 

@@ -48,6 +48,19 @@ def decode(query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None
     return last
 
 
+def number(text: str) -> int:
+    """Read a number that stands in a key.
+
+    Raises:
+        PageTokenInvalid: there is none.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text) <= INT64_MAXIMUM):
+        raise PageTokenInvalid(
+            "The page token holds no number; start again without a token.", field="page_token"
+        )
+    return int(text)
+
+
 def _is_key(value: object, kind: type[Key]) -> TypeGuard[Key]:
     in_range = not isinstance(value, int) or 0 <= value <= INT64_MAXIMUM
     return type(value) is kind and in_range

@@ -6,8 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from steelyard_server.core import names, requests
+from steelyard_server.errors import DeadlineTooShort
 from steelyard_server.history import events
 from steelyard_server.history.act import Act, RequestKey
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,11 @@ async def mutate(
     """Run *use_case* at most once for the request id of *request*; return its serialised answer.
 
     With *validate_only* it runs to its end and is then rolled back.
+
+    Raises:
+        DeadlineTooShort: less than Limits.mutation_milliseconds are left.
     """
+    _require_time(call)
     act = Act(call.caller, reason=names.reason(request.reason), request=_request_key(call, request))
 
     def serialized(result: Result) -> bytes:
@@ -77,6 +83,16 @@ async def observe(
         return query(tx, **arguments), sequence
 
     return await (database.read_hot(observed) if hot else database.read(observed))
+
+
+def _require_time(call: Call) -> None:
+    left_seconds = call.context.time_remaining()
+    if left_seconds is None:
+        return
+    left, least = int(left_seconds * 1000), LIMITS.mutation_milliseconds
+    if left < least:
+        message = f"A change needs at least {least} ms and {left} ms are left; set a longer deadline."
+        raise DeadlineTooShort(message, limit_milliseconds=least, left_milliseconds=left)
 
 
 def _request_key(call: Call, request: Mutation) -> RequestKey | None:

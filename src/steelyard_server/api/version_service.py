@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import version_service_pb2 as pb
@@ -73,7 +74,7 @@ class VersionService:
         """Answer one version, from the memo when it was asked before."""
         read_time = convert.read_time(request)
         key = request.version.SerializeToString()
-        if read_time is None and request.minimum_sequence <= self._memo.sequence:
+        if read_time is None and 0 <= request.minimum_sequence <= self._memo.sequence:
             remembered = self._memo.find(key)
             if remembered is not None:
                 return remembered + _sequence(self._memo.sequence)
@@ -160,17 +161,21 @@ class VersionService:
         """Answer a page of files."""
         reference = convert.reference(request.version)
         query = ("files", reference.model, reference.kind, reference.value)
+        # The token names the version too: an alias may move between two pages.
+        begun, _slash, after_path = (pages.decode(query, request.page_token, str) or "").partition("/")
+        if begun:
+            reference = replace(reference, kind="number", value=pages.number(begun))
         (found, more, number, digest), sequence = await observe(
             self._database,
             files.page,
             minimum_sequence=request.minimum_sequence,
             reference=reference,
-            after_path=pages.decode(query, request.page_token, str) or "",
+            after_path=after_path,
             page_size=request.page_size,
         )
         return pb.ListFilesResponse(
             files=[convert_content.file_message(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].path) if more else "",
+            next_page_token=pages.encode(query, f"{number}/{found[-1].path}") if more else "",
             number=number,
             digest=digest,
             sequence=sequence,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, func, select
 
-from steelyard_server.core import masks, models, names, pages, pointers, references
+from steelyard_server.core import models, names, pages, pointers, references
 from steelyard_server.core.pointers import Alias
 from steelyard_server.db import tables
 from steelyard_server.errors import AliasChanged, AliasNotFound, EtagInvalid, NoRollbackTarget
@@ -43,7 +43,17 @@ _MOVED = (
     .where(_MV.model_id == bindparam("model"))
 )
 _PAGE_AT = _MOVED.where(_MV.name > bindparam("after_name")).order_by(_MV.name).limit(bindparam("limit"))
-_ONE_AT = _MOVED.where(_MV.name == bindparam("name"))
+_ONE_AT = (
+    select(_MV.name, _MV.to_number.label("number"), _MV.move_time, _MV.sequence, _V.digest)
+    .outerjoin(tables.versions, (_V.model_id == _MV.model_id) & (_V.number == _MV.to_number))
+    .where(
+        _MV.model_id == bindparam("model"),
+        _MV.name == bindparam("name"),
+        _MV.move_time <= bindparam("read_time"),
+    )
+    .order_by(_MV.sequence.desc())
+    .limit(1)
+)
 _MOVES = (
     select(tables.alias_moves, _T.content.label("reason"))
     .outerjoin(tables.event_texts, (_T.sequence == _MV.sequence) & (_T.name == "reason"))
@@ -80,8 +90,7 @@ def put(
     """Point an alias to a version; return it with the sequence of the event, or of the last one.
 
     Raises:
-        AliasChanged: it exists and must not.
-        EtagMismatch: it moved since *etag* was given out.
+        AliasChanged: it exists and must not, or moved since *etag* was given out.
     """
     names.alias(name)
     if etag and must_not_exist:
@@ -94,7 +103,7 @@ def put(
     if before is None and etag:
         raise _not_found(model, name=name)
     if before is not None:
-        masks.check_etag(etag, before.sequence, number=before.number)
+        _check_unmoved(before, etag=etag)
         if before.number == version.number:
             return before, events.seen(tx)
     return pointers.move(tx, act, model=model, name=name, number=version.number, digest=version.digest)
@@ -114,7 +123,9 @@ def get(tx: Transaction, *, model: str, name: str, read_time: int | None = None)
     if read_time is None:
         return _found(pointers.find(tx, model=parent, name=name), model=parent, name=name)
     row = tx.one(_ONE_AT, model=parent.id, name=name, read_time=read_time)
-    return _found(_moved(row, model=parent) if row else None, model=parent, name=name)
+    if row is None or row.number is None:
+        raise _not_found(parent, name=name)
+    return _moved(row, model=parent)
 
 
 def page(
@@ -127,7 +138,7 @@ def page(
         _PAGE if read_time is None else _PAGE_AT,
         after={"after_name": after_name},
         key=lambda row: {"after_name": row.name},
-        size_bytes=lambda row: len(row.name) + 512,
+        size_bytes=lambda row: pages.utf8_bytes(row.name, parent.text) + 512,
         rows_maximum=pages.page_size(page_size),
         values={"model": parent.id} | ({} if read_time is None else {"read_time": read_time}),
     )
@@ -140,7 +151,7 @@ def remove(tx: Transaction, act: Act, *, model: str, name: str, etag: str = "") 
 
     Raises:
         AliasNotFound: the model has no such alias.
-        EtagMismatch: it moved since *etag* was given out.
+        AliasChanged: it moved since *etag* was given out.
     """
     alias = _locked(tx, model=model, name=name, etag=etag)
     return pointers.clear(tx, act, alias=alias)
@@ -152,7 +163,7 @@ def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = ""
     Raises:
         AliasNotFound: the model has no such alias.
         NoRollbackTarget: it never pointed anywhere before.
-        EtagMismatch: it moved since *etag* was given out.
+        AliasChanged: it moved since *etag* was given out.
     """
     alias = _locked(tx, model=model, name=name, etag=etag)
     target = pointers.before_last_set(tx, model=alias.model, name=name)
@@ -177,7 +188,7 @@ def moves(
         _MOVES_OF_ONE if name else _MOVES,
         after={"after": names.INT64_MAXIMUM if after is None else after},
         key=lambda row: {"after": row.sequence},
-        size_bytes=lambda row: len(row.reason or "") + len(row.actor) + 256,
+        size_bytes=lambda row: pages.utf8_bytes(row.name, row.reason, row.actor) + 256,
         rows_maximum=pages.page_size(page_size),
         values={"model": models.find(tx, name=model).id} | ({"name": name} if name else {}),
     )
@@ -188,8 +199,18 @@ def _locked(tx: Transaction, *, model: str, name: str, etag: str) -> Alias:
     names.alias(name)
     parent = models.find(tx, name=model, lock=True)
     alias = _found(pointers.find(tx, model=parent, name=name), model=parent, name=name)
-    masks.check_etag(etag, alias.sequence, number=alias.number)
+    _check_unmoved(alias, etag=etag)
     return alias
+
+
+def _check_unmoved(alias: Alias, *, etag: str) -> None:
+    expected = names.etag(etag)
+    if expected is not None and expected != alias.sequence:
+        message = (
+            f"{alias.model.text}@{alias.name} moved since it was read: it points to version {alias.number} "
+            f"and its etag is {alias.sequence}, not {expected}. Read it again."
+        )
+        raise AliasChanged(message, etag=alias.sequence, number=alias.number)
 
 
 def _latest(tx: Transaction, model: Model, *, read_time: int | None) -> Alias:

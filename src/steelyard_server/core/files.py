@@ -50,7 +50,7 @@ def page_of(
         _PAGE,
         after={"after_path": after_path},
         key=lambda row: {"after_path": row.path},
-        size_bytes=lambda row: len(row.path) + len(row.external_uri or "") + 128,
+        size_bytes=lambda row: pages.utf8_bytes(row.path, row.external_uri) + 128,
         rows_maximum=page_size,
         values={"version": version_id},
     )

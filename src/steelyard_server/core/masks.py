@@ -35,11 +35,8 @@ def chosen(
     return {path: given[path] for path in mask}
 
 
-def check_etag(etag: str, sequence: int, *, number: int | None = None) -> None:
+def check_etag(etag: str, sequence: int) -> None:
     """Demand that a resource still has *etag*; an empty one demands nothing.
-
-    Args:
-        number: where an alias points, for the error.
 
     Raises:
         EtagInvalid: the etag is malformed.
@@ -48,5 +45,4 @@ def check_etag(etag: str, sequence: int, *, number: int | None = None) -> None:
     expected = names.etag(etag)
     if expected is not None and expected != sequence:
         message = f"It changed since it was read: its etag is {sequence}, not {expected}. Read it again."
-        facts = {} if number is None else {"number": str(number)}
-        raise EtagMismatch(message, field="", etag=sequence, **facts)
+        raise EtagMismatch(message, etag=sequence)

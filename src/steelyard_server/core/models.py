@@ -14,10 +14,10 @@ from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import (
     EnumInvalid,
-    InvalidResourceName,
     ModelAlreadyExists,
     ModelNotFound,
     NameRetired,
+    ResourceMismatch,
 )
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Text
@@ -189,7 +189,7 @@ def page(
         _PAGE,
         after={"after_name": after_name},
         key=lambda row: {"after_name": row.name},
-        size_bytes=lambda row: len(row.description) + len(row.labels) + len(row.metric_directions) + 512,
+        size_bytes=_listed_bytes,
         rows_maximum=pages.page_size(page_size),
         values={"namespace_id": namespaces.find_id(tx, name=namespace), "namespace": namespace},
     )
@@ -233,7 +233,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
     namespace, short = names.model(new_name, field="new_name")
     if namespace != before.namespace:
         message = f"A model stays in its namespace; write {before.namespace}/{short}."
-        raise InvalidResourceName(message, field="new_name")
+        raise ResourceMismatch(message, field="new_name")
     masks.check_etag(etag, before.sequence)
     known = _check_free(tx, namespace=namespace, name=short, owner=before.id)
     at = events.stamp(tx)
@@ -299,6 +299,11 @@ def _directions(directions: Mapping[str, str], *, field: str) -> dict[str, str]:
             message = f"`{field}[{names.quoted(metric)}]` must say whether higher or lower is better."
             raise EnumInvalid(message, field=field)
     return dict(directions)
+
+
+def _listed_bytes(row: Row) -> int:
+    texts = (row.name, row.description, row.labels, row.owners, row.metric_directions, row.creator)
+    return pages.utf8_bytes(*texts) + 512
 
 
 def _value(row: Row) -> Model:

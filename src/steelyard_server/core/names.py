@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 LATEST = "latest"
 DEFAULT_NAMESPACE = "default"
 INT64_MAXIMUM = 2**63 - 1
+# What Windows takes for a device, whatever comes after a dot.
+DEVICES = frozenset(
+    {"con", "prn", "aux", "nul"}
+    | {f"com{digit}" for digit in range(1, 10)}
+    | {f"lpt{digit}" for digit in range(1, 10)}
+)
+# Words that mean no thing of this name to people, programs or file systems.
+_RESERVED = DEVICES | {LATEST, "none", "null"}
 # Characters of an input that an error repeats.
 SHOWN_CHARACTERS = 64
 SEMANTIC_VERSION_CHARACTERS = 256
@@ -56,9 +64,12 @@ def quoted(text: str) -> str:
     return f"'{shown}…'" if len(text) > SHOWN_CHARACTERS else f"'{shown}'"
 
 
-def _match(text: str, pattern: str, *, field: str, kind: str) -> str:
+def _match(text: str, pattern: str, *, field: str, kind: str, maximum: int = LIMITS.name_characters) -> str:
     if not text:
         raise FieldRequired(f"The {kind} is empty; set `{field}`.", field=field)
+    if len(text) > maximum:
+        message = f"The {kind} {quoted(text)} has {len(text)} characters; at most {maximum} are allowed."
+        raise TooLong(message, field=field, limit_characters=maximum, size_characters=len(text))
     if _compiled(pattern).fullmatch(text) is None:
         message = f"{quoted(text)} is not a valid {kind}; it must match {pattern}"
         raise InvalidName(message, field=field, pattern=pattern)
@@ -78,9 +89,18 @@ def _visible(text: str, *, field: str, kind: str) -> str:
     return text
 
 
+def _unreserved(text: str, *, field: str, kind: str) -> str:
+    word = text.lower()
+    if word in _RESERVED or word.partition(".")[0] in DEVICES:
+        message = f"{quoted(text)} cannot be {kind}: the word means something else; choose another."
+        raise ReservedName(message, field=field, name=text)
+    return text
+
+
 def namespace(text: str, *, field: str = "namespace") -> str:
     """Check the name of a namespace."""
-    return _match(text, LIMITS.name_pattern, field=field, kind="namespace name")
+    _match(text, LIMITS.name_pattern, field=field, kind="namespace name")
+    return _unreserved(text, field=field, kind="a namespace")
 
 
 def model(text: str, *, field: str = "model") -> tuple[str, str]:
@@ -96,7 +116,8 @@ def model(text: str, *, field: str = "model") -> tuple[str, str]:
             f"{quoted(text)} has more than one slash; write `namespace/model`.", field=field
         )
     namespace(space, field=field)
-    _match(name, LIMITS.model_name_pattern, field=field, kind="model name")
+    pattern, maximum = LIMITS.model_name_pattern, LIMITS.model_name_characters
+    _match(name, pattern, field=field, kind="model name", maximum=maximum)
     if name in {".", ".."}:
         raise ReservedName(f"{quoted(name)} cannot be the name of a model.", field=field, name=name)
     return space, _visible(name, field=field, kind="model name")
@@ -116,12 +137,13 @@ def alias(text: str, *, field: str = "alias") -> str:
     if _VERSION_LIKE.fullmatch(text):
         message = f"The alias {quoted(text)} looks like a version number; add a word to it."
         raise InvalidName(message, field=field, pattern=LIMITS.alias_pattern)
-    return text
+    return _unreserved(text, field=field, kind="an alias")
 
 
 def key(text: str, *, field: str) -> str:
     """Check the name of a metric, parameter, label or role."""
-    return _visible(_match(text, LIMITS.key_pattern, field=field, kind="name"), field=field, kind="name")
+    _match(text, LIMITS.key_pattern, field=field, kind="name", maximum=LIMITS.key_characters)
+    return _visible(text, field=field, kind="name")
 
 
 def digest(text: str, *, field: str) -> str:
@@ -212,11 +234,15 @@ def reason(value: str, *, field: str = "reason") -> str:
 
 
 def labels(values: Mapping[str, str], *, field: str = "labels") -> dict[str, str]:
-    """Check labels one by one and in sum."""
+    """Check labels one by one and in sum; no two keys may differ by letter case alone."""
     at_most(len(values), LIMITS.labels_count, field=field)
     for name, value in values.items():
-        key(name, field=f"{field}[{quoted(name)}]")
-        text(value, field=f"{field}[{quoted(name)}]", maximum_bytes=LIMITS.label_value_bytes)
+        path = f"{field}[{quoted(name)}]"
+        at_most(len(name), LIMITS.key_characters, field=path, unit="characters")
+        key(name, field=path)
+        at_most(len(value.encode()), LIMITS.label_value_bytes, field=path, unit="bytes")
+        text(value, field=path, maximum_bytes=LIMITS.label_value_bytes)
+    distinct([name.casefold() for name in values], field=field)
     size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
     at_most(size_bytes, LIMITS.labels_bytes, field=field, unit="bytes")
     return dict(values)

@@ -102,7 +102,7 @@ def page(tx: Transaction, *, after_name: str = "", page_size: int = 0) -> tuple[
         _PAGE,
         after={"after_name": after_name},
         key=lambda row: {"after_name": row.name},
-        size_bytes=lambda row: len(row.description) + len(row.labels) + 256,
+        size_bytes=lambda row: pages.utf8_bytes(row.description, row.labels) + 256,
         rows_maximum=pages.page_size(page_size),
         values={},
     )

@@ -20,6 +20,11 @@ PORTION_ROWS = 64
 After = dict[str, Any]
 
 
+def utf8_bytes(*texts: str | None) -> int:
+    """Sum the sizes of texts as an answer has them."""
+    return sum(len(text.encode()) for text in texts if text)
+
+
 def page_size(wanted: int) -> int:
     """Turn the wish of a request into a number of rows.
 

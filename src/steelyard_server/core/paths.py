@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from steelyard_server.core.names import quoted
+from steelyard_server.core.names import DEVICES, quoted
 from steelyard_server.errors import InvalidFilePath
 from steelyard_server.limits import LIMITS
 
@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PART_BYTES_MAXIMUM = 255
-_DEVICES = frozenset(
-    {"con", "prn", "aux", "nul"}
-    | {f"com{digit}" for digit in range(1, 10)}
-    | {f"lpt{digit}" for digit in range(1, 10)}
-)
 
 
 def check_all(paths: Iterable[str], *, field: str) -> None:
@@ -64,7 +59,7 @@ def _check_part(part: str, *, path: str, field: str) -> None:
         raise _refuse(path, "has a part that ends in a space or a dot", field=field)
     if len(part.encode()) > PART_BYTES_MAXIMUM:
         raise _refuse(path, f"has a part of more than {PART_BYTES_MAXIMUM} bytes", field=field)
-    if part.partition(".")[0].lower() in _DEVICES or (part[1:2] == ":" and part[0].isalpha()):
+    if part.partition(".")[0].lower() in DEVICES or (part[1:2] == ":" and part[0].isalpha()):
         raise _refuse(path, "has a part that means a device on Windows", field=field)
 
 

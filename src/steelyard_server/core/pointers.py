@@ -10,12 +10,14 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
+from steelyard_server.errors import LimitExceeded
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from steelyard_server.core.models import Model
@@ -35,6 +37,9 @@ _MOVE = (
     update(tables.aliases)
     .where(_A.id == bindparam("alias"))
     .values({name: bindparam(name) for name in ("number", "update_time", "sequence")})
+)
+_COUNT = (
+    select(func.count().label("aliases")).select_from(tables.aliases).where(_A.model_id == bindparam("model"))
 )
 _DELETE = delete(tables.aliases).where(_A.id == bindparam("alias"))
 _RECORD = insert(tables.alias_moves)
@@ -113,6 +118,8 @@ def move(
         restores: sequence of the set that a rollback puts into effect again; None for a set.
     """
     before = find(tx, model=model, name=name)
+    if before is None:
+        _require_room(tx, model=model)
     at = events.stamp(tx)
     after = Alias(
         id=before.id if before else 0,
@@ -132,6 +139,13 @@ def move(
     _record(tx, act, at, before=before, after=after, action=action, effective=effective, previous=previous)
     events.append(tx, act, at, action=f"alias.{action}", changes=[_change(after, before=before)])
     return after, at.sequence
+
+
+def _require_room(tx: Transaction, *, model: Model) -> None:
+    row = tx.one(_COUNT, model=model.id)
+    if row is not None and row.aliases >= LIMITS.aliases_count:
+        message = f"{model.text} has {row.aliases} aliases already; delete some that are not used."
+        raise LimitExceeded(message, field="alias", limit=LIMITS.aliases_count, model=model.text)
 
 
 def clear(tx: Transaction, act: Act, *, alias: Alias) -> int:

@@ -16,8 +16,9 @@ from steelyard_server.db.statements import any_of, insert_generated, insert_new
 from steelyard_server.errors import (
     FieldRequired,
     IdempotencyKeyReused,
-    InvalidResourceName,
+    LimitExceeded,
     OrderByInvalid,
+    ResourceMismatch,
     SemanticVersionAlreadyExists,
     VersionAlreadyExists,
 )
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels")
-IMMUTABLE = ("content", "digest", "number", "semantic_version", "idempotency_key", "origin")
+SET_ONCE = ("semantic_version", "idempotency_key")
+IMMUTABLE = ("content", "digest", "number", *SET_ONCE, "origin")
 FIRST_STAGE = "development"
 ORDERS = ("number", "number desc")
 
@@ -66,7 +68,7 @@ _INSERT_METRICS = insert(tables.metrics)
 _UPDATE = (
     update(tables.versions)
     .where(_V.id == bindparam("version"))
-    .values({name: bindparam(name) for name in ("description", "labels", "update_time", "sequence")})
+    .values({name: bindparam(name) for name in (*MUTABLE, *SET_ONCE, "update_time", "sequence")})
 )
 
 
@@ -131,7 +133,13 @@ def create(
     parent = models.find(tx, name=model, lock=True)
     existing = _existing(tx, parent=parent, digest=built.digest, draft=draft)
     if existing is not None:
-        return _full(tx, existing, model=parent), False, events.seen(tx)
+        before = _full(tx, existing, model=parent)
+        wanted = {name: getattr(draft, name) for name in SET_ONCE if not getattr(before, name)}
+        wanted = {name: value for name, value in wanted.items() if value}
+        if not wanted:
+            return before, False, events.seen(tx)
+        after = _changed(tx, act, before, **wanted)
+        return after, False, after.sequence
     blobs.require(tx, namespace_id=parent.namespace_id, namespace=parent.namespace, files=built.content.files)
     at = events.stamp(tx)
     taken = tx.one(_TAKE_NUMBER, model=parent.id)
@@ -174,18 +182,25 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
     """Return versions of one namespace in the order asked for, as lists have them.
 
     Raises:
-        InvalidResourceName: a reference leads out of the namespace.
+        ResourceMismatch: a reference leads out of the namespace.
+        LimitExceeded: together they are too large for an answer.
     """
     names.namespace(namespace)
     if not wanted:
         raise FieldRequired("`versions` is empty; name at least one version.", field="versions")
     names.at_most(len(wanted), LIMITS.batch_versions_count, field="versions")
-    found = []
+    found: list[Version] = []
+    total_bytes = 0
     for reference in wanted:
         if names.model(reference.model, field=f"{reference.field}.model")[0] != namespace:
             message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
-            raise InvalidResourceName(message, field=f"{reference.field}.model")
+            raise ResourceMismatch(message, field=f"{reference.field}.model")
         model, row = references.resolve(tx, reference)
+        total_bytes += _listed_bytes(row)
+        if total_bytes > LIMITS.page_bytes and found:
+            count = len(found) + 1
+            message = f"The first {count} versions have more than {LIMITS.page_bytes} bytes; ask for fewer."
+            raise LimitExceeded(message, field="versions", limit=LIMITS.page_bytes)
         found += _summaries(tx, [row], model=model)
     return found
 
@@ -211,7 +226,7 @@ def page(
         _UP if up else _DOWN,
         after={"after": start},
         key=lambda row: {"after": row.number},
-        size_bytes=lambda row: len(row.summary) + len(row.description) + len(row.labels) + 512,
+        size_bytes=_listed_bytes,
         rows_maximum=pages.page_size(page_size),
         values={"model": parent.id},
     )
@@ -238,17 +253,7 @@ def modify(
     model, row = references.resolve(tx, reference, lock=True)
     before = _full(tx, row, model=model)
     masks.check_etag(etag, before.sequence)
-    at = events.stamp(tx)
-    after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
-    changed = {
-        "description": after.description,
-        "labels": canonical.text(after.labels),
-        "update_time": after.update_time,
-        "sequence": after.sequence,
-    }
-    tx.run(_UPDATE, changed | {"version": after.id})
-    events.append(tx, act, at, action="version.update", changes=[_change(after, previous=before.sequence)])
-    return after
+    return _changed(tx, act, before, **wanted)
 
 
 def read_manifest(tx: Transaction, *, reference: Reference) -> tuple[int, str, bytes]:
@@ -258,6 +263,22 @@ def read_manifest(tx: Transaction, *, reference: Reference) -> tuple[int, str, b
     if stored is None:
         raise RuntimeError("A version has no manifest.")
     return row.number, row.digest, bytes(stored.content)
+
+
+def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Version:
+    at = events.stamp(tx)
+    after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
+    row = {
+        "description": after.description,
+        "labels": canonical.text(after.labels),
+        "semantic_version": after.semantic_version or None,
+        "idempotency_key": after.idempotency_key or None,
+        "update_time": after.update_time,
+        "sequence": after.sequence,
+    }
+    tx.run(_UPDATE, row | {"version": after.id})
+    events.append(tx, act, at, action="version.update", changes=[_change(after, previous=before.sequence)])
+    return after
 
 
 def _existing(tx: Transaction, *, parent: Model, digest: str, draft: Draft) -> Row | None:
@@ -272,12 +293,13 @@ def _existing(tx: Transaction, *, parent: Model, digest: str, draft: Draft) -> R
             facts = {"number": keyed.number, "idempotency_key": names.quoted(draft.idempotency_key)}
             raise IdempotencyKeyReused(message, model=parent.text, **facts)
     same = tx.one(_BY_DIGEST, model=parent.id, digest=digest)
-    if same is None:
+    if same is None or not same.semantic_version:
         _check_semantic_version(tx, parent=parent, draft=draft)
+    if same is None:
         return None
-    for name in ("semantic_version", "idempotency_key"):
-        asked, stands = getattr(draft, name), getattr(same, name) or ""
-        if asked and asked != stands:
+    for name in SET_ONCE:
+        asked, stands = getattr(draft, name), getattr(same, name)
+        if asked and stands and asked != stands:
             message = (
                 f"This content is {parent.text}:{same.number}, whose {name} is {names.quoted(stands)} "
                 f"and stays so; leave {name} empty, or use that version."
@@ -368,6 +390,10 @@ def _aliases(tx: Transaction, numbers: list[int], *, model: Model) -> dict[int, 
     for row in tx.all(_ALIASES, model=model.id, numbers=numbers):
         found.setdefault(row.number, []).append(row.name)
     return found
+
+
+def _listed_bytes(row: Row) -> int:
+    return pages.utf8_bytes(row.summary, row.description, row.labels, row.creator, row.origin) + 512
 
 
 def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) -> Version:

@@ -14,14 +14,14 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from .transaction import Row, Transaction
 from .work import OnCommit
 
-__all__ = ["Database", "Limits", "OnCommit", "Row", "Transaction", "open_database"]
+__all__ = ["Database", "OnCommit", "Row", "Transaction", "WaitLimits", "open_database"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class WaitLimits:
     """How much may wait for the database, and how long.
 
     Attributes:
@@ -66,7 +66,7 @@ class Database(Protocol):
         Raises:
             Overloaded, DatabaseBusy: nothing was done.
             StorageFull, StorageUnavailable: nothing was kept.
-            TransactionConflict: it collided with others, again and again; nothing was kept.
+            Conflict: it collided with others, again and again; nothing was kept.
             OutcomeUnknown: the commit itself failed.
         """
 
@@ -77,7 +77,7 @@ class Database(Protocol):
 
         Raises:
             Overloaded, DatabaseBusy: no reader was free.
-            QueryTooExpensive: it ran longer than ``Limits.read_seconds``.
+            QueryTooExpensive: it ran longer than ``WaitLimits.read_seconds``.
             StorageUnavailable: the database cannot be read.
         """
 
@@ -99,7 +99,7 @@ def ignore_facts(_: list[object]) -> None:
 
 
 async def open_database(
-    location: str | Path, *, on_commit: OnCommit = ignore_facts, limits: Limits | None = None
+    location: str | Path, *, on_commit: OnCommit = ignore_facts, limits: WaitLimits | None = None
 ) -> Database:
     """Open a database, bring its schema up to date, and return it.
 
@@ -112,7 +112,7 @@ async def open_database(
     Raises:
         SchemaTooNew: a newer server has changed the schema.
     """
-    limits = limits or Limits()
+    limits = limits or WaitLimits()
     if str(location).startswith("postgresql"):
         from .postgresql import PostgreSQL
 

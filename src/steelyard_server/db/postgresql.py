@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from steelyard_server import errors
 
 from . import migrations
-from .database import Limits
+from .database import WaitLimits
 from .postgresql_connection import connect, conninfo_of
 from .postgresql_worker import Worker
 from .statements import Statements
@@ -29,7 +29,7 @@ class PostgreSQL:
 
     sealed = False
 
-    def __init__(self, *, conninfo: str, on_commit: OnCommit, limits: Limits) -> None:
+    def __init__(self, *, conninfo: str, on_commit: OnCommit, limits: WaitLimits) -> None:
         wait_seconds = limits.wait_seconds
         self._writes = WorkQueue(waiting_limit=limits.waiting_writes, wait_seconds=wait_seconds)
         self._reads = WorkQueue(waiting_limit=limits.waiting_reads, wait_seconds=wait_seconds)
@@ -46,7 +46,7 @@ class PostgreSQL:
         self._readers = [start(queue=self._reads, read_only=True) for _ in range(limits.readers)]
 
     @classmethod
-    async def open(cls, url: str, *, on_commit: OnCommit, limits: Limits) -> PostgreSQL:
+    async def open(cls, url: str, *, on_commit: OnCommit, limits: WaitLimits) -> PostgreSQL:
         """Check and migrate the database at *url*, then start the threads.
 
         Raises:
@@ -89,7 +89,7 @@ class PostgreSQL:
             raise draining()
 
 
-def _prepare(conninfo: str, limits: Limits) -> None:
+def _prepare(conninfo: str, limits: WaitLimits) -> None:
     with connect(conninfo, read_only=False, limits=limits) as connection:
         if connection.info.parameter_status("server_encoding") != "UTF8":
             raise errors.StorageUnavailable(

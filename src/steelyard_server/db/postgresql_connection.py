@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from steelyard_server import errors
 
-from .database import Limits
+from .database import WaitLimits
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -46,7 +46,7 @@ class NumericLoader(Loader):
         return int(text) if text.lstrip(b"-").isdigit() else float(text)
 
 
-def connect(conninfo: str, *, read_only: bool, limits: Limits) -> Connection:
+def connect(conninfo: str, *, read_only: bool, limits: WaitLimits) -> Connection:
     """Open a connection whose transactions are explicit, bounded in time and durable.
 
     Writes are READ COMMITTED, reads one REPEATABLE READ snapshot.
@@ -86,7 +86,7 @@ def hold_alone(conninfo: str) -> Connection | None:
     return None
 
 
-def _configure(connection: Connection, *, read_only: bool, limits: Limits) -> None:
+def _configure(connection: Connection, *, read_only: bool, limits: WaitLimits) -> None:
     statement_seconds = limits.read_seconds + (0 if read_only else limits.wait_seconds)
     connection.execute(
         "SELECT set_config('statement_timeout', %(statement)s, false),"
@@ -111,7 +111,7 @@ def registry_error(error: psycopg.Error, *, read_only: bool) -> errors.RegistryE
         lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
         return unavailable() if lost else None
     if state in CONFLICTS:
-        return errors.TransactionConflict("Concurrent changes kept colliding with this one. Try again.")
+        return errors.Conflict("Concurrent changes kept colliding with this one. Try again.")
     if state == QUERY_CANCELED and read_only:
         return errors.QueryTooExpensive("The query took too long. Ask for less.")
     if state in (LOCK_NOT_AVAILABLE, QUERY_CANCELED):

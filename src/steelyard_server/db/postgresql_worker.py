@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from .database import Limits
+from .database import WaitLimits
 from .postgresql_connection import CONFLICTS, Connection, connect, outcome_unknown, registry_error
 from .statements import Statements
 from .transaction import Transaction
@@ -36,7 +36,7 @@ class Worker:
         conninfo: str,
         *,
         read_only: bool,
-        limits: Limits,
+        limits: WaitLimits,
         queue: WorkQueue,
         statements: Statements,
         commit_order: threading.Lock,

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from . import migrations
-from .database import Limits
+from .database import WaitLimits
 from .sqlite_connection import connect_writer
 from .sqlite_readers import Readers
 from .sqlite_writer import Writer, sealed_error
@@ -31,7 +31,7 @@ class SQLite:
         self._closing = False
 
     @classmethod
-    async def open(cls, path: Path, *, on_commit: OnCommit, limits: Limits) -> SQLite:
+    async def open(cls, path: Path, *, on_commit: OnCommit, limits: WaitLimits) -> SQLite:
         """Open the file at *path*; make and migrate it where needed."""
         await asyncio.to_thread(migrations.migrate_sqlite, path)
         statements = Statements(SQLiteDialect_pysqlite(paramstyle="named"))

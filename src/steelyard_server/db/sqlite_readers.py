@@ -13,7 +13,7 @@ import aiosqlite
 
 from steelyard_server import errors
 
-from .database import Limits
+from .database import WaitLimits
 from .sqlite_connection import connect_reader, is_transaction_lost, primary_code, registry_error
 from .statements import Statements
 from .transaction import Transaction
@@ -77,7 +77,7 @@ class Readers:
     """Lend a reader to one query at a time, and bound how many wait and how long they run."""
 
     def __init__(
-        self, readers: list[Reader], hot: sqlite3.Connection, *, limits: Limits, statements: Statements
+        self, readers: list[Reader], hot: sqlite3.Connection, *, limits: WaitLimits, statements: Statements
     ) -> None:
         self._readers = readers
         self._hot = hot
@@ -91,7 +91,7 @@ class Readers:
             self._idle.put_nowait(reader)
 
     @classmethod
-    async def open(cls, path: Path, *, limits: Limits, statements: Statements) -> Readers:
+    async def open(cls, path: Path, *, limits: WaitLimits, statements: Statements) -> Readers:
         """Open as many readers as *limits* says, and the one for the event loop."""
         readers = [Reader(path) for _ in range(limits.readers)]
         for reader in readers:

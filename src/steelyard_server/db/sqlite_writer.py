@@ -14,7 +14,7 @@ from typing import Final
 
 from steelyard_server import errors
 
-from .database import Limits
+from .database import WaitLimits
 from .sqlite_connection import is_transaction_lost, primary_code, registry_error
 from .statements import Statements
 from .transaction import Transaction
@@ -38,7 +38,7 @@ class Writer:
         connection: sqlite3.Connection,
         *,
         log_path: Path,
-        limits: Limits,
+        limits: WaitLimits,
         statements: Statements,
         on_commit: OnCommit,
     ) -> None:

@@ -92,13 +92,14 @@ type Alias struct {
 	Number int64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
 	// Output only. Digest of that Version.
 	Digest string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Output only. Identifier that is never given to another resource.
+	// Output only. Identifier that is never given to another resource. Empty for `latest` and at a
+	// `read_time`.
 	Uid string `protobuf:"bytes,5,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Output only. When the Alias was created.
+	// Output only. When the Alias was created; for `latest` its Version. Absent at a `read_time`.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Output only. When it moved last.
+	// Output only. When it moved last; at a `read_time` when it had moved last by then.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Output only. Changes with every move; opaque.
+	// Output only. Changes with every move; opaque. Empty for `latest`, which nobody else moves.
 	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -40,8 +40,9 @@ type AliasServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
 	// * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-	// * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+	//   `etag` and `number` say where it is.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
 	SetAlias(ctx context.Context, in *SetAliasRequest, opts ...grpc.CallOption) (*SetAliasResponse, error)
 	// Answers one Alias, also as it was at an earlier moment.
 	//
@@ -58,7 +59,7 @@ type AliasServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	DeleteAlias(ctx context.Context, in *DeleteAliasRequest, opts ...grpc.CallOption) (*DeleteAliasResponse, error)
 	// Points an Alias back to the Version that it pointed to before its last SetAlias.
 	//
@@ -67,7 +68,7 @@ type AliasServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	RollbackAlias(ctx context.Context, in *RollbackAliasRequest, opts ...grpc.CallOption) (*RollbackAliasResponse, error)
 	// Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.
 	//
@@ -158,8 +159,9 @@ type AliasServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
 	// * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-	// * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+	//   `etag` and `number` say where it is.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
 	SetAlias(context.Context, *SetAliasRequest) (*SetAliasResponse, error)
 	// Answers one Alias, also as it was at an earlier moment.
 	//
@@ -176,7 +178,7 @@ type AliasServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	DeleteAlias(context.Context, *DeleteAliasRequest) (*DeleteAliasResponse, error)
 	// Points an Alias back to the Version that it pointed to before its last SetAlias.
 	//
@@ -185,7 +187,7 @@ type AliasServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-	// * ABORTED, ETAG_MISMATCH: it moved since it was read.
+	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	RollbackAlias(context.Context, *RollbackAliasRequest) (*RollbackAliasResponse, error)
 	// Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.
 	//

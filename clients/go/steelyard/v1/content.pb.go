@@ -482,7 +482,7 @@ type isParameter_Value interface {
 }
 
 type Parameter_Text struct {
-	// Text, at most Limits.parameter_bytes.
+	// Text, at most Limits.parameter_bytes; of control characters only tabs and line breaks.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
 }
 
@@ -589,9 +589,9 @@ type Dataset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Name that metrics refer to, unique among the datasets of one role in a Version.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Version of the dataset in its own system. Empty when it has none.
+	// Version of the dataset in its own system, one line. Empty when it has none.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Where it is. Empty when not stated.
+	// Where it is, one line. Empty when not stated.
 	Uri string `protobuf:"bytes,3,opt,name=uri,proto3" json:"uri,omitempty"`
 	// Digest of its bytes, `sha256:` and 64 hexadecimal digits. Empty when not known.
 	Digest string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`

@@ -64,6 +64,13 @@ const (
 	//
 	// Advice: Send the request right after opening the call.
 	ErrorReason_ERROR_REASON_REQUEST_READ_TIMEOUT ErrorReason = 5
+	// DEADLINE_EXCEEDED: A mutation came with less time than Limits.mutation_milliseconds. Nothing was
+	// written.
+	//
+	// Metadata: `limit_milliseconds`, `left_milliseconds`.
+	//
+	// Advice: Set a longer deadline; 10 seconds suit most calls.
+	ErrorReason_ERROR_REASON_DEADLINE_TOO_SHORT ErrorReason = 71
 	// DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 	//
 	// Metadata: none.
@@ -84,22 +91,30 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_NAME ErrorReason = 8
 	// INVALID_ARGUMENT: A text is longer than its limit.
 	//
-	// Metadata: `field`, `limit_bytes`, `size_bytes`.
+	// Metadata: `field`, `limit_bytes`, `size_bytes`; for names `limit_characters`, `size_characters`.
 	//
 	// Advice: Shorten it, or keep it in a file of the version.
 	ErrorReason_ERROR_REASON_TOO_LONG ErrorReason = 9
-	// INVALID_ARGUMENT: The name is kept for the server, as `latest` and `default` are.
+	// INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
+	// their like to some file systems.
 	//
 	// Metadata: `field`, `name`.
 	//
 	// Advice: Choose another name.
 	ErrorReason_ERROR_REASON_RESERVED_NAME ErrorReason = 10
-	// INVALID_ARGUMENT: A text is not `namespace/model`, or names another namespace than it must.
+	// INVALID_ARGUMENT: A text is not `namespace/model`.
 	//
 	// Metadata: `field`.
 	//
 	// Advice: Write the namespace, one slash, and the name of the model.
 	ErrorReason_ERROR_REASON_INVALID_RESOURCE_NAME ErrorReason = 11
+	// INVALID_ARGUMENT: Two fields of the request name resources that do not belong together, as a
+	// model of another namespace than the one that the request is about.
+	//
+	// Metadata: `field`.
+	//
+	// Advice: Make one request for each namespace.
+	ErrorReason_ERROR_REASON_RESOURCE_MISMATCH ErrorReason = 70
 	// INVALID_ARGUMENT: A number lies outside its bounds.
 	//
 	// Metadata: `field`, `minimum`, `maximum`.
@@ -166,7 +181,8 @@ const (
 	//
 	// Advice: Give each its own key.
 	ErrorReason_ERROR_REASON_DUPLICATE_KEY ErrorReason = 22
-	// INVALID_ARGUMENT: A text holds control characters other than tab and line feed.
+	// INVALID_ARGUMENT: A text holds control characters. Where several lines are allowed, tab, line feed
+	// and carriage return are.
 	//
 	// Metadata: `field`.
 	//
@@ -350,11 +366,11 @@ const (
 	ErrorReason_ERROR_REASON_HISTORY_REPLACED ErrorReason = 52
 	// ABORTED: The resource changed since it was read.
 	//
-	// Metadata: `etag`: the present one; for an alias `number`: where it points.
+	// Metadata: `etag`: the present one.
 	//
 	// Advice: Read it again and decide anew.
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 53
-	// ABORTED: The alias was expected not to exist and does.
+	// ABORTED: The alias moved since it was read, or exists although it must not.
 	//
 	// Metadata: `etag`, `number`: where it points.
 	//
@@ -371,7 +387,7 @@ const (
 	// Metadata: none.
 	//
 	// Advice: Try again.
-	ErrorReason_ERROR_REASON_TRANSACTION_CONFLICT ErrorReason = 56
+	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 56
 	// OUT_OF_RANGE: A range starts behind the end of the file.
 	//
 	// Metadata: `size_bytes`, `offset`.
@@ -396,9 +412,10 @@ const (
 	//
 	// Advice: Try again after the stated pause.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 60
-	// RESOURCE_EXHAUSTED: A query ran longer than its time budget.
+	// RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
+	// Limits.message_bytes.
 	//
-	// Metadata: none.
+	// Metadata: `limit_bytes` when the answer is too large.
 	//
 	// Advice: Ask for less.
 	ErrorReason_ERROR_REASON_QUERY_TOO_EXPENSIVE ErrorReason = 61
@@ -462,12 +479,14 @@ var (
 		3:  "ERROR_REASON_MISSING_MESSAGE",
 		4:  "ERROR_REASON_TOO_MANY_MESSAGES",
 		5:  "ERROR_REASON_REQUEST_READ_TIMEOUT",
+		71: "ERROR_REASON_DEADLINE_TOO_SHORT",
 		6:  "ERROR_REASON_CALL_TIMEOUT",
 		7:  "ERROR_REASON_FIELD_REQUIRED",
 		8:  "ERROR_REASON_INVALID_NAME",
 		9:  "ERROR_REASON_TOO_LONG",
 		10: "ERROR_REASON_RESERVED_NAME",
 		11: "ERROR_REASON_INVALID_RESOURCE_NAME",
+		70: "ERROR_REASON_RESOURCE_MISMATCH",
 		12: "ERROR_REASON_OUT_OF_BOUNDS",
 		13: "ERROR_REASON_REQUEST_ID_INVALID",
 		14: "ERROR_REASON_REQUEST_ID_REUSED",
@@ -512,7 +531,7 @@ var (
 		53: "ERROR_REASON_ETAG_MISMATCH",
 		54: "ERROR_REASON_ALIAS_CHANGED",
 		55: "ERROR_REASON_UPLOAD_SUPERSEDED",
-		56: "ERROR_REASON_TRANSACTION_CONFLICT",
+		56: "ERROR_REASON_CONFLICT",
 		57: "ERROR_REASON_OFFSET_OUT_OF_RANGE",
 		58: "ERROR_REASON_SEQUENCE_IN_FUTURE",
 		59: "ERROR_REASON_STORAGE_FULL",
@@ -534,12 +553,14 @@ var (
 		"ERROR_REASON_MISSING_MESSAGE":                 3,
 		"ERROR_REASON_TOO_MANY_MESSAGES":               4,
 		"ERROR_REASON_REQUEST_READ_TIMEOUT":            5,
+		"ERROR_REASON_DEADLINE_TOO_SHORT":              71,
 		"ERROR_REASON_CALL_TIMEOUT":                    6,
 		"ERROR_REASON_FIELD_REQUIRED":                  7,
 		"ERROR_REASON_INVALID_NAME":                    8,
 		"ERROR_REASON_TOO_LONG":                        9,
 		"ERROR_REASON_RESERVED_NAME":                   10,
 		"ERROR_REASON_INVALID_RESOURCE_NAME":           11,
+		"ERROR_REASON_RESOURCE_MISMATCH":               70,
 		"ERROR_REASON_OUT_OF_BOUNDS":                   12,
 		"ERROR_REASON_REQUEST_ID_INVALID":              13,
 		"ERROR_REASON_REQUEST_ID_REUSED":               14,
@@ -584,7 +605,7 @@ var (
 		"ERROR_REASON_ETAG_MISMATCH":                   53,
 		"ERROR_REASON_ALIAS_CHANGED":                   54,
 		"ERROR_REASON_UPLOAD_SUPERSEDED":               55,
-		"ERROR_REASON_TRANSACTION_CONFLICT":            56,
+		"ERROR_REASON_CONFLICT":                        56,
 		"ERROR_REASON_OFFSET_OUT_OF_RANGE":             57,
 		"ERROR_REASON_SEQUENCE_IN_FUTURE":              58,
 		"ERROR_REASON_STORAGE_FULL":                    59,
@@ -632,21 +653,23 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x90\x13\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xcd\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
 	"\x1eERROR_REASON_MALFORMED_MESSAGE\x10\x02\x12 \n" +
 	"\x1cERROR_REASON_MISSING_MESSAGE\x10\x03\x12\"\n" +
 	"\x1eERROR_REASON_TOO_MANY_MESSAGES\x10\x04\x12%\n" +
-	"!ERROR_REASON_REQUEST_READ_TIMEOUT\x10\x05\x12\x1d\n" +
+	"!ERROR_REASON_REQUEST_READ_TIMEOUT\x10\x05\x12#\n" +
+	"\x1fERROR_REASON_DEADLINE_TOO_SHORT\x10G\x12\x1d\n" +
 	"\x19ERROR_REASON_CALL_TIMEOUT\x10\x06\x12\x1f\n" +
 	"\x1bERROR_REASON_FIELD_REQUIRED\x10\a\x12\x1d\n" +
 	"\x19ERROR_REASON_INVALID_NAME\x10\b\x12\x19\n" +
 	"\x15ERROR_REASON_TOO_LONG\x10\t\x12\x1e\n" +
 	"\x1aERROR_REASON_RESERVED_NAME\x10\n" +
 	"\x12&\n" +
-	"\"ERROR_REASON_INVALID_RESOURCE_NAME\x10\v\x12\x1e\n" +
+	"\"ERROR_REASON_INVALID_RESOURCE_NAME\x10\v\x12\"\n" +
+	"\x1eERROR_REASON_RESOURCE_MISMATCH\x10F\x12\x1e\n" +
 	"\x1aERROR_REASON_OUT_OF_BOUNDS\x10\f\x12#\n" +
 	"\x1fERROR_REASON_REQUEST_ID_INVALID\x10\r\x12\"\n" +
 	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x0e\x12\x1d\n" +
@@ -690,8 +713,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_HISTORY_REPLACED\x104\x12\x1e\n" +
 	"\x1aERROR_REASON_ETAG_MISMATCH\x105\x12\x1e\n" +
 	"\x1aERROR_REASON_ALIAS_CHANGED\x106\x12\"\n" +
-	"\x1eERROR_REASON_UPLOAD_SUPERSEDED\x107\x12%\n" +
-	"!ERROR_REASON_TRANSACTION_CONFLICT\x108\x12$\n" +
+	"\x1eERROR_REASON_UPLOAD_SUPERSEDED\x107\x12\x19\n" +
+	"\x15ERROR_REASON_CONFLICT\x108\x12$\n" +
 	" ERROR_REASON_OFFSET_OUT_OF_RANGE\x109\x12#\n" +
 	"\x1fERROR_REASON_SEQUENCE_IN_FUTURE\x10:\x12\x1d\n" +
 	"\x19ERROR_REASON_STORAGE_FULL\x10;\x12\x1b\n" +

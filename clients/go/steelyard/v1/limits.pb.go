@@ -30,15 +30,18 @@ const (
 // "Bytes" of a text means its UTF-8 encoding, "characters" its code points.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names of namespaces (later of environments, policies and groups).
+	// Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+	// the device names of Windows are refused beside it.
 	NamePattern string `protobuf:"bytes,1,opt,name=name_pattern,json=namePattern,proto3" json:"name_pattern,omitempty"`
-	// Names of aliases. All digits, `v` and digits, and `latest` are refused beside it.
+	// Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
+	// device names of Windows are refused beside it.
 	AliasPattern string `protobuf:"bytes,2,opt,name=alias_pattern,json=aliasPattern,proto3" json:"alias_pattern,omitempty"`
 	// Names of models. NFC and no control character beside it.
 	ModelNamePattern string `protobuf:"bytes,3,opt,name=model_name_pattern,json=modelNamePattern,proto3" json:"model_name_pattern,omitempty"`
 	// Digests of blobs and manifests.
 	DigestPattern string `protobuf:"bytes,4,opt,name=digest_pattern,json=digestPattern,proto3" json:"digest_pattern,omitempty"`
-	// Names of metrics and parameters, keys of labels. NFC and no control character beside it.
+	// Names of metrics and parameters, keys of labels. NFC and no control character beside it; keys of
+	// labels differ by more than letter case.
 	KeyPattern string `protobuf:"bytes,5,opt,name=key_pattern,json=keyPattern,proto3" json:"key_pattern,omitempty"`
 	// Semantic versions, after semver.org 2.0.0.
 	SemanticVersionPattern string `protobuf:"bytes,6,opt,name=semantic_version_pattern,json=semanticVersionPattern,proto3" json:"semantic_version_pattern,omitempty"`
@@ -60,6 +63,14 @@ type Limits struct {
 	DirectionsCount int64 `protobuf:"varint,26,opt,name=directions_count,json=directionsCount,proto3" json:"directions_count,omitempty"`
 	// Most bytes in a short text: a name of a framework, a repository, a URI, an idempotency key.
 	TextBytes int64 `protobuf:"varint,27,opt,name=text_bytes,json=textBytes,proto3" json:"text_bytes,omitempty"`
+	// Most aliases of one model at a time.
+	AliasesCount int64 `protobuf:"varint,28,opt,name=aliases_count,json=aliasesCount,proto3" json:"aliases_count,omitempty"`
+	// Most characters in a name of a namespace or alias, and in an upload id.
+	NameCharacters int64 `protobuf:"varint,29,opt,name=name_characters,json=nameCharacters,proto3" json:"name_characters,omitempty"`
+	// Most characters in the name of a model.
+	ModelNameCharacters int64 `protobuf:"varint,30,opt,name=model_name_characters,json=modelNameCharacters,proto3" json:"model_name_characters,omitempty"`
+	// Most characters in the name of a metric or parameter, and in the key of a label.
+	KeyCharacters int64 `protobuf:"varint,31,opt,name=key_characters,json=keyCharacters,proto3" json:"key_characters,omitempty"`
 	// Most files in a version; the fewest is 1.
 	FilesCount int64 `protobuf:"varint,40,opt,name=files_count,json=filesCount,proto3" json:"files_count,omitempty"`
 	// Most bytes in the path of a file.
@@ -102,6 +113,8 @@ type Limits struct {
 	ChunkBytes int64 `protobuf:"varint,81,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
 	// How long a call may take to deliver its request, and a stream may pause in it.
 	RequestReadSeconds int64 `protobuf:"varint,82,opt,name=request_read_seconds,json=requestReadSeconds,proto3" json:"request_read_seconds,omitempty"`
+	// Least time that a mutation must have left when it begins; with less it is refused at once.
+	MutationMilliseconds int64 `protobuf:"varint,89,opt,name=mutation_milliseconds,json=mutationMilliseconds,proto3" json:"mutation_milliseconds,omitempty"`
 	// Longest time of a unary call, whatever deadline the client set.
 	UnarySeconds int64 `protobuf:"varint,83,opt,name=unary_seconds,json=unarySeconds,proto3" json:"unary_seconds,omitempty"`
 	// Longest pause between two messages of an upload.
@@ -253,6 +266,34 @@ func (x *Limits) GetTextBytes() int64 {
 	return 0
 }
 
+func (x *Limits) GetAliasesCount() int64 {
+	if x != nil {
+		return x.AliasesCount
+	}
+	return 0
+}
+
+func (x *Limits) GetNameCharacters() int64 {
+	if x != nil {
+		return x.NameCharacters
+	}
+	return 0
+}
+
+func (x *Limits) GetModelNameCharacters() int64 {
+	if x != nil {
+		return x.ModelNameCharacters
+	}
+	return 0
+}
+
+func (x *Limits) GetKeyCharacters() int64 {
+	if x != nil {
+		return x.KeyCharacters
+	}
+	return 0
+}
+
 func (x *Limits) GetFilesCount() int64 {
 	if x != nil {
 		return x.FilesCount
@@ -400,6 +441,13 @@ func (x *Limits) GetRequestReadSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetMutationMilliseconds() int64 {
+	if x != nil {
+		return x.MutationMilliseconds
+	}
+	return 0
+}
+
 func (x *Limits) GetUnarySeconds() int64 {
 	if x != nil {
 		return x.UnarySeconds
@@ -477,7 +525,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xbe\x12\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xbe\x14\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -495,7 +543,11 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\fowners_count\x18\x19 \x01(\x03B\x04\x88\xb5\x18@R\vownersCount\x120\n" +
 	"\x10directions_count\x18\x1a \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x0fdirectionsCount\x12$\n" +
 	"\n" +
-	"text_bytes\x18\x1b \x01(\x03B\x05\x88\xb5\x18\x80\x10R\ttextBytes\x12&\n" +
+	"text_bytes\x18\x1b \x01(\x03B\x05\x88\xb5\x18\x80\x10R\ttextBytes\x12*\n" +
+	"\raliases_count\x18\x1c \x01(\x03B\x05\x88\xb5\x18\xe8\aR\faliasesCount\x12.\n" +
+	"\x0fname_characters\x18\x1d \x01(\x03B\x05\x88\xb5\x18\x80\x01R\x0enameCharacters\x129\n" +
+	"\x15model_name_characters\x18\x1e \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x13modelNameCharacters\x12,\n" +
+	"\x0ekey_characters\x18\x1f \x01(\x03B\x05\x88\xb5\x18\xfa\x01R\rkeyCharacters\x12&\n" +
 	"\vfiles_count\x18( \x01(\x03B\x05\x88\xb5\x18\x90NR\n" +
 	"filesCount\x12-\n" +
 	"\x0ffile_path_bytes\x18) \x01(\x03B\x05\x88\xb5\x18\x80\bR\rfilePathBytes\x12)\n" +
@@ -522,7 +574,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\vchunk_bytes\x18Q \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\n" +
 	"chunkBytes\x126\n" +
 	"\x14request_read_seconds\x18R \x01(\x03B\x04\x88\xb5\x18\n" +
-	"R\x12requestReadSeconds\x12)\n" +
+	"R\x12requestReadSeconds\x129\n" +
+	"\x15mutation_milliseconds\x18Y \x01(\x03B\x04\x88\xb5\x18\x05R\x14mutationMilliseconds\x12)\n" +
 	"\runary_seconds\x18S \x01(\x03B\x04\x88\xb5\x18<R\funarySeconds\x124\n" +
 	"\x13upload_idle_seconds\x18T \x01(\x03B\x04\x88\xb5\x18<R\x11uploadIdleSeconds\x124\n" +
 	"\x12request_id_seconds\x18U \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\x10requestIdSeconds\x12<\n" +

@@ -73,16 +73,18 @@ class Alias(_message.Message):
     digest: _builtins.str
     """Output only. Digest of that Version."""
     uid: _builtins.str
-    """Output only. Identifier that is never given to another resource."""
+    """Output only. Identifier that is never given to another resource. Empty for `latest` and at a
+    `read_time`.
+    """
     etag: _builtins.str
-    """Output only. Changes with every move; opaque."""
+    """Output only. Changes with every move; opaque. Empty for `latest`, which nobody else moves."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the Alias was created."""
+        """Output only. When the Alias was created; for `latest` its Version. Absent at a `read_time`."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it moved last."""
+        """Output only. When it moved last; at a `read_time` when it had moved last by then."""
 
     def __init__(
         self,

@@ -79,8 +79,9 @@ class AliasServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
         * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-        * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+        `etag` and `number` say where it is.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +113,7 @@ class AliasServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +127,7 @@ class AliasServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
         * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,8 +41,9 @@ class AliasServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
     * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-    * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+      `etag` and `number` say where it is.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
     """
     GetAlias: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.GetAliasRequest, _alias_service_pb2.GetAliasResponse]
     """Answers one Alias, also as it was at an earlier moment.
@@ -62,7 +63,7 @@ class AliasServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     RollbackAlias: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.RollbackAliasRequest, _alias_service_pb2.RollbackAliasResponse]
     """Points an Alias back to the Version that it pointed to before its last SetAlias.
@@ -72,7 +73,7 @@ class AliasServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
     * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     ListAliasMoves: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasMovesRequest, _alias_service_pb2.ListAliasMovesResponse]
     """Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.
@@ -95,8 +96,9 @@ class AliasServiceAsyncStub(AliasServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
     * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-    * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+      `etag` and `number` say where it is.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
     """
     GetAlias: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.GetAliasRequest, _alias_service_pb2.GetAliasResponse]  # type: ignore[assignment]
     """Answers one Alias, also as it was at an earlier moment.
@@ -116,7 +118,7 @@ class AliasServiceAsyncStub(AliasServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     RollbackAlias: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.RollbackAliasRequest, _alias_service_pb2.RollbackAliasResponse]  # type: ignore[assignment]
     """Points an Alias back to the Version that it pointed to before its last SetAlias.
@@ -126,7 +128,7 @@ class AliasServiceAsyncStub(AliasServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
     * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-    * ABORTED, ETAG_MISMATCH: it moved since it was read.
+    * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     ListAliasMoves: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasMovesRequest, _alias_service_pb2.ListAliasMovesResponse]  # type: ignore[assignment]
     """Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.
@@ -152,8 +154,9 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
         * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read; `etag` and `number` say where it is.
-        * ABORTED, ALIAS_CHANGED: `must_not_exist` was set and it exists.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
+          `etag` and `number` say where it is.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: the Model has Limits.aliases_count already.
         """
 
     @_abc_1.abstractmethod
@@ -191,7 +194,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
 
     @_abc_1.abstractmethod
@@ -207,7 +210,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
         * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
-        * ABORTED, ETAG_MISMATCH: it moved since it was read.
+        * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
 
     @_abc_1.abstractmethod

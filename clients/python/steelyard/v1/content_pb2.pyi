@@ -251,7 +251,7 @@ class Parameter(_message.Message):
     name: _builtins.str
     """Required. Matches Limits.key_pattern."""
     text: _builtins.str
-    """Text, at most Limits.parameter_bytes."""
+    """Text, at most Limits.parameter_bytes; of control characters only tabs and line breaks."""
     integer: _builtins.int
     """Whole number, the full range of int64."""
     real: _builtins.float
@@ -328,9 +328,9 @@ class Dataset(_message.Message):
     name: _builtins.str
     """Required. Name that metrics refer to, unique among the datasets of one role in a Version."""
     version: _builtins.str
-    """Version of the dataset in its own system. Empty when it has none."""
+    """Version of the dataset in its own system, one line. Empty when it has none."""
     uri: _builtins.str
-    """Where it is. Empty when not stated."""
+    """Where it is, one line. Empty when not stated."""
     digest: _builtins.str
     """Digest of its bytes, `sha256:` and 64 hexadecimal digits. Empty when not known."""
     role: _builtins.str

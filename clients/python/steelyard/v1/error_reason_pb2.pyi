@@ -61,6 +61,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Send the request right after opening the call.
     """
+    ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 71
+    """DEADLINE_EXCEEDED: A mutation came with less time than Limits.mutation_milliseconds. Nothing was
+    written.
+
+    Metadata: `limit_milliseconds`, `left_milliseconds`.
+
+    Advice: Set a longer deadline; 10 seconds suit most calls.
+    """
     ERROR_REASON_CALL_TIMEOUT: _ErrorReason.ValueType  # 6
     """DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 
@@ -85,23 +93,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_LONG: _ErrorReason.ValueType  # 9
     """INVALID_ARGUMENT: A text is longer than its limit.
 
-    Metadata: `field`, `limit_bytes`, `size_bytes`.
+    Metadata: `field`, `limit_bytes`, `size_bytes`; for names `limit_characters`, `size_characters`.
 
     Advice: Shorten it, or keep it in a file of the version.
     """
     ERROR_REASON_RESERVED_NAME: _ErrorReason.ValueType  # 10
-    """INVALID_ARGUMENT: The name is kept for the server, as `latest` and `default` are.
+    """INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
+    their like to some file systems.
 
     Metadata: `field`, `name`.
 
     Advice: Choose another name.
     """
     ERROR_REASON_INVALID_RESOURCE_NAME: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT: A text is not `namespace/model`, or names another namespace than it must.
+    """INVALID_ARGUMENT: A text is not `namespace/model`.
 
     Metadata: `field`.
 
     Advice: Write the namespace, one slash, and the name of the model.
+    """
+    ERROR_REASON_RESOURCE_MISMATCH: _ErrorReason.ValueType  # 70
+    """INVALID_ARGUMENT: Two fields of the request name resources that do not belong together, as a
+    model of another namespace than the one that the request is about.
+
+    Metadata: `field`.
+
+    Advice: Make one request for each namespace.
     """
     ERROR_REASON_OUT_OF_BOUNDS: _ErrorReason.ValueType  # 12
     """INVALID_ARGUMENT: A number lies outside its bounds.
@@ -181,7 +198,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Give each its own key.
     """
     ERROR_REASON_CONTROL_CHARACTERS: _ErrorReason.ValueType  # 23
-    """INVALID_ARGUMENT: A text holds control characters other than tab and line feed.
+    """INVALID_ARGUMENT: A text holds control characters. Where several lines are allowed, tab, line feed
+    and carriage return are.
 
     Metadata: `field`.
 
@@ -395,12 +413,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 53
     """ABORTED: The resource changed since it was read.
 
-    Metadata: `etag`: the present one; for an alias `number`: where it points.
+    Metadata: `etag`: the present one.
 
     Advice: Read it again and decide anew.
     """
     ERROR_REASON_ALIAS_CHANGED: _ErrorReason.ValueType  # 54
-    """ABORTED: The alias was expected not to exist and does.
+    """ABORTED: The alias moved since it was read, or exists although it must not.
 
     Metadata: `etag`, `number`: where it points.
 
@@ -413,7 +431,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Leave the upload to the newer stream.
     """
-    ERROR_REASON_TRANSACTION_CONFLICT: _ErrorReason.ValueType  # 56
+    ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 56
     """ABORTED: Concurrent changes kept colliding in the database.
 
     Metadata: none.
@@ -449,9 +467,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Try again after the stated pause.
     """
     ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 61
-    """RESOURCE_EXHAUSTED: A query ran longer than its time budget.
+    """RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
+    Limits.message_bytes.
 
-    Metadata: none.
+    Metadata: `limit_bytes` when the answer is too large.
 
     Advice: Ask for less.
     """
@@ -561,6 +580,14 @@ Metadata: `limit_seconds`.
 
 Advice: Send the request right after opening the call.
 """
+ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 71
+"""DEADLINE_EXCEEDED: A mutation came with less time than Limits.mutation_milliseconds. Nothing was
+written.
+
+Metadata: `limit_milliseconds`, `left_milliseconds`.
+
+Advice: Set a longer deadline; 10 seconds suit most calls.
+"""
 ERROR_REASON_CALL_TIMEOUT: ErrorReason.ValueType  # 6
 """DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 
@@ -585,23 +612,32 @@ Advice: Choose a name that matches.
 ERROR_REASON_TOO_LONG: ErrorReason.ValueType  # 9
 """INVALID_ARGUMENT: A text is longer than its limit.
 
-Metadata: `field`, `limit_bytes`, `size_bytes`.
+Metadata: `field`, `limit_bytes`, `size_bytes`; for names `limit_characters`, `size_characters`.
 
 Advice: Shorten it, or keep it in a file of the version.
 """
 ERROR_REASON_RESERVED_NAME: ErrorReason.ValueType  # 10
-"""INVALID_ARGUMENT: The name is kept for the server, as `latest` and `default` are.
+"""INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
+their like to some file systems.
 
 Metadata: `field`, `name`.
 
 Advice: Choose another name.
 """
 ERROR_REASON_INVALID_RESOURCE_NAME: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT: A text is not `namespace/model`, or names another namespace than it must.
+"""INVALID_ARGUMENT: A text is not `namespace/model`.
 
 Metadata: `field`.
 
 Advice: Write the namespace, one slash, and the name of the model.
+"""
+ERROR_REASON_RESOURCE_MISMATCH: ErrorReason.ValueType  # 70
+"""INVALID_ARGUMENT: Two fields of the request name resources that do not belong together, as a
+model of another namespace than the one that the request is about.
+
+Metadata: `field`.
+
+Advice: Make one request for each namespace.
 """
 ERROR_REASON_OUT_OF_BOUNDS: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT: A number lies outside its bounds.
@@ -681,7 +717,8 @@ Metadata: `field`, `key`.
 Advice: Give each its own key.
 """
 ERROR_REASON_CONTROL_CHARACTERS: ErrorReason.ValueType  # 23
-"""INVALID_ARGUMENT: A text holds control characters other than tab and line feed.
+"""INVALID_ARGUMENT: A text holds control characters. Where several lines are allowed, tab, line feed
+and carriage return are.
 
 Metadata: `field`.
 
@@ -895,12 +932,12 @@ Advice: Start again from the present state.
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 53
 """ABORTED: The resource changed since it was read.
 
-Metadata: `etag`: the present one; for an alias `number`: where it points.
+Metadata: `etag`: the present one.
 
 Advice: Read it again and decide anew.
 """
 ERROR_REASON_ALIAS_CHANGED: ErrorReason.ValueType  # 54
-"""ABORTED: The alias was expected not to exist and does.
+"""ABORTED: The alias moved since it was read, or exists although it must not.
 
 Metadata: `etag`, `number`: where it points.
 
@@ -913,7 +950,7 @@ Metadata: none.
 
 Advice: Leave the upload to the newer stream.
 """
-ERROR_REASON_TRANSACTION_CONFLICT: ErrorReason.ValueType  # 56
+ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 56
 """ABORTED: Concurrent changes kept colliding in the database.
 
 Metadata: none.
@@ -949,9 +986,10 @@ Metadata: none.
 Advice: Try again after the stated pause.
 """
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 61
-"""RESOURCE_EXHAUSTED: A query ran longer than its time budget.
+"""RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
+Limits.message_bytes.
 
-Metadata: none.
+Metadata: `limit_bytes` when the answer is too large.
 
 Advice: Ask for less.
 """

@@ -45,6 +45,10 @@ class Limits(_message.Message):
     OWNERS_COUNT_FIELD_NUMBER: _builtins.int
     DIRECTIONS_COUNT_FIELD_NUMBER: _builtins.int
     TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    ALIASES_COUNT_FIELD_NUMBER: _builtins.int
+    NAME_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MODEL_NAME_CHARACTERS_FIELD_NUMBER: _builtins.int
+    KEY_CHARACTERS_FIELD_NUMBER: _builtins.int
     FILES_COUNT_FIELD_NUMBER: _builtins.int
     FILE_PATH_BYTES_FIELD_NUMBER: _builtins.int
     FILE_BYTES_FIELD_NUMBER: _builtins.int
@@ -66,6 +70,7 @@ class Limits(_message.Message):
     MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_READ_SECONDS_FIELD_NUMBER: _builtins.int
+    MUTATION_MILLISECONDS_FIELD_NUMBER: _builtins.int
     UNARY_SECONDS_FIELD_NUMBER: _builtins.int
     UPLOAD_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_SECONDS_FIELD_NUMBER: _builtins.int
@@ -73,15 +78,21 @@ class Limits(_message.Message):
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     STREAM_SECONDS_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
-    """Names of namespaces (later of environments, policies and groups)."""
+    """Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+    the device names of Windows are refused beside it.
+    """
     alias_pattern: _builtins.str
-    """Names of aliases. All digits, `v` and digits, and `latest` are refused beside it."""
+    """Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
+    device names of Windows are refused beside it.
+    """
     model_name_pattern: _builtins.str
     """Names of models. NFC and no control character beside it."""
     digest_pattern: _builtins.str
     """Digests of blobs and manifests."""
     key_pattern: _builtins.str
-    """Names of metrics and parameters, keys of labels. NFC and no control character beside it."""
+    """Names of metrics and parameters, keys of labels. NFC and no control character beside it; keys of
+    labels differ by more than letter case.
+    """
     semantic_version_pattern: _builtins.str
     """Semantic versions, after semver.org 2.0.0."""
     upload_id_pattern: _builtins.str
@@ -102,6 +113,14 @@ class Limits(_message.Message):
     """Most metric directions of a model."""
     text_bytes: _builtins.int
     """Most bytes in a short text: a name of a framework, a repository, a URI, an idempotency key."""
+    aliases_count: _builtins.int
+    """Most aliases of one model at a time."""
+    name_characters: _builtins.int
+    """Most characters in a name of a namespace or alias, and in an upload id."""
+    model_name_characters: _builtins.int
+    """Most characters in the name of a model."""
+    key_characters: _builtins.int
+    """Most characters in the name of a metric or parameter, and in the key of a label."""
     files_count: _builtins.int
     """Most files in a version; the fewest is 1."""
     file_path_bytes: _builtins.int
@@ -144,6 +163,8 @@ class Limits(_message.Message):
     """Most bytes of a blob in one message of WriteBlobs: 1 MiB."""
     request_read_seconds: _builtins.int
     """How long a call may take to deliver its request, and a stream may pause in it."""
+    mutation_milliseconds: _builtins.int
+    """Least time that a mutation must have left when it begins; with less it is refused at once."""
     unary_seconds: _builtins.int
     """Longest time of a unary call, whatever deadline the client set."""
     upload_idle_seconds: _builtins.int
@@ -174,6 +195,10 @@ class Limits(_message.Message):
         owners_count: _builtins.int = ...,
         directions_count: _builtins.int = ...,
         text_bytes: _builtins.int = ...,
+        aliases_count: _builtins.int = ...,
+        name_characters: _builtins.int = ...,
+        model_name_characters: _builtins.int = ...,
+        key_characters: _builtins.int = ...,
         files_count: _builtins.int = ...,
         file_path_bytes: _builtins.int = ...,
         file_bytes: _builtins.int = ...,
@@ -195,6 +220,7 @@ class Limits(_message.Message):
         message_bytes: _builtins.int = ...,
         chunk_bytes: _builtins.int = ...,
         request_read_seconds: _builtins.int = ...,
+        mutation_milliseconds: _builtins.int = ...,
         unary_seconds: _builtins.int = ...,
         upload_idle_seconds: _builtins.int = ...,
         request_id_seconds: _builtins.int = ...,
@@ -204,7 +230,7 @@ class Limits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_pattern", b"alias_pattern", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_pattern", b"model_name_pattern", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_fields_count", b"schema_fields_count", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_fields_count", b"schema_fields_count", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,7 +95,8 @@ class VersionServiceServicer(object):
         that was ever used in the Model. Concurrent calls get consecutive numbers.
 
         Content that the Model has already answers the existing Version with
-        `created` false. An `idempotency_key` is kept with the Version for ever.
+        `created` false; a semantic version or idempotency key that it does not
+        have yet is set, once. An `idempotency_key` is kept with the Version for ever.
         Repeating a call with the same `request_id` answers the first result.
 
         Errors:
@@ -136,8 +137,9 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
-        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references.
-        * INVALID_ARGUMENT, INVALID_RESOURCE_NAME: a Model of another Namespace.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
+        than Limits.page_bytes in all; ask for fewer.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,8 @@ class VersionServiceStub:
     that was ever used in the Model. Concurrent calls get consecutive numbers.
 
     Content that the Model has already answers the existing Version with
-    `created` false. An `idempotency_key` is kept with the Version for ever.
+    `created` false; a semantic version or idempotency key that it does not
+    have yet is set, once. An `idempotency_key` is kept with the Version for ever.
     Repeating a call with the same `request_id` answers the first result.
 
     Errors:
@@ -75,8 +76,9 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
-    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references.
-    * INVALID_ARGUMENT, INVALID_RESOURCE_NAME: a Model of another Namespace.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
+      than Limits.page_bytes in all; ask for fewer.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
     """
     ListVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.ListVersionsRequest, _version_service_pb2.ListVersionsResponse]
     """Answers the Versions of a Model in the order of their numbers, a page at a time.
@@ -153,7 +155,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     that was ever used in the Model. Concurrent calls get consecutive numbers.
 
     Content that the Model has already answers the existing Version with
-    `created` false. An `idempotency_key` is kept with the Version for ever.
+    `created` false; a semantic version or idempotency key that it does not
+    have yet is set, once. An `idempotency_key` is kept with the Version for ever.
     Repeating a call with the same `request_id` answers the first result.
 
     Errors:
@@ -186,8 +189,9 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
-    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references.
-    * INVALID_ARGUMENT, INVALID_RESOURCE_NAME: a Model of another Namespace.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
+      than Limits.page_bytes in all; ask for fewer.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
     """
     ListVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.ListVersionsRequest, _version_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Answers the Versions of a Model in the order of their numbers, a page at a time.
@@ -267,7 +271,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         that was ever used in the Model. Concurrent calls get consecutive numbers.
 
         Content that the Model has already answers the existing Version with
-        `created` false. An `idempotency_key` is kept with the Version for ever.
+        `created` false; a semantic version or idempotency key that it does not
+        have yet is set, once. An `idempotency_key` is kept with the Version for ever.
         Repeating a call with the same `request_id` answers the first result.
 
         Errors:
@@ -312,8 +317,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
-        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references.
-        * INVALID_ARGUMENT, INVALID_RESOURCE_NAME: a Model of another Namespace.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
+          than Limits.page_bytes in all; ask for fewer.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
         """
 
     @_abc_1.abstractmethod

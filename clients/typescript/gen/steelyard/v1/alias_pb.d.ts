@@ -49,28 +49,29 @@ export declare type Alias = Message<"steelyard.v1.Alias"> & {
   digest: string;
 
   /**
-   * Output only. Identifier that is never given to another resource.
+   * Output only. Identifier that is never given to another resource. Empty for `latest` and at a
+   * `read_time`.
    *
    * @generated from field: string uid = 5;
    */
   uid: string;
 
   /**
-   * Output only. When the Alias was created.
+   * Output only. When the Alias was created; for `latest` its Version. Absent at a `read_time`.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * Output only. When it moved last.
+   * Output only. When it moved last; at a `read_time` when it had moved last by then.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 7;
    */
   updateTime?: Timestamp | undefined;
 
   /**
-   * Output only. Changes with every move; opaque.
+   * Output only. Changes with every move; opaque. Empty for `latest`, which nobody else moves.
    *
    * @generated from field: string etag = 8;
    */

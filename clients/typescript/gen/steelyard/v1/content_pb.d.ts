@@ -160,7 +160,7 @@ export declare type Parameter = Message<"steelyard.v1.Parameter"> & {
    */
   value: {
     /**
-     * Text, at most Limits.parameter_bytes.
+     * Text, at most Limits.parameter_bytes; of control characters only tabs and line breaks.
      *
      * @generated from field: string text = 2;
      */
@@ -256,14 +256,14 @@ export declare type Dataset = Message<"steelyard.v1.Dataset"> & {
   name: string;
 
   /**
-   * Version of the dataset in its own system. Empty when it has none.
+   * Version of the dataset in its own system, one line. Empty when it has none.
    *
    * @generated from field: string version = 2;
    */
   version: string;
 
   /**
-   * Where it is. Empty when not stated.
+   * Where it is, one line. Empty when not stated.
    *
    * @generated from field: string uri = 3;
    */

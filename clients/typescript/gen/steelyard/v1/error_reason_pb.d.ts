@@ -85,6 +85,18 @@ export enum ErrorReason {
   REQUEST_READ_TIMEOUT = 5,
 
   /**
+   * DEADLINE_EXCEEDED: A mutation came with less time than Limits.mutation_milliseconds. Nothing was
+   * written.
+   *
+   * Metadata: `limit_milliseconds`, `left_milliseconds`.
+   *
+   * Advice: Set a longer deadline; 10 seconds suit most calls.
+   *
+   * @generated from enum value: ERROR_REASON_DEADLINE_TOO_SHORT = 71;
+   */
+  DEADLINE_TOO_SHORT = 71,
+
+  /**
    * DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
    *
    * Metadata: none.
@@ -120,7 +132,7 @@ export enum ErrorReason {
   /**
    * INVALID_ARGUMENT: A text is longer than its limit.
    *
-   * Metadata: `field`, `limit_bytes`, `size_bytes`.
+   * Metadata: `field`, `limit_bytes`, `size_bytes`; for names `limit_characters`, `size_characters`.
    *
    * Advice: Shorten it, or keep it in a file of the version.
    *
@@ -129,7 +141,8 @@ export enum ErrorReason {
   TOO_LONG = 9,
 
   /**
-   * INVALID_ARGUMENT: The name is kept for the server, as `latest` and `default` are.
+   * INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
+   * their like to some file systems.
    *
    * Metadata: `field`, `name`.
    *
@@ -140,7 +153,7 @@ export enum ErrorReason {
   RESERVED_NAME = 10,
 
   /**
-   * INVALID_ARGUMENT: A text is not `namespace/model`, or names another namespace than it must.
+   * INVALID_ARGUMENT: A text is not `namespace/model`.
    *
    * Metadata: `field`.
    *
@@ -149,6 +162,18 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_INVALID_RESOURCE_NAME = 11;
    */
   INVALID_RESOURCE_NAME = 11,
+
+  /**
+   * INVALID_ARGUMENT: Two fields of the request name resources that do not belong together, as a
+   * model of another namespace than the one that the request is about.
+   *
+   * Metadata: `field`.
+   *
+   * Advice: Make one request for each namespace.
+   *
+   * @generated from enum value: ERROR_REASON_RESOURCE_MISMATCH = 70;
+   */
+  RESOURCE_MISMATCH = 70,
 
   /**
    * INVALID_ARGUMENT: A number lies outside its bounds.
@@ -272,7 +297,8 @@ export enum ErrorReason {
   DUPLICATE_KEY = 22,
 
   /**
-   * INVALID_ARGUMENT: A text holds control characters other than tab and line feed.
+   * INVALID_ARGUMENT: A text holds control characters. Where several lines are allowed, tab, line feed
+   * and carriage return are.
    *
    * Metadata: `field`.
    *
@@ -606,7 +632,7 @@ export enum ErrorReason {
   /**
    * ABORTED: The resource changed since it was read.
    *
-   * Metadata: `etag`: the present one; for an alias `number`: where it points.
+   * Metadata: `etag`: the present one.
    *
    * Advice: Read it again and decide anew.
    *
@@ -615,7 +641,7 @@ export enum ErrorReason {
   ETAG_MISMATCH = 53,
 
   /**
-   * ABORTED: The alias was expected not to exist and does.
+   * ABORTED: The alias moved since it was read, or exists although it must not.
    *
    * Metadata: `etag`, `number`: where it points.
    *
@@ -643,9 +669,9 @@ export enum ErrorReason {
    *
    * Advice: Try again.
    *
-   * @generated from enum value: ERROR_REASON_TRANSACTION_CONFLICT = 56;
+   * @generated from enum value: ERROR_REASON_CONFLICT = 56;
    */
-  TRANSACTION_CONFLICT = 56,
+  CONFLICT = 56,
 
   /**
    * OUT_OF_RANGE: A range starts behind the end of the file.
@@ -692,9 +718,10 @@ export enum ErrorReason {
   OVERLOADED = 60,
 
   /**
-   * RESOURCE_EXHAUSTED: A query ran longer than its time budget.
+   * RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
+   * Limits.message_bytes.
    *
-   * Metadata: none.
+   * Metadata: `limit_bytes` when the answer is too large.
    *
    * Advice: Ask for less.
    *

@@ -23,14 +23,16 @@ export declare const file_steelyard_v1_limits: GenFile;
  */
 export declare type Limits = Message<"steelyard.v1.Limits"> & {
   /**
-   * Names of namespaces (later of environments, policies and groups).
+   * Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+   * the device names of Windows are refused beside it.
    *
    * @generated from field: string name_pattern = 1;
    */
   namePattern: string;
 
   /**
-   * Names of aliases. All digits, `v` and digits, and `latest` are refused beside it.
+   * Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
+   * device names of Windows are refused beside it.
    *
    * @generated from field: string alias_pattern = 2;
    */
@@ -51,7 +53,8 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   digestPattern: string;
 
   /**
-   * Names of metrics and parameters, keys of labels. NFC and no control character beside it.
+   * Names of metrics and parameters, keys of labels. NFC and no control character beside it; keys of
+   * labels differ by more than letter case.
    *
    * @generated from field: string key_pattern = 5;
    */
@@ -126,6 +129,34 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 text_bytes = 27;
    */
   textBytes: bigint;
+
+  /**
+   * Most aliases of one model at a time.
+   *
+   * @generated from field: int64 aliases_count = 28;
+   */
+  aliasesCount: bigint;
+
+  /**
+   * Most characters in a name of a namespace or alias, and in an upload id.
+   *
+   * @generated from field: int64 name_characters = 29;
+   */
+  nameCharacters: bigint;
+
+  /**
+   * Most characters in the name of a model.
+   *
+   * @generated from field: int64 model_name_characters = 30;
+   */
+  modelNameCharacters: bigint;
+
+  /**
+   * Most characters in the name of a metric or parameter, and in the key of a label.
+   *
+   * @generated from field: int64 key_characters = 31;
+   */
+  keyCharacters: bigint;
 
   /**
    * Most files in a version; the fewest is 1.
@@ -273,6 +304,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 request_read_seconds = 82;
    */
   requestReadSeconds: bigint;
+
+  /**
+   * Least time that a mutation must have left when it begins; with less it is refused at once.
+   *
+   * @generated from field: int64 mutation_milliseconds = 89;
+   */
+  mutationMilliseconds: bigint;
 
   /**
    * Longest time of a unary call, whatever deadline the client set.
