@@ -53,7 +53,7 @@ async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 
 async def others_are_served(narrow: Running) -> None:
     """Make ordinary calls of both kinds on another connection."""
-    await call(narrow.channel, "GetServerInfo", timeout=5)
+    await call(narrow.channel, "GetServerInfo", timeout=SECONDS)
     await put(narrow.channel, b"small")
 
 
@@ -225,8 +225,9 @@ async def test_streams_of_a_connection_that_breaks_give_their_places_back(narrow
 
 
 async def test_more_calls_than_a_connection_may_have_are_refused_one_by_one(tmp_path: Path) -> None:
-    # Its own server, with the usual time to send a request: here a thousand calls are opened in it.
-    async with running_server(tmp_path / "data") as running, raw_connection(running.address) as connection:
+    # Its own server, with time enough: no call may end while a thousand others are opened.
+    running_for_long = running_server(tmp_path / "data", request_read_seconds=300.0)
+    async with running_for_long as running, raw_connection(running.address) as connection:
         connection.http.remote_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = 1 << 20
         connection.http.remote_settings.acknowledge()
         streams = [await connection.open(GET_MODEL) for _ in range(CONCURRENT_STREAMS + 10)]
