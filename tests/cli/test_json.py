@@ -9,12 +9,23 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from steelyard.v1 import alias_pb2, content_pb2, model_pb2, namespace_pb2, server_service_pb2, version_pb2
+from steelyard.v1 import (
+    alias_pb2,
+    alias_service_pb2,
+    content_pb2,
+    model_pb2,
+    namespace_pb2,
+    namespace_service_pb2,
+    server_service_pb2,
+    version_pb2,
+)
 from tests.cli.shell import Shell
 
 ONE: list[tuple[str, type[Message], dict[str, Any]]] = [
     ("push fraud model -m loss=NaN -p seed=9223372036854775807", version_pb2.Version, {"number": 2}),
     ("pull fraud:1 copy", version_pb2.Version, {"number": 1}),
+    ("verify fraud:1", version_pb2.Version, {"number": 1}),
+    ("alias rm fraud champion", alias_service_pb2.DeleteAliasResponse, {}),
     ("status", server_service_pb2.GetServerInfoResponse, {}),
     ("models show fraud", model_pb2.Model, {"latest_number": 1}),
     ("versions show fraud:1", version_pb2.Version, {"number": 1, "aliases": ["champion"]}),
@@ -52,6 +63,12 @@ def test_a_list_is_an_array_of_messages(
     found = json.loads(pushed.ok(*command.split(), "--json").out)
     assert isinstance(found, list)
     check(found[0], kind, expected)
+
+
+def test_a_namespace_that_is_removed_is_told_by_its_event(pushed: Shell) -> None:
+    pushed.ok("namespaces", "create", "short-lived")
+    found = json.loads(pushed.ok("namespaces", "rm", "short-lived", "--json").out)
+    check(found, namespace_service_pb2.DeleteNamespaceResponse, {})
 
 
 def test_numbers_of_64_bits_and_those_that_are_none_keep_their_value(pushed: Shell) -> None:

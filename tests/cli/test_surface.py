@@ -34,6 +34,23 @@ def every_command() -> list[str]:
     return words
 
 
+# They answer nothing but a sentence, or bytes, or run until they are stopped.
+WITHOUT_JSON = {"cat", "contexts add", "contexts rm", "contexts use", "serve"}
+
+
+def test_every_command_that_answers_has_json() -> None:
+    root = typer.main.get_command(app.app)
+    without = set()
+    for words in every_command():
+        command: Any = root
+        for word in words.split():
+            command = command.commands[word]
+        options = {option for each in command.params for option in each.opts}
+        if not hasattr(command, "commands") and "--json" not in options:
+            without.add(words)
+    assert without == WITHOUT_JSON
+
+
 def test_every_command_explains_itself(home: Shell) -> None:
     """All at once, for each is a process of its own."""
     processes = {words: home.start(*words.split(), "--help") for words in every_command()}
@@ -74,6 +91,13 @@ def test_the_completion_of_bash_knows_commands_and_options(home: Shell) -> None:
 def test_contexts_name_servers_and_one_is_chosen(home: Shell, shared: ServerProcess) -> None:
     home.ok("contexts", "add", "here", shared.address, "--actor", "carol")
     home.ok("contexts", "add", "away", "127.0.0.1:9", "--namespace", "risk")
+    assert json.loads(home.ok("contexts", "ls", "--json").out) == {
+        "current": "here",
+        "contexts": {
+            "here": {"server": shared.address, "namespace": "default", "actor": "carol"},
+            "away": {"server": "127.0.0.1:9", "namespace": "risk"},
+        },
+    }
     assert home.ok("contexts", "ls").rows == [
         ["", "away", "127.0.0.1:9", "risk"],
         ["*", "here", shared.address, "default"],

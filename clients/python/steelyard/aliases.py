@@ -70,8 +70,8 @@ class Aliases:
         request = pb.ListAliasesRequest(model=self._references.model(model))
         yield from map(types.alias, pages.entries(request, field="aliases", ask=ask))
 
-    def delete(self, model: str, alias: str, *, etag: str = "", reason: str = "") -> None:
-        """Delete an alias; its moves stay in the history.
+    def delete(self, model: str, alias: str, *, etag: str = "", reason: str = "") -> int:
+        """Delete an alias and return the sequence of the event; its moves stay in the history.
 
         Raises:
             AliasNotFound: the model has none with this name.
@@ -83,7 +83,7 @@ class Aliases:
             request_id=new_request_id(),
             reason=reason,
         )
-        self._connection.ask("AliasService/DeleteAlias", request, pb.DeleteAliasResponse)
+        return self._connection.ask("AliasService/DeleteAlias", request, pb.DeleteAliasResponse).sequence
 
     def rollback(self, model: str, alias: str, *, etag: str = "", reason: str = "") -> Alias:
         """Point an alias back to where it pointed before; again goes one further back.

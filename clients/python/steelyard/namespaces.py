@@ -82,11 +82,12 @@ class Namespaces:
         answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
         return types.namespace(answer.namespace)
 
-    def delete(self, name: str, *, etag: str = "", reason: str = "") -> None:
-        """Delete a namespace that has no models.
+    def delete(self, name: str, *, etag: str = "", reason: str = "") -> int:
+        """Delete a namespace that has no models, and return the sequence of the event.
 
         Raises:
             NamespaceNotEmpty: it has models.
         """
         request = pb.DeleteNamespaceRequest(name=name, etag=etag, request_id=new_request_id(), reason=reason)
-        self._connection.ask("NamespaceService/DeleteNamespace", request, pb.DeleteNamespaceResponse)
+        answer = self._connection.ask("NamespaceService/DeleteNamespace", request, pb.DeleteNamespaceResponse)
+        return answer.sequence

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
 from pathspec import GitIgnoreSpec
 
 from steelyard import manifest
@@ -168,20 +169,17 @@ def _workspace(dest: Path, *, version: Version) -> Iterator[Path]:
         shutil.rmtree(workspace / "files", ignore_errors=True)
         (workspace / "files").mkdir()
         yield workspace
-        shutil.rmtree(workspace)
+        # On Windows the open lock stays behind.
+        shutil.rmtree(workspace, ignore_errors=True)
 
 
 @contextmanager
 def _locked(path: Path, *, dest: Path) -> Iterator[None]:
-    import fcntl
-
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LocalFileError(
-                f"Another pull of this version into {dest} is running; wait for it."
-            ) from None
+    try:
+        lock = FileLock(path).acquire(blocking=False)
+    except Timeout:
+        raise LocalFileError(f"Another pull of this version into {dest} is running; wait for it.") from None
+    with lock:
         yield
 
 

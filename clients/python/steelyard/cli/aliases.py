@@ -33,11 +33,18 @@ def put(
 
 
 @app.command("rm")
-def rm(context: typer.Context, model: Model, alias: Alias, etag: Etag = "", reason: Reason = "") -> None:
+def rm(
+    context: typer.Context,
+    model: Model,
+    alias: Alias,
+    etag: Etag = "",
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
     """Delete an alias; its moves stay in the history."""
     with session.of(context).client() as client:
-        client.aliases.delete(model, alias, etag=etag, reason=reason)
-    output.note(f"The alias {alias} is gone.")
+        sequence = client.aliases.delete(model, alias, etag=etag, reason=reason)
+    output.removed(f"The alias {alias} is gone.", sequence, json=json)
 
 
 @app.command("ls")

@@ -89,9 +89,12 @@ def use(name: Name) -> None:
 
 
 @app.command("ls")
-def ls() -> None:
+def ls(as_json: output.Json = False) -> None:
     """List all contexts; the chosen one has a star."""
     known = load()
+    if as_json:
+        output.facts_json({"current": "", "contexts": {}} | known)
+        return
     rows = [
         ("*" if name == known.get("current") else "", name, found["server"], found.get("namespace", ""))
         for name, found in sorted(known.get("contexts", {}).items())

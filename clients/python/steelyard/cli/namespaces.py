@@ -83,8 +83,8 @@ def edit(
 
 
 @app.command("rm")
-def rm(context: typer.Context, name: Name, reason: Reason = "") -> None:
+def rm(context: typer.Context, name: Name, reason: Reason = "", json: output.Json = False) -> None:
     """Delete a namespace that has no models."""
     with session.of(context).client() as client:
-        client.namespaces.delete(name, reason=reason)
-    output.note(f"Namespace {name} is gone.")
+        sequence = client.namespaces.delete(name, reason=reason)
+    output.removed(f"Namespace {name} is gone.", sequence, json=json)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from steelyard.types import Actor
 
-Json = Annotated[bool, typer.Option("--json", help="Print protobuf JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
@@ -54,6 +54,14 @@ def changed(text: str, message: Any, *, json: bool) -> None:
     """Say what changed, or print it as protobuf JSON."""
     if json:
         message_json(message)
+    else:
+        note(text)
+
+
+def removed(text: str, sequence: int, *, json: bool) -> None:
+    """Say what is gone, or print the sequence of its event as JSON."""
+    if json:
+        facts_json({"sequence": str(sequence)})
     else:
         note(text)
 
@@ -102,12 +110,17 @@ def details(facts: Mapping[str, object]) -> None:
 
 def message_json(message: Any) -> None:
     """Print one message as protobuf JSON."""
-    print(json.dumps(_json(message), indent=2, ensure_ascii=False))
+    facts_json(_json(message))
+
+
+def facts_json(facts: object) -> None:
+    """Print what is no message as JSON."""
+    print(json.dumps(facts, indent=2, ensure_ascii=False))
 
 
 def messages_json(messages: Iterable[Any]) -> None:
     """Print messages as one JSON array."""
-    print(json.dumps([_json(message) for message in messages], indent=2, ensure_ascii=False))
+    facts_json([_json(message) for message in messages])
 
 
 def size(size_bytes: int) -> str:

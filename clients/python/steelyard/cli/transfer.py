@@ -130,6 +130,7 @@ def verify(
     directory: Annotated[
         Path | None, typer.Argument(help="Directory to compare; none reads the server.")
     ] = None,
+    json: output.Json = False,
 ) -> None:
     """Compare all bytes with their digests.
 
@@ -139,9 +140,8 @@ def verify(
     with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         verified = client.verify(ref, directory, progress=show)
     version = verified.version
-    output.note(
-        f"{version.model}:{version.number} is intact: {len(verified.files)} files match their digests."
-    )
+    text = f"{version.model}:{version.number} is intact: {len(verified.files)} files match their digests."
+    output.changed(text, version.message, json=json)
 
 
 def _dataset(role: str, place: str) -> Dataset:
