@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sqlite3
 import sys
@@ -100,6 +101,9 @@ async def _serve(config: Config) -> int:
         _say(f"error: The server cannot use the data directory {config.data_dir}: {error}", stream=sys.stderr)
         return EXIT_REFUSED
     _greet(running)
+    # What the start left behind stays; the collector need not look at it again with each generation.
+    gc.collect()
+    gc.freeze()
     await stopped.wait()
     _say("Stopping.")
     await running.stop()

@@ -251,16 +251,22 @@ def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
 async def _keep_house(database: Database, store: BlobStore) -> None:
     """Forget remembered answers and partial uploads whose time is over."""
     while True:
-        oldest = time.time() - LIMITS.partial_upload_seconds
-        for step in (
-            partial(asyncio.to_thread, store.expire_uploads, before_time=oldest),
-            partial(database.write, requests.expire),
-        ):
+        for step in (partial(_expire_uploads, store), partial(_forget_answers, database)):
             try:
                 await step()
             except Exception:  # noqa: BLE001 - a full disk, above all, must not end what makes room
                 structlog.get_logger("steelyard.housekeeping").exception("housekeeping")
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+async def _expire_uploads(store: BlobStore) -> None:
+    oldest = time.time() - LIMITS.partial_upload_seconds
+    await asyncio.to_thread(store.expire_uploads, before_time=oldest)
+
+
+async def _forget_answers(database: Database) -> None:
+    while await database.write(requests.expire) == requests.EXPIRED_MAXIMUM:
+        pass
 
 
 async def _watch_seal(database: Database, checks: health.Health) -> None:

@@ -86,3 +86,14 @@ async def test_an_answer_is_forgotten_when_its_time_is_over(registry: Database) 
     assert await registry.write(requests.expire) == 0
     await registry.write(lambda tx: tx.run(EXPIRED, {}))
     assert await registry.write(requests.expire) == 1
+
+
+async def test_answers_are_forgotten_the_oldest_first_some_at_a_time(
+    registry: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        await once(registry, act(request=key(request_id=str(uuid.UUID(int=seed)))), seed)
+    await registry.write(lambda tx: tx.run(EXPIRED, {}))
+    monkeypatch.setattr(requests, "EXPIRED_MAXIMUM", 2)
+
+    assert [await registry.write(requests.expire) for _ in range(3)] == [2, 1, 0]

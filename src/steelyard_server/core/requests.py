@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from steelyard_server.db import tables
+from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import RequestIdReused
 from steelyard_server.limits import LIMITS
 
@@ -32,8 +33,12 @@ _FORGET = delete(tables.requests).where(
     _T.method == bindparam("method"),
     _T.request_id == bindparam("request_id"),
 )
-_REMEMBER = insert(tables.requests)
-_EXPIRE = delete(tables.requests).where(_T.expire_time <= bindparam("now"))
+_REMEMBER = insert_generated(tables.requests)
+_OLDEST = select(_T.id).order_by(_T.id).limit(bindparam("limit"))
+_EXPIRE = delete(tables.requests).where(_T.id.in_(_OLDEST), _T.expire_time <= bindparam("now"))
+
+# Answers that one transaction forgets, so that no other waits long for it.
+EXPIRED_MAXIMUM = 1000
 
 Result = TypeVar("Result")
 
@@ -73,8 +78,8 @@ def once(
 
 
 def expire(tx: Transaction) -> int:
-    """Forget the answers whose time is over; return how many."""
-    return tx.run(_EXPIRE, {"now": time.time_ns() // 1000})
+    """Forget the oldest answers whose time is over, at most EXPIRED_MAXIMUM; return how many."""
+    return tx.run(_EXPIRE, {"now": time.time_ns() // 1000, "limit": EXPIRED_MAXIMUM})
 
 
 def _replay(tx: Transaction, act: Act, *, now: int) -> bytes | None:

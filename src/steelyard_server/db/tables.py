@@ -54,6 +54,12 @@ Blob = Annotated[bytes, Field(sa_type=sqlalchemy.LargeBinary)]
 CLUSTERED: Final = {"sqlite_with_rowid": False}
 
 
+def unique_where_given(scope: str, column: str) -> sqlalchemy.Index:
+    """Make a unique index that has only the rows with a value, for a column that few rows fill."""
+    given = sqlalchemy.text(f"{column} IS NOT NULL")
+    return sqlalchemy.Index(None, scope, column, unique=True, sqlite_where=given, postgresql_where=given)
+
+
 class Base(SQLModel):
     """Name every constraint, so that a migration can refer to it on either database."""
 
@@ -149,8 +155,8 @@ class Version(Base, table=True):
     __table_args__ = (
         sqlalchemy.UniqueConstraint("model_id", "number"),
         sqlalchemy.UniqueConstraint("model_id", "digest"),
-        sqlalchemy.UniqueConstraint("model_id", "semantic_version"),
-        sqlalchemy.UniqueConstraint("model_id", "idempotency_key"),
+        unique_where_given("model_id", "semantic_version"),
+        unique_where_given("model_id", "idempotency_key"),
     )
 
     id: GeneratedKey
@@ -283,14 +289,19 @@ class EventText(Base, table=True):
 
 
 class Request(Base, table=True):
-    """The answer to a mutation that carried a request id, kept until ``expire_time``."""
+    """The answer to a mutation that carried a request id, kept until ``expire_time``.
+
+    Rows lie in the order in which they came: a tree of answers by their random ids would have each
+    write change a page of its own.
+    """
 
     __tablename__ = "requests"
-    __table_args__ = (sqlalchemy.Index(None, "expire_time"), CLUSTERED)
+    __table_args__ = (sqlalchemy.UniqueConstraint("request_id", "method", "principal"),)
 
-    principal: TextKey
-    method: TextKey
-    request_id: TextKey
+    id: GeneratedKey
+    request_id: Text
+    method: Text
+    principal: Text
     digest: Text
     answer: Blob
     expire_time: Integer

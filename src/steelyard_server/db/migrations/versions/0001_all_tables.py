@@ -99,16 +99,18 @@ def _create_registry() -> None:
 def _create_requests() -> None:
     op.create_table(
         "requests",
-        sa.Column("principal", BinaryText(), nullable=False),
-        sa.Column("method", BinaryText(), nullable=False),
+        sa.Column("id", Key(), nullable=False),
         sa.Column("request_id", BinaryText(), nullable=False),
+        sa.Column("method", BinaryText(), nullable=False),
+        sa.Column("principal", BinaryText(), nullable=False),
         sa.Column("digest", BinaryText(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=False),
         sa.Column("expire_time", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("principal", "method", "request_id", name="pk_requests"),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("id", name="pk_requests"),
+        sa.UniqueConstraint(
+            "request_id", "method", "principal", name="uq_requests_request_id_method_principal"
+        ),
     )
-    op.create_index("ix_requests_expire_time", "requests", ["expire_time"])
 
 
 def _create_event_texts() -> None:
@@ -220,12 +222,20 @@ def _create_versions() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_versions"),
         sa.UniqueConstraint("model_id", "digest", name="uq_versions_model_id_digest"),
-        sa.UniqueConstraint("model_id", "idempotency_key", name="uq_versions_model_id_idempotency_key"),
         sa.UniqueConstraint("model_id", "number", name="uq_versions_model_id_number"),
-        sa.UniqueConstraint("model_id", "semantic_version", name="uq_versions_model_id_semantic_version"),
         sa.ForeignKeyConstraint(["digest"], ["manifests.digest"], name="fk_versions_digest"),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_versions_model_id"),
     )
+    for name in ("idempotency_key", "semantic_version"):
+        given = sa.text(f"{name} IS NOT NULL")
+        op.create_index(
+            f"ix_versions_model_id_{name}",
+            "versions",
+            ["model_id", name],
+            unique=True,
+            sqlite_where=given,
+            postgresql_where=given,
+        )
 
 
 def _create_aliases() -> None:
