@@ -59,12 +59,17 @@ LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
 WRITING_SERVICES = ("NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService")
 
+# Bytes of a stream that may wait for the server: at 50 ms there and back enough for 80 MB/s.
+WINDOW_BYTES = 4 * 1024 * 1024
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
     ("grpc.max_send_message_length", LIMITS.message_bytes),
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1024),
+    # A window that grows with what it measures lets each upload keep tens of MiB waiting in memory.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
     # Two servers on one port would share its connections without a word.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
