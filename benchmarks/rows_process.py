@@ -138,6 +138,7 @@ def _p99_ms(served: Served, *, streams: int, seconds: float) -> float:
         process.stdout.readline()
         p99 = float(child("load", **load)["p99_ms"])
         assert process.poll() is None, "the uploads ended before the calls"
+        process.stdout.read()
     return p99
 
 
