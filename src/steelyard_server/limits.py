@@ -32,6 +32,7 @@ class Limits:
     name_characters: int
     model_name_characters: int
     key_characters: int
+    former_names_count: int
     files_count: int
     file_path_bytes: int
     file_bytes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from steelyard_server import errors
 from steelyard_server.core import models, namespaces
 from steelyard_server.core.models import Draft, Model
 from steelyard_server.db.database import Database
+from steelyard_server.limits import LIMITS
 from tests.contracts.registry import FRAUD, act, create, everything
 
 
@@ -63,6 +65,19 @@ async def test_a_rename_may_change_only_the_letter_case(registry: Database) -> N
 
     assert (renamed.text, renamed.former_names) == ("default/Fraud", [])
     assert (await registry.read(models.get, name="default/FRAUD")).text == "default/Fraud"
+
+
+async def test_a_model_has_a_bounded_number_of_former_names_and_may_return_to_each(
+    registry: Database,
+) -> None:
+    called = [FRAUD, *(f"default/name {index}" for index in range(LIMITS.former_names_count))]
+    for old, new in pairwise(called):
+        await rename(registry, old, new)
+    before = await registry.read(everything)
+    with pytest.raises(errors.LimitExceeded):
+        await rename(registry, FRAUD, "default/one more")
+    assert await registry.read(everything) == before
+    assert len((await rename(registry, FRAUD, called[1])).former_names) == LIMITS.former_names_count
 
 
 async def test_names_that_differ_only_by_letter_case_are_one(registry: Database) -> None:

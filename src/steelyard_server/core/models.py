@@ -14,6 +14,7 @@ from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import (
     EnumInvalid,
+    LimitExceeded,
     ModelAlreadyExists,
     ModelNotFound,
     NameRetired,
@@ -227,6 +228,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
         ModelNotFound: no such model.
         ModelAlreadyExists: another model has the new name.
         NameRetired: the new name redirects to another model.
+        LimitExceeded: it had Limits.former_names_count other names already.
         EtagMismatch: it changed since *etag* was given out.
     """
     before = find(tx, name=name, field="name", lock=True)
@@ -236,6 +238,8 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
         raise ResourceMismatch(message, field="new_name")
     masks.check_etag(etag, before.sequence)
     known = _check_free(tx, namespace=namespace, name=short, owner=before.id)
+    if not known:
+        _require_room_for_names(tx, before)
     at = events.stamp(tx)
     after = replace(before, name=short, update_time=at.time, sequence=at.sequence)
     if known:
@@ -283,6 +287,13 @@ def _insert_name(tx: Transaction, model: Model) -> None:
 def _former_names(tx: Transaction, model: Model) -> list[str]:
     rows = tx.all(_FORMER, model=model.id)
     return [f"{model.namespace}/{row.name}" for row in rows if row.name != model.name]
+
+
+def _require_room_for_names(tx: Transaction, model: Model) -> None:
+    count = len(_former_names(tx, model))
+    if count >= LIMITS.former_names_count:
+        message = f"{model.text} has {count} former names, which redirect for ever; keep its name."
+        raise LimitExceeded(message, field="new_name", limit=LIMITS.former_names_count, actual=count)
 
 
 def _owners(owners: Sequence[str], *, field: str) -> list[str]:

@@ -71,6 +71,8 @@ type Limits struct {
 	ModelNameCharacters int64 `protobuf:"varint,30,opt,name=model_name_characters,json=modelNameCharacters,proto3" json:"model_name_characters,omitempty"`
 	// Most characters in the name of a metric or parameter, and in the key of a label.
 	KeyCharacters int64 `protobuf:"varint,31,opt,name=key_characters,json=keyCharacters,proto3" json:"key_characters,omitempty"`
+	// Most former names of a model, each of which redirects for ever.
+	FormerNamesCount int64 `protobuf:"varint,32,opt,name=former_names_count,json=formerNamesCount,proto3" json:"former_names_count,omitempty"`
 	// Most files in a version; the fewest is 1.
 	FilesCount int64 `protobuf:"varint,40,opt,name=files_count,json=filesCount,proto3" json:"files_count,omitempty"`
 	// Most bytes in the path of a file.
@@ -290,6 +292,13 @@ func (x *Limits) GetModelNameCharacters() int64 {
 func (x *Limits) GetKeyCharacters() int64 {
 	if x != nil {
 		return x.KeyCharacters
+	}
+	return 0
+}
+
+func (x *Limits) GetFormerNamesCount() int64 {
+	if x != nil {
+		return x.FormerNamesCount
 	}
 	return 0
 }
@@ -525,7 +534,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xbe\x14\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xf2\x14\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -547,7 +556,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\raliases_count\x18\x1c \x01(\x03B\x05\x88\xb5\x18\xe8\aR\faliasesCount\x12.\n" +
 	"\x0fname_characters\x18\x1d \x01(\x03B\x05\x88\xb5\x18\x80\x01R\x0enameCharacters\x129\n" +
 	"\x15model_name_characters\x18\x1e \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x13modelNameCharacters\x12,\n" +
-	"\x0ekey_characters\x18\x1f \x01(\x03B\x05\x88\xb5\x18\xfa\x01R\rkeyCharacters\x12&\n" +
+	"\x0ekey_characters\x18\x1f \x01(\x03B\x05\x88\xb5\x18\xfa\x01R\rkeyCharacters\x122\n" +
+	"\x12former_names_count\x18  \x01(\x03B\x04\x88\xb5\x18dR\x10formerNamesCount\x12&\n" +
 	"\vfiles_count\x18( \x01(\x03B\x05\x88\xb5\x18\x90NR\n" +
 	"filesCount\x12-\n" +
 	"\x0ffile_path_bytes\x18) \x01(\x03B\x05\x88\xb5\x18\x80\bR\rfilePathBytes\x12)\n" +

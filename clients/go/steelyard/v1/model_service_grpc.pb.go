@@ -70,6 +70,8 @@ type ModelServiceClient interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
 	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	RenameModel(ctx context.Context, in *RenameModelRequest, opts ...grpc.CallOption) (*RenameModelResponse, error)
 }
@@ -176,6 +178,8 @@ type ModelServiceServer interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
 	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	RenameModel(context.Context, *RenameModelRequest) (*RenameModelResponse, error)
 	mustEmbedUnimplementedModelServiceServer()

@@ -125,6 +125,8 @@ class ModelServiceServicer(object):
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
         * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

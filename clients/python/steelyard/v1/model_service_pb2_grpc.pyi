@@ -76,6 +76,8 @@ class ModelServiceStub:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
     * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
 
@@ -127,6 +129,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
     * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
 
@@ -205,6 +209,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
         * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -159,6 +159,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   keyCharacters: bigint;
 
   /**
+   * Most former names of a model, each of which redirects for ever.
+   *
+   * @generated from field: int64 former_names_count = 32;
+   */
+  formerNamesCount: bigint;
+
+  /**
    * Most files in a version; the fewest is 1.
    *
    * @generated from field: int64 files_count = 40;
