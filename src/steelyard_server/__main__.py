@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sqlite3
 import sys
@@ -72,6 +73,8 @@ def _run(config: Config) -> int:
     from steelyard_server.api import log
     from steelyard_server.blobs.allocator import keep_freed_memory
 
+    # gRPC's core, which reads this when it is loaded, would write of what is reported properly here.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     keep_freed_memory()
     log.set_up(level=config.log_level, form=config.log_format)
     try:
@@ -98,7 +101,9 @@ async def _serve(config: Config) -> int:
         _say(f"error: {error}", stream=sys.stderr)
         return EXIT_REFUSED
     except (OSError, sqlite3.DatabaseError) as error:
-        _say(f"error: The server cannot use the data directory {config.data_dir}: {error}", stream=sys.stderr)
+        why = getattr(error, "strerror", None) or error
+        message = f"The server cannot use the data directory {config.data_dir}: {why}."
+        _say(f"error: {message} Choose another --data-dir.", stream=sys.stderr)
         return EXIT_REFUSED
     _greet(running)
     # What the start left behind stays; the collector need not look at it again with each generation.

@@ -188,6 +188,11 @@ def _check(config: Config) -> None:
                 f"{setting} is {address}, which others can reach, and this server has no login yet. Use "
                 "127.0.0.1, or set allow_remote_without_login if a proxy or network protects it."
             )
+    if config.database and not config.database.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise ConfigError(
+            "database is not a URL of PostgreSQL; write postgresql+psycopg://user@host/name, or leave it out "
+            "for SQLite in the data directory."
+        )
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")

@@ -61,6 +61,10 @@ def assert_said(done: Outcome, code: int, *words: str) -> None:
         ("versions show @champion", ["names no model"]),
         ("versions ls fraud --limit 0", ["--limit"]),
         ("models edit fraud --direction loss=up", ["'up' is no direction", "loss=lower"]),
+        ("models edit fraud", ["nothing to change", "--owner"]),
+        ("versions edit fraud:1", ["nothing to change", "--label"]),
+        ("namespaces edit default", ["nothing to change", "--description"]),
+        ("serve --database mysql://localhost", ["PostgreSQL", "postgresql+psycopg://"]),
         ("alias set fraud:1 latest", ["RESERVED_NAME"]),
         ("--server http://localhost:7433 status", ["is no address", "localhost:7433"]),
         ("--server localhost:99999 status", ["is no address"]),
@@ -214,7 +218,7 @@ def test_ctrl_c_in_a_push_is_130_and_the_same_command_goes_on(
     assert done.err == "Interrupted; what was transferred is kept, the same command goes on from there.\n"
     assert shell.run("versions", "show", "fraud").code == 5
     again = shell.ok("push", "fraud", "large.bin")
-    sent = re.search(r"1 files, ([\d.]+) MiB sent", again.err)
+    sent = re.search(r"1 file, ([\d.]+) MiB sent", again.err)
     assert sent is not None
     assert float(sent[1]) < 60
 

@@ -112,3 +112,23 @@ def test_a_bare_model_is_refused_where_a_version_is_changed() -> None:
     assert references.version("fraud@latest", exact=True).alias == "latest"
     with pytest.raises(errors.InvalidArgument, match="names no version; write fraud:3 or fraud@latest"):
         references.version("fraud", exact=True)
+
+
+@pytest.mark.parametrize("reference", [None, 3, b"fraud", ["fraud"]])
+def test_what_is_no_text_is_no_reference(reference: Any) -> None:
+    references = References("default")
+    for read in (references.version, references.model):
+        with pytest.raises(errors.InvalidArgument, match="is no reference; write text like fraud"):
+            read(reference)
+
+
+@pytest.mark.parametrize("labels", [{"team": 1}, {1: "risk"}, {"team": None}])
+def test_labels_are_text(labels: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="keys and values are text"):
+        steelyard.Client().models.create("fraud", labels=labels)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_time_limit_is_above_zero(seconds: float) -> None:
+    with pytest.raises(errors.InvalidArgument, match="timeout_seconds"):
+        steelyard.Client(timeout_seconds=seconds)

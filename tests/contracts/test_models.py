@@ -67,6 +67,12 @@ async def test_a_rename_may_change_only_the_letter_case(registry: Database) -> N
     assert (await registry.read(models.get, name="default/FRAUD")).text == "default/Fraud"
 
 
+async def test_a_rename_to_the_present_name_changes_nothing(registry: Database) -> None:
+    before = await registry.read(everything)
+    assert (await rename(registry, FRAUD, FRAUD)).former_names == []
+    assert await registry.read(everything) == before
+
+
 async def test_a_model_has_a_bounded_number_of_former_names_and_may_return_to_each(
     registry: Database,
 ) -> None:

@@ -62,6 +62,8 @@ class Connection:
 
     def __init__(self, server: str, *, actor: str, timeout_seconds: float) -> None:
         self.server = checked_address(server)
+        if not timeout_seconds > 0:
+            raise errors.InvalidArgument(f"timeout_seconds is {timeout_seconds!r}; it must be above 0.")
         self._metadata = (("steelyard-actor", _checked_actor(actor)),) if actor else ()
         self._timeout_seconds = timeout_seconds
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.

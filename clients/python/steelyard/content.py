@@ -23,6 +23,18 @@ _ROLE = "FILE_ROLE_"
 _INT64 = range(-(2**63), 2**63)
 
 
+def checked_labels(given: Mapping[Any, Any] | None) -> dict[str, str]:
+    """Return labels as requests have them.
+
+    Raises:
+        InvalidArgument: a key or a value is no text.
+    """
+    for key, value in (given or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidArgument(f"The label {key!r} is {value!r}; keys and values are text.")
+    return dict(given or {})
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """What a version was trained or measured on; metrics refer to its name.

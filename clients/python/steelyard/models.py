@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
+from steelyard.content import checked_labels
 from steelyard.errors import InvalidArgument
 from steelyard.v1 import model_pb2
 from steelyard.v1 import model_service_pb2 as pb
@@ -50,7 +51,7 @@ class Models:
         request = pb.CreateModelRequest(
             name=self._references.model(model),
             description=description,
-            labels=labels or {},
+            labels=checked_labels(labels),
             owners=owners,
             metric_directions=_directions(metric_directions or {}),
             request_id=new_request_id(),
@@ -97,7 +98,7 @@ class Models:
         changed = model_pb2.Model(
             name=self._references.model(model),
             description=description or "",
-            labels=labels or {},
+            labels=checked_labels(labels),
             owners=owners or (),
             metric_directions=_directions(metric_directions or {}),
         )

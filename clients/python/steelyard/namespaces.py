@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
+from steelyard.content import checked_labels
 from steelyard.v1 import namespace_pb2
 from steelyard.v1 import namespace_service_pb2 as pb
 
@@ -32,7 +33,7 @@ class Namespaces:
         request = pb.CreateNamespaceRequest(
             name=name,
             description=description,
-            labels=labels or {},
+            labels=checked_labels(labels),
             request_id=new_request_id(),
             reason=reason,
         )
@@ -73,7 +74,9 @@ class Namespaces:
         Raises:
             EtagMismatch: it changed since *etag* was read.
         """
-        namespace = namespace_pb2.Namespace(name=name, description=description or "", labels=labels or {})
+        namespace = namespace_pb2.Namespace(
+            name=name, description=description or "", labels=checked_labels(labels)
+        )
         request = pb.UpdateNamespaceRequest(
             namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
         )

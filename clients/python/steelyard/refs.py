@@ -10,13 +10,10 @@ risk/fraud@sha256:…       the version with that digest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from steelyard.errors import InvalidArgument
+from steelyard.types import Version
 from steelyard.v1 import version_pb2
-
-if TYPE_CHECKING:
-    from steelyard.types import Version
 
 _INT64_MAXIMUM = 2**63 - 1
 _INT64_DIGITS = 19
@@ -52,7 +49,7 @@ class References:
         Raises:
             InvalidArgument: the text is malformed.
         """
-        if not isinstance(text, str):
+        if isinstance(text, Version):
             return version_pb2.VersionRef(model=text.model, number=text.number)
         model, selector = _split(text)
         reference = version_pb2.VersionRef(model=self._full(model))
@@ -77,6 +74,8 @@ class References:
 
 def _split(text: str) -> tuple[str, str]:
     """Split at the first ``:`` or ``@``, which no name may have."""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"{text!r} is no reference; write text like fraud, fraud:3 or fraud@champion.")
     end = min((at for mark in ":@" if (at := text.find(mark)) >= 0), default=len(text))
     if not text[:end]:
         raise InvalidArgument(f"{text!r} names no model.")

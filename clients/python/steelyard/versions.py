@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
+from steelyard.content import checked_labels
 from steelyard.errors import DownloadCorrupt
 from steelyard.v1 import version_service_pb2 as pb
 
@@ -65,7 +66,7 @@ class Versions:
             model=self._references.model(model),
             content=content,
             description=description,
-            labels=labels or {},
+            labels=checked_labels(labels),
             semantic_version=semantic_version,
             idempotency_key=idempotency_key,
             validate_only=validate_only,
@@ -135,7 +136,7 @@ class Versions:
         request = pb.UpdateVersionRequest(
             version=self._references.version(ref, exact=True),
             description=description or "",
-            labels=labels or {},
+            labels=checked_labels(labels),
             etag=etag,
             request_id=new_request_id(),
             reason=reason,

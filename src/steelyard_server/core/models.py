@@ -237,6 +237,8 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
         message = f"A model stays in its namespace; write {before.namespace}/{short}."
         raise ResourceMismatch(message, field="new_name")
     masks.check_etag(etag, before.sequence)
+    if short == before.name:
+        return replace(before, former_names=_former_names(tx, before))
     known = _check_free(tx, namespace=namespace, name=short, owner=before.id)
     if not known:
         _require_room_for_names(tx, before)

@@ -649,7 +649,7 @@ type RenameModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Model under its new name.
 	Model *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Sequence of the event that was made.
+	// Sequence of the event that was made; of the last change when it had the name already.
 	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

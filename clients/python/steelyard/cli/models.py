@@ -100,6 +100,7 @@ def edit(
     json: output.Json = False,
 ) -> None:
     """Change description, labels, owners or metric directions; `--label key=` removes a label."""
+    values.require_change(description=description, label=label, owner=owner, direction=direction)
     with session.of(context).client() as client:
         found = client.models.get(model)
         directions = {**found.metric_directions, **values.directions(direction)} if direction else None

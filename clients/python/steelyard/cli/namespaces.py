@@ -73,6 +73,7 @@ def edit(
     json: output.Json = False,
 ) -> None:
     """Change the description or set labels; `--label key=` removes one."""
+    values.require_change(description=description, label=label)
     with session.of(context).client() as client:
         found = client.namespaces.get(name)
         labels = values.merged(found.labels, label)

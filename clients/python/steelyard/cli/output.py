@@ -133,6 +133,11 @@ def size(size_bytes: int) -> str:
     return f"{value:.1f} {_UNITS[-1]}"
 
 
+def count(number: int, noun: str) -> str:
+    """Write how many there are, for people."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def age(time: datetime | None) -> str:
     """Write how long ago something was, for people."""
     if time is None:

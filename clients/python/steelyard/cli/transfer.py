@@ -93,7 +93,8 @@ def pull(
     for name in pulled.skipped_references:
         output.note(f"skipped {name}: it stays at its own address.")
     version = pulled.version
-    output.note(f"{version.model}:{version.number} is in {dest}: {len(pulled.files)} files, all verified.")
+    files_there = output.count(len(pulled.files), "file")
+    output.note(f"{version.model}:{version.number} is in {dest}: {files_there}, all verified.")
     if json:
         output.message_json(version.message)
     else:
@@ -140,7 +141,8 @@ def verify(
     with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         verified = client.verify(ref, directory, progress=show)
     version = verified.version
-    text = f"{version.model}:{version.number} is intact: {len(verified.files)} files match their digests."
+    files_read = output.count(len(verified.files), "file")
+    text = f"{version.model}:{version.number} is intact: {files_read} as the digests say."
     output.changed(text, version.message, json=json)
 
 
@@ -168,7 +170,7 @@ def _say_pushed(pushed: PushResult, *, alias: str) -> None:
         output.note(f"left out {excluded}")
     if pushed.created:
         sent = output.size(pushed.uploaded_bytes)
-        output.note(f"{name} is stored: {version.file_count} files, {sent} sent.")
+        output.note(f"{name} is stored: {output.count(version.file_count, 'file')}, {sent} sent.")
     else:
         output.note(f"{name} has this content already; nothing new was made.")
     if alias:

@@ -119,6 +119,17 @@ def directions(texts: list[str]) -> dict[str, str]:
     return found
 
 
+def require_change(**options: object) -> None:
+    """Refuse an edit for which no option was given.
+
+    Raises:
+        typer.BadParameter: all are None.
+    """
+    if all(value is None for value in options.values()):
+        names = ", ".join(f"--{name}" for name in options)
+        raise typer.BadParameter(f"nothing to change; give one of {names}.")
+
+
 def merged(before: Mapping[str, str], texts: list[str] | None) -> dict[str, str] | None:
     """Set labels over those of *before*, and remove those without a value; None for no change."""
     if texts is None:

@@ -61,6 +61,7 @@ def edit(
     json: output.Json = False,
 ) -> None:
     """Change the description or labels of a version; its content never changes."""
+    values.require_change(description=description, label=label)
     from steelyard.refs import References
 
     References().version(ref, exact=True)

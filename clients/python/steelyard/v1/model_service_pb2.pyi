@@ -379,7 +379,7 @@ class RenameModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made."""
+    """Sequence of the event that was made; of the last change when it had the name already."""
     @_builtins.property
     def model(self) -> _model_pb2.Model:
         """The Model under its new name."""

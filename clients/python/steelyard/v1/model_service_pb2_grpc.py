@@ -119,7 +119,8 @@ class ModelServiceServicer(object):
         """Gives a Model another name in the same Namespace.
 
         The old name goes on to find the Model, for ever, and is never given to
-        another one. A Model may take back a name that it had.
+        another one. A Model may take back a name that it had. The name that it has
+        already makes no event.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.

@@ -70,7 +70,8 @@ class ModelServiceStub:
     """Gives a Model another name in the same Namespace.
 
     The old name goes on to find the Model, for ever, and is never given to
-    another one. A Model may take back a name that it had.
+    another one. A Model may take back a name that it had. The name that it has
+    already makes no event.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -123,7 +124,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Gives a Model another name in the same Namespace.
 
     The old name goes on to find the Model, for ever, and is never given to
-    another one. A Model may take back a name that it had.
+    another one. A Model may take back a name that it had. The name that it has
+    already makes no event.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -203,7 +205,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives a Model another name in the same Namespace.
 
         The old name goes on to find the Model, for ever, and is never given to
-        another one. A Model may take back a name that it had.
+        another one. A Model may take back a name that it had. The name that it has
+        already makes no event.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.

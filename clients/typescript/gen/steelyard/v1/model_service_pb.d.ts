@@ -368,7 +368,7 @@ export declare type RenameModelResponse = Message<"steelyard.v1.RenameModelRespo
   model?: Model | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; of the last change when it had the name already.
    *
    * @generated from field: int64 sequence = 2;
    */
@@ -452,7 +452,8 @@ export declare const ModelService: GenService<{
    * Gives a Model another name in the same Namespace.
    *
    * The old name goes on to find the Model, for ever, and is never given to
-   * another one. A Model may take back a name that it had.
+   * another one. A Model may take back a name that it had. The name that it has
+   * already makes no event.
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
