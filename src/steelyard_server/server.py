@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -37,6 +36,7 @@ from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
 from steelyard_server.db.database import open_database
 from steelyard_server.directory import DirectoryInUse, DirectoryLock
+from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
 from steelyard_server.limits import LIMITS
@@ -48,12 +48,13 @@ if TYPE_CHECKING:
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.config import Config
     from steelyard_server.db.database import Database
-    from steelyard_server.db.postgresql_connection import Connection
+    from steelyard_server.db.postgresql_connection import Hold
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
 HOUSEKEEPING_SECONDS = 600.0
 SEAL_CHECK_SECONDS = 1.0
+HOLD_CHECK_SECONDS = 5.0
 # For answers that are on their way when the last call has ended.
 LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
@@ -125,8 +126,9 @@ async def start(config: Config) -> Server:
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
-        if config.database:
-            stack.callback((await asyncio.to_thread(_hold_alone, config.database)).close)
+        hold = await asyncio.to_thread(_hold_alone, config.database) if config.database else None
+        if hold is not None:
+            stack.callback(hold.close)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
         memo = Memo(enabled=not config.database)
@@ -134,11 +136,12 @@ async def start(config: Config) -> Server:
         database = await open_database(location, on_commit=memo.on_commit)
         stack.push_async_callback(database.close)
         await database.write(namespaces.ensure_default, OURSELVES)
+        memo.sequence = (await database.read_hot(events.head)).sequence
         metrics = _metrics(config, stack)
         guard = Guard(_edge_limits(config), metrics=metrics)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
         stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
-        about = About(server_version=_version(), database=_database_name(config))
+        about = About(_version(), request_read_seconds=config.request_read_seconds)
         services = _services(database, store=store, threads=threads, memo=memo, about=about)
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
@@ -149,6 +152,8 @@ async def start(config: Config) -> Server:
             asyncio.create_task(_keep_house(database, store)),
             asyncio.create_task(_watch_seal(database, checks)),
         ]
+        if hold is not None:
+            tasks.append(asyncio.create_task(_watch_hold(hold, guard, checks)))
         stack.push_async_callback(_cancel, tasks)
         host, _ = split_address(config.listen, setting="listen")
         return Server(
@@ -164,12 +169,12 @@ async def start(config: Config) -> Server:
         )
 
 
-def _hold_alone(url: str) -> Connection:
+def _hold_alone(url: str) -> Hold:
     """Keep other servers off a database: they would not have the bytes that are on this disk."""
-    from steelyard_server.db.postgresql_connection import conninfo_of, hold_alone
+    from steelyard_server.db.postgresql_connection import Hold, conninfo_of
 
-    held = hold_alone(conninfo_of(url))
-    if held is None:
+    held = Hold(conninfo_of(url))
+    if not held.take():
         raise DirectoryInUse(
             "Another Steelyard server runs on this database. While blobs are on a local disk only one may; "
             "stop it, or choose another --database."
@@ -281,14 +286,19 @@ async def _watch_seal(database: Database, checks: health.Health) -> None:
     checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
 
 
+async def _watch_hold(hold: Hold, guard: Guard, checks: health.Health) -> None:
+    """Take no more calls once another server has the database, as it may after a restart of that."""
+    while await asyncio.to_thread(hold.keep):  # noqa: ASYNC110 - the database tells nobody
+        await asyncio.sleep(HOLD_CHECK_SECONDS)
+    structlog.get_logger("steelyard.database").error("Another server has the database; this one stops.")
+    checks.shut_down()
+    await guard.drain(0)
+
+
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _database_name(config: Config) -> str:
-    return "postgresql" if config.database else f"sqlite {sqlite3.sqlite_version}"
 
 
 def _version() -> str:

@@ -69,21 +69,56 @@ def conninfo_of(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def hold_alone(conninfo: str) -> Connection | None:
-    """Take the database for one server until the connection is closed or lost; None when another has it.
+class Hold:
+    """Keep a database to one server, by a lock that lasts as long as a connection.
 
-    Raises:
-        StorageUnavailable: the server cannot be reached.
+    Not safe for several threads at once.
     """
-    try:
-        connection = psycopg.connect(conninfo, connect_timeout=CONNECT_SECONDS, autocommit=True)
-        held = connection.execute("SELECT pg_try_advisory_lock(%s)", (ONE_SERVER_KEY,)).fetchone()
-    except psycopg.Error as error:
-        raise unavailable() from error
-    if held is not None and held[0]:
-        return connection
-    connection.close()
-    return None
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection: Connection | None = None
+
+    def take(self) -> bool:
+        """Take the database; return False when another server has it.
+
+        Raises:
+            StorageUnavailable: the server of the database cannot be reached.
+        """
+        try:
+            connection = psycopg.connect(self._conninfo, connect_timeout=CONNECT_SECONDS, autocommit=True)
+        except psycopg.Error as error:
+            raise unavailable() from error
+        try:
+            held = connection.execute("SELECT pg_try_advisory_lock(%s)", (ONE_SERVER_KEY,)).fetchone()
+        except psycopg.Error as error:
+            connection.close()
+            raise unavailable() from error
+        if held is None or not held[0]:
+            connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    def keep(self) -> bool:
+        """Take the database again where the connection was lost; return False when another server has it."""
+        try:
+            if self._connection is not None:
+                self._connection.execute("SELECT 1")
+                return True
+        except psycopg.Error:
+            self.close()
+        try:
+            return self.take()
+        except errors.StorageUnavailable:
+            # Nobody can have it while nobody can reach it.
+            return True
+
+    def close(self) -> None:
+        """Let another server have the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _configure(connection: Connection, *, read_only: bool, limits: WaitLimits) -> None:
