@@ -85,8 +85,6 @@ class DeadlineExceeded(RegistryError):
 class Unavailable(RegistryError):
     """The same call may succeed later."""
 
-    retry_after_seconds: ClassVar[float] = 1.0
-
 
 class DataLoss(RegistryError):
     """Stored bytes are damaged or gone."""

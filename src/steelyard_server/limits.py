@@ -33,8 +33,11 @@ class Limits:
     model_name_characters: int
     key_characters: int
     former_names_count: int
+    semantic_version_characters: int
+    actor_characters: int
     files_count: int
     file_path_bytes: int
+    file_path_part_bytes: int
     file_bytes: int
     parameters_count: int
     parameter_bytes: int
@@ -42,6 +45,7 @@ class Limits:
     datasets_count: int
     parents_count: int
     schema_fields_count: int
+    schema_dimensions_count: int
     content_bytes: int
     manifest_bytes: int
     version_files_count: int

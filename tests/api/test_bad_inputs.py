@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from steelyard_server.limits import LIMITS
 from tests.api.calls import Refused, call, call_raw, request_class
@@ -277,6 +278,23 @@ async def test_ten_megabytes_of_labels_are_refused_by_the_transport(registry: Ru
         await call(registry.channel, "CreateNamespace", fields)
 
     assert refused.value.code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize(
+    "time", [{"seconds": 253402300800}, {"seconds": -62135596801}, {"nanos": 10**9}, {"nanos": -1}]
+)
+@pytest.mark.parametrize("rpc", ["GetVersion", "GetAlias", "ListAliases"])
+async def test_row_64_a_time_out_of_range_is_refused(
+    registry: Running, rpc: str, time: dict[str, int]
+) -> None:
+    named = {"version": ONE} if rpc == "GetVersion" else {"model": FRAUD}
+    message = request_class(rpc)(**named, read_time=Timestamp(**time))
+
+    with pytest.raises(Refused) as refused:
+        await call_raw(registry.channel, rpc, message.SerializeToString())
+
+    assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", "TIMESTAMP_INVALID")
+    assert refused.value.fields == ["read_time"]
 
 
 async def test_a_page_token_of_another_query_is_refused(registry: Running) -> None:

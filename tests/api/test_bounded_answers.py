@@ -34,6 +34,33 @@ async def test_a_page_of_models_with_long_owners_stays_within_its_limit(running:
     assert found == 60
 
 
+async def test_a_page_of_versions_with_long_keys_and_aliases_stays_within_its_limit(running: Running) -> None:
+    model = "default/" + "日" * LIMITS.model_name_characters
+    await call(running.channel, "CreateModel", {"name": model})
+    digest = await put(running.channel, b"bytes")
+    for index in range(500):
+        content = {"files": [{"path": f"f{index}", "digest": digest, "size_bytes": 5}]}
+        key = f"{index:04}" + "k" * (LIMITS.text_bytes - 4)
+        await call(
+            running.channel, "CreateVersion", {"model": model, "content": content, "idempotency_key": key}
+        )
+    for index in range(LIMITS.aliases_count):
+        alias = f"a{index:03}" + "a" * (LIMITS.name_characters - 4)
+        await call(
+            running.channel,
+            "SetAlias",
+            {"version": {"model": model, "number": index % 400 + 1}, "alias": alias},
+        )
+    token, found = "", 0
+    while found == 0 or token:
+        page = await call(
+            running.channel, "ListVersions", {"model": model, "page_size": 1000, "page_token": token}
+        )
+        assert page.ByteSize() <= LIMITS.page_bytes
+        found, token = found + len(page.versions), page.next_page_token
+    assert found == 500
+
+
 async def test_versions_that_are_too_large_together_are_refused_with_a_reason(running: Running) -> None:
     await call(running.channel, "CreateModel", {"name": MODEL})
     metrics = [{"name": f"{index:04}" + "m" * 200, "value": 1} for index in range(1500)]

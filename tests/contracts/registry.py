@@ -53,9 +53,10 @@ async def create(
     database: Database, seed: int, *, model: str = FRAUD, blob: tuple[str, int] = BLOB, **draft: Any
 ) -> tuple[Version, bool, int]:
     """Create a version with the content of *seed*."""
-    return await database.write(
+    outcome = await database.write(
         versions.create, act(), model=model, built=build(seed, blob=blob), draft=versions.Draft(**draft)
     )
+    return outcome.version, outcome.created, outcome.sequence
 
 
 def rows(tx: Transaction, table: Table) -> list[tuple[Any, ...]]:

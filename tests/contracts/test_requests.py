@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from steelyard_server import errors
 from steelyard_server.core import requests, versions
-from steelyard_server.core.versions import Draft, Version
+from steelyard_server.core.versions import Draft
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from steelyard_server.history.act import Act, RequestKey
@@ -24,8 +24,8 @@ def key(digest: str = "one", *, method: str = "CreateVersion", request_id: str =
     return RequestKey(method=method, id=request_id or str(uuid.UUID(int=7)), digest=digest)
 
 
-def encode(result: tuple[Version, bool, int]) -> bytes:
-    version, created, sequence = result
+def encode(outcome: versions.Outcome) -> bytes:
+    version, created, sequence = outcome.version, outcome.created, outcome.sequence
     return f"{version.number} {version.uid} {created} {sequence}".encode()
 
 

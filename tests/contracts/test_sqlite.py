@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -303,3 +304,33 @@ async def test_any_of_is_answered_from_an_index(sqlite_path: Path, opened: Open)
     plan = text(f"EXPLAIN QUERY PLAN {statement}")
     rows = await database.read(lambda tx: tx.all(plan, digests="[]"))
     assert any("ix_files_digest (digest=?)" in row.detail for row in rows)
+
+
+async def test_the_database_is_not_settled_while_readers_may_see_what_nobody_was_told_of(
+    sqlite_path: Path, opened: Open
+) -> None:
+    told: list[object] = []
+    database = await opened(sqlite_path, on_commit=told.extend)
+    assert database.settled
+
+    def fact(tx: Transaction) -> None:
+        add(tx, 1)
+        tx.after_commit("told")
+
+    writing = asyncio.ensure_future(database.write(fact))
+    await asyncio.sleep(0)
+    # The loop stands still here, so nothing can be delivered, until the commit is visible.
+    until = time.monotonic() + WAIT_SECONDS
+    with sqlite3.connect(f"{sqlite_path.as_uri()}?mode=ro", uri=True) as other:
+        while not other.execute("SELECT count(*) FROM events").fetchone()[0]:
+            assert time.monotonic() < until
+    assert (database.settled, told) == (False, [])
+    await writing
+    assert (database.settled, told) == (True, ["told"])
+    with pytest.raises(errors.ModelNotFound):
+        await database.write(fail)
+    assert database.settled
+
+
+def fail(_: Transaction) -> None:
+    raise errors.ModelNotFound("No model.")

@@ -169,8 +169,8 @@ async def test_a_rehearsal_answers_and_changes_nothing(registry: Database) -> No
     before = await registry.read(everything)
     arguments: dict[str, Any] = {"model": FRAUD, "built": build(1), "draft": versions.Draft()}
 
-    def encode(result: tuple[versions.Version, bool, int]) -> bytes:
-        return str(result[0].number).encode()
+    def encode(result: versions.Outcome) -> bytes:
+        return str(result.version.number).encode()
 
     def rehearse(tx: Transaction) -> bytes:
         return requests.once(tx, act(), versions.create, encode, validate_only=True, **arguments)

@@ -16,6 +16,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from steelyard.v1 import version_service_pb2
+from steelyard_server import server as composition
+from steelyard_server.api.guard import EdgeLimits
 from steelyard_server.config import Config
 from steelyard_server.limits import LIMITS
 from tests.api.calls import Refused, call
@@ -103,6 +105,19 @@ async def test_a_call_whose_deadline_passes_gives_its_place_back_and_changes_not
                 assert ended.code == "DEADLINE_EXCEEDED"
 
             await until_accepted(lambda: call(running.channel, "GetServerInfo"))
+        await assert_nothing_was_created(running)
+
+
+async def test_a_call_that_takes_longer_than_the_server_allows_says_so_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "_edge_limits", lambda _: EdgeLimits(unary_seconds=0.2))
+    async with running_server(tmp_path / "data") as running:
+        async with held_writer(running):
+            with pytest.raises(Refused) as refused:
+                await create(running, "slow")
+            assert (refused.value.code, refused.value.reason) == ("DEADLINE_EXCEEDED", "CALL_TIMEOUT")
+            assert refused.value.info.metadata["limit_seconds"] == "0.2"
         await assert_nothing_was_created(running)
 
 

@@ -17,7 +17,7 @@ from steelyard.v1 import content_pb2
 from steelyard_server.api import convert_content
 from steelyard_server.core import content, manifest
 from steelyard_server.core.content import Content, Dataset, File, Metric, Parameter, Source
-from steelyard_server.errors import EmptyArtifact, InvalidText, LimitExceeded
+from steelyard_server.errors import DuplicateKey, EmptyArtifact, InvalidText, LimitExceeded
 from steelyard_server.limits import LIMITS
 
 VECTORS = Path(__file__).parents[2] / "protos" / "testdata" / "manifests.json"
@@ -39,6 +39,14 @@ def message_of(vector: dict[str, Any]) -> content_pb2.Content:
 
 def no_number(text: str) -> None:
     raise AssertionError(f"The number {text} stands in a manifest.")
+
+
+def test_keys_of_several_parts_are_the_same_only_when_all_their_parts_are() -> None:
+    metrics = (Metric("recall@10", "", "", 1), Metric("recall", "10", "", 2), Metric("recall", "10", "x", 3))
+    datasets = (Dataset("a (test)"), Dataset("a", role="test"))
+    content.check(Content(files=(FILE,), metrics=metrics, datasets=datasets))
+    with pytest.raises(DuplicateKey, match="'recall 10 x' twice"):
+        content.check(Content(files=(FILE,), metrics=(*metrics, metrics[-1])))
 
 
 @pytest.mark.parametrize("vector", vectors())

@@ -12,6 +12,7 @@ from steelyard.v1 import rule_pb2
 from steelyard_server.core import names
 from steelyard_server.errors import FieldRequired, TooLong
 from steelyard_server.history.caller import Caller
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
 
 ACTOR_KEY = "steelyard-actor"
-ACTOR_CHARACTERS_MAXIMUM = 256
 ANONYMOUS = Caller("anonymous")
 # Services that come with gRPC itself; anybody may ask them.
 PUBLIC_SERVICES = frozenset(
@@ -51,7 +51,7 @@ def caller(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
     name = stated[0] if isinstance(stated[0], str) else stated[0].decode(errors="replace")
     if len(stated) > 1 or not name.strip():
         raise FieldRequired(f"State one name in the metadata {ACTOR_KEY}.", field=ACTOR_KEY)
-    if len(name) > ACTOR_CHARACTERS_MAXIMUM:
-        message = f"The metadata {ACTOR_KEY} has more than {ACTOR_CHARACTERS_MAXIMUM} characters."
+    if len(name) > LIMITS.actor_characters:
+        message = f"The metadata {ACTOR_KEY} has more than {LIMITS.actor_characters} characters."
         raise TooLong(message, field=ACTOR_KEY)
-    return Caller(names.text(name, field=ACTOR_KEY, maximum_bytes=4 * ACTOR_CHARACTERS_MAXIMUM))
+    return Caller(names.text(name, field=ACTOR_KEY, maximum_bytes=4 * LIMITS.actor_characters))

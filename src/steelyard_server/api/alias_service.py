@@ -42,14 +42,16 @@ class AliasService:
 
     async def GetAlias(self, request: pb.GetAliasRequest, _: Call) -> pb.GetAliasResponse:
         """Answer one alias, now or earlier."""
+        read_time = convert.read_time(request)
         found, sequence = await observe(
             self._database,
             aliases.get,
             minimum_sequence=request.minimum_sequence,
-            hot=True,
+            # The way back to an earlier time may be long.
+            hot=read_time is None,
             model=request.model,
             name=request.alias,
-            read_time=convert.read_time(request),
+            read_time=read_time,
         )
         return pb.GetAliasResponse(alias=convert.alias(found), sequence=sequence)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 DOMAIN = "steelyard"
 DETAILS_BYTES_MAXIMUM = 4096
-MESSAGE_CHARACTERS_MAXIMUM = 1024
+# In the status, and once more in its details.
+MESSAGE_BYTES_MAXIMUM = 1024
 
 CODES: dict[type[RegistryError], StatusCode] = {
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
@@ -62,11 +63,12 @@ def on_wire(error: RegistryError, *, call_id: str) -> tuple[StatusCode, str, Met
     return status_code, message, metadata
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, maximum_bytes: int = MESSAGE_BYTES_MAXIMUM) -> str:
     """Escape what a terminal or log could take for a command, and cut what is too long."""
     shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    if len(shown) > MESSAGE_CHARACTERS_MAXIMUM:
-        return shown[: MESSAGE_CHARACTERS_MAXIMUM - 1] + "…"
+    encoded = shown.encode()
+    if len(encoded) > maximum_bytes:
+        return encoded[: maximum_bytes - len("…".encode())].decode(errors="ignore") + "…"
     return shown
 
 
@@ -80,7 +82,7 @@ def _details(error: RegistryError, *, call_id: str, retry: bool) -> list[Message
     ]
     if isinstance(error, errors.InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field[:256], description=printable(error.message)[:512]
+            field=error.field[:256], description=printable(error.message, maximum_bytes=512)
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if retry:

@@ -23,7 +23,7 @@ Key = TypeVar("Key", str, int)
 
 def encode(query: tuple[object, ...], last: str | int) -> str:
     """Make the token with which the list *query* goes on behind the key *last*."""
-    key = json.dumps(last).encode()
+    key = json.dumps(last, ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(_check(query, key) + key).decode().rstrip("=")
 
 
@@ -40,8 +40,7 @@ def decode(query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None
         return None
     content = _decoded(token) if len(token) <= TOKEN_CHARACTERS_MAXIMUM else b""
     key = content[CHECK_BYTES:]
-    last: object = json.loads(key) if key and content[:CHECK_BYTES] == _check(query, key) else None
-    # Anybody can compute the checksum, so what is behind it is not trusted either.
+    last = _parsed(key) if content[:CHECK_BYTES] == _check(query, key) else None
     if not _is_key(last, kind):
         message = f"The page token {quoted(token)} is not one of this query; start again without a token."
         raise PageTokenInvalid(message, field="page_token")
@@ -61,9 +60,19 @@ def number(text: str) -> int:
     return int(text)
 
 
+def _parsed(key: bytes) -> object:
+    """Parse a key; anybody can compute the checksum, so what is behind it is not trusted either."""
+    try:
+        return json.loads(key)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _is_key(value: object, kind: type[Key]) -> TypeGuard[Key]:
-    in_range = not isinstance(value, int) or 0 <= value <= INT64_MAXIMUM
-    return type(value) is kind and in_range
+    if isinstance(value, str):
+        # No text of the database has a NUL or half of a surrogate pair.
+        return kind is str and "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
+    return kind is type(value) is int and 0 <= value <= INT64_MAXIMUM
 
 
 def _decoded(token: str) -> bytes:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a server says of itself; it does not change while it runs."""
+    """What a server says of itself; it does not change while it runs.
+
+    Args:
+        request_read_seconds: the limit as this server is set.
+    """
 
     server_version: str
-    database: str
+    request_read_seconds: float
 
 
 class ServerService:
@@ -31,7 +35,8 @@ class ServerService:
     def __init__(self, database: Database, *, about: About) -> None:
         self._database = database
         self._about = about
-        self._limits = limits_pb2.Limits(**vars(LIMITS))
+        limits = vars(LIMITS) | {"request_read_seconds": round(about.request_read_seconds)}
+        self._limits = limits_pb2.Limits(**limits)
 
     async def GetServerInfo(self, _: pb.GetServerInfoRequest, __: Call) -> pb.GetServerInfoResponse:
         head = await self._database.read_hot(events.head)
@@ -42,7 +47,7 @@ class ServerService:
             sequence=head.sequence,
             server_time=convert.timestamp(time.time_ns() // 1000),
             limits=self._limits,
-            database=self._about.database,
+            database=self._database.name,
             authentication=False,
         )
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from steelyard_server.api.memo import Memo
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.core.manifest import Manifest
-    from steelyard_server.core.versions import Version
+    from steelyard_server.core.versions import Outcome, Version
     from steelyard_server.db.database import Database
 
-# Above this many files the manifest is built in a thread, for it takes milliseconds.
-FILES_INLINE_MAXIMUM = 64
+# Above this size the manifest is built in a thread, for it takes milliseconds.
+INLINE_BYTES_MAXIMUM = 16 * 1024
 
 
 class VersionService:
@@ -45,12 +45,11 @@ class VersionService:
         """Append a version."""
         rehearsal = request.validate_only
 
-        def answer(result: tuple[Version, bool, int]) -> pb.CreateVersionResponse:
-            created, new, sequence = result
-            version = convert.version(created)
-            if rehearsal and new:
-                version.number, version.uid, version.etag, sequence = 0, "", "", 0
-            return pb.CreateVersionResponse(version=version, created=new, sequence=sequence)
+        def answer(outcome: Outcome) -> pb.CreateVersionResponse:
+            answered = pb.CreateVersionResponse(
+                version=convert.version(outcome.version), created=outcome.created, sequence=outcome.sequence
+            )
+            return _rehearsed(answered) if rehearsal and outcome.changed else answered
 
         draft = versions.Draft(
             description=request.description,
@@ -73,22 +72,24 @@ class VersionService:
     async def GetVersion(self, request: pb.GetVersionRequest, _: Call) -> bytes:
         """Answer one version, from the memo when it was asked before."""
         read_time = convert.read_time(request)
-        key = request.version.SerializeToString()
-        if read_time is None and 0 <= request.minimum_sequence <= self._memo.sequence:
-            remembered = self._memo.find(key)
+        reference = convert.reference(request.version)
+        now = read_time is None
+        # A commit that the memo has not heard of may be seen by others already.
+        if now and self._database.settled and 0 <= request.minimum_sequence <= self._memo.sequence:
+            remembered = self._memo.find(reference)
             if remembered is not None:
                 return remembered + _sequence(self._memo.sequence)
         found, sequence = await observe(
             self._database,
             versions.get,
             minimum_sequence=request.minimum_sequence,
-            hot=True,
-            reference=convert.reference(request.version),
+            hot=now,
+            reference=reference,
             read_time=read_time,
         )
         answer = pb.GetVersionResponse(version=convert.version(found)).SerializeToString()
-        if read_time is None:
-            self._memo.keep(key, answer, model_uid=found.model_uid, sequence=sequence)
+        if now:
+            self._memo.keep(reference, answer, model_uid=found.model_uid, sequence=sequence)
         return answer + _sequence(sequence)
 
     async def BatchGetVersions(
@@ -205,9 +206,20 @@ class VersionService:
 
 
 async def _build(request: pb.CreateVersionRequest) -> Manifest:
-    if len(request.content.files) <= FILES_INLINE_MAXIMUM:
+    if request.content.ByteSize() <= INLINE_BYTES_MAXIMUM:
         return manifest.build(convert_content.from_message(request.content))
     return await asyncio.to_thread(lambda: manifest.build(convert_content.from_message(request.content)))
+
+
+def _rehearsed(answer: pb.CreateVersionResponse) -> pb.CreateVersionResponse:
+    """Take out what only a commit gives."""
+    version = answer.version
+    version.etag, answer.sequence = "", 0
+    version.ClearField("update_time")
+    if answer.created:
+        version.number, version.uid = 0, ""
+        version.ClearField("create_time")
+    return answer
 
 
 def _sequence(value: int) -> bytes:

@@ -173,13 +173,13 @@ def _check_metrics(metrics: tuple[Metric, ...]) -> None:
                 raise FieldRequired(
                     f"`{field}` has a slice and no dataset; name it.", field=f"{field}.dataset"
                 )
-    keys = [f"{metric.name}@{metric.dataset}[{metric.slice}]" for metric in metrics]
+    keys = [(metric.name, metric.dataset, metric.slice) for metric in metrics]
     names.distinct(keys, field="content.metrics")
 
 
 def _check_datasets(datasets: tuple[Dataset, ...]) -> None:
     names.at_most(len(datasets), LIMITS.datasets_count, field="content.datasets")
-    names.distinct([f"{dataset.name} ({dataset.role})" for dataset in datasets], field="content.datasets")
+    names.distinct([(dataset.name, dataset.role) for dataset in datasets], field="content.datasets")
     for index, dataset in enumerate(datasets):
         field = f"content.datasets[{index}]"
         names.key(dataset.name, field=f"{field}.name")
@@ -193,7 +193,7 @@ def _check_datasets(datasets: tuple[Dataset, ...]) -> None:
 
 def _check_parents(parents: tuple[Parent, ...]) -> None:
     names.at_most(len(parents), LIMITS.parents_count, field="content.parents")
-    names.distinct([f"{p.relation} {p.digest} {p.uri}" for p in parents], field="content.parents")
+    names.distinct([(each.relation, each.digest, each.uri) for each in parents], field="content.parents")
     for index, parent in enumerate(parents):
         field = f"content.parents[{index}]"
         _short(parent.uri, field=f"{field}.uri")
@@ -224,7 +224,7 @@ def _check_fields(fields: tuple[SchemaField, ...], *, field: str) -> None:
     for index, each in enumerate(fields):
         _required(each.name, field=f"{field}[{index}].name")
         _required(each.type, field=f"{field}[{index}].type")
-        names.at_most(len(each.shape), 64, field=f"{field}[{index}].shape")
+        names.at_most(len(each.shape), LIMITS.schema_dimensions_count, field=f"{field}[{index}].shape")
         for dimension in each.shape:
             names.number(dimension, field=f"{field}[{index}].shape", minimum=-1)
 

@@ -113,11 +113,11 @@ def _stored(row: Row | None, *, path: str, model: str, number: int) -> File:
     """Return the file of *row*, whose bytes must be here."""
     if row is None:
         message = f"{model}:{number} has no file {names.quoted(path)}; list its files."
-        raise FileNotFound(message, model=model, number=number, path=names.quoted(path))
+        raise FileNotFound(message, model=model, number=number, path=path)
     file = _value(row)
     if file.uri:
         message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
-        raise FileIsExternal(message, path=names.quoted(path), uri=file.uri)
+        raise FileIsExternal(message, path=path, uri=file.uri)
     return file
 
 

@@ -179,7 +179,7 @@ def find(tx: Transaction, *, name: str, field: str = "model", lock: bool = False
 def page(
     tx: Transaction, *, namespace: str, after_name: str = "", page_size: int = 0
 ) -> tuple[list[Model], bool]:
-    """Return the models of a namespace whose names follow *after_name*, and whether more follow.
+    """Return models of a namespace without former names, those after *after_name*, and whether more follow.
 
     Raises:
         NamespaceNotFound: no such namespace.
@@ -194,8 +194,7 @@ def page(
         rows_maximum=pages.page_size(page_size),
         values={"namespace_id": namespaces.find_id(tx, name=namespace), "namespace": namespace},
     )
-    models = [_value(row) for row in rows]
-    return [replace(model, former_names=_former_names(tx, model)) for model in models], more
+    return [_value(row) for row in rows], more
 
 
 def modify(

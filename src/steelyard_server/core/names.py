@@ -20,7 +20,6 @@ from steelyard_server.errors import (
     FieldRequired,
     InvalidName,
     InvalidResourceName,
-    InvalidText,
     LimitExceeded,
     OutOfBounds,
     RequestIdInvalid,
@@ -46,7 +45,6 @@ DEVICES = frozenset(
 _RESERVED = DEVICES | {LATEST, "none", "null"}
 # Characters of an input that an error repeats.
 SHOWN_CHARACTERS = 64
-SEMANTIC_VERSION_CHARACTERS = 256
 ETAG_DIGITS = 19
 _VERSION_LIKE = re.compile(r"v?\d+")
 # Control, format (bidirectional overrides, zero width), line and paragraph separators.
@@ -157,7 +155,7 @@ def digest(text: str, *, field: str) -> str:
 def semantic_version(text: str, *, field: str) -> str:
     """Check a semantic version after semver.org 2.0.0."""
     if (
-        len(text) > SEMANTIC_VERSION_CHARACTERS
+        len(text) > LIMITS.semantic_version_characters
         or _compiled(LIMITS.semantic_version_pattern).fullmatch(text) is None
     ):
         message = f"{quoted(text)} is not a semantic version; write major.minor.patch, for example 1.4.0."
@@ -255,18 +253,11 @@ def at_most(actual: int, limit: int, *, field: str, unit: str = "entries") -> No
         raise LimitExceeded(message, field=field, limit=limit, actual=actual)
 
 
-def distinct(keys: Sequence[str], *, field: str) -> None:
-    """Check that no key repeats."""
-    seen: set[str] = set()
-    for name in keys:
-        if name in seen:
-            raise DuplicateKey(f"`{field}` has {quoted(name)} twice.", field=field, key=quoted(name))
-        seen.add(name)
-
-
-def normalized(value: str, *, field: str) -> str:
-    """Check that a text is in Unicode normalization form C."""
-    if not unicodedata.is_normalized("NFC", value):
-        message = f"`{field}` is {quoted(value)}, which is not in Unicode normalization form C."
-        raise InvalidText(message, field=field)
-    return value
+def distinct(keys: Sequence[str | tuple[str, ...]], *, field: str) -> None:
+    """Check that no key repeats; one of several parts repeats when all of them do."""
+    seen: set[str | tuple[str, ...]] = set()
+    for key in keys:
+        if key in seen:
+            text = key if isinstance(key, str) else " ".join(filter(None, key))
+            raise DuplicateKey(f"`{field}` has {quoted(text)} twice.", field=field, key=text)
+        seen.add(key)

@@ -45,10 +45,12 @@ def take(
     size_bytes: Callable[[Row], int],
     rows_maximum: int,
     values: Mapping[str, Any],
+    reserved_bytes: int = 0,
 ) -> tuple[list[Row], bool]:
     """Read the rows that follow *after* until the page is full; say whether more follow.
 
     Args:
+        reserved_bytes: what is kept free for parts of the answer that *size_bytes* does not count.
         statement: ordered, with the binds of *after* and a bind `limit`.
         key: the binds that make the statement go on behind a row.
         size_bytes: an estimate of what a row adds to the answer.
@@ -60,7 +62,7 @@ def take(
         portion = tx.all(statement, limit=limit, **after, **values)
         for row in portion:
             total_bytes += size_bytes(row)
-            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes):
+            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes - reserved_bytes):
                 return rows, True
             rows.append(row)
         if len(portion) < limit:

@@ -1,4 +1,4 @@
-"""What the path of a file in a version may look like: safe to write on every file system."""
+"""What the path of a file in a version may look like: relative, normalized, never out of its directory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-PART_BYTES_MAXIMUM = 255
 
 
 def check_all(paths: Iterable[str], *, field: str) -> None:
@@ -57,8 +55,8 @@ def _check_part(part: str, *, path: str, field: str) -> None:
         raise _refuse(path, f"has the part {quoted(part)}", field=field)
     if part[-1] in " .":
         raise _refuse(path, "has a part that ends in a space or a dot", field=field)
-    if len(part.encode()) > PART_BYTES_MAXIMUM:
-        raise _refuse(path, f"has a part of more than {PART_BYTES_MAXIMUM} bytes", field=field)
+    if len(part.encode()) > LIMITS.file_path_part_bytes:
+        raise _refuse(path, f"has a part of more than {LIMITS.file_path_part_bytes} bytes", field=field)
     if part.partition(".")[0].lower() in DEVICES or (part[1:2] == ":" and part[0].isalpha()):
         raise _refuse(path, "has a part that means a device on Windows", field=field)
 

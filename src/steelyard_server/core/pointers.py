@@ -145,7 +145,9 @@ def _require_room(tx: Transaction, *, model: Model) -> None:
     row = tx.one(_COUNT, model=model.id)
     if row is not None and row.aliases >= LIMITS.aliases_count:
         message = f"{model.text} has {row.aliases} aliases already; delete some that are not used."
-        raise LimitExceeded(message, field="alias", limit=LIMITS.aliases_count, model=model.text)
+        raise LimitExceeded(
+            message, field="alias", limit=LIMITS.aliases_count, actual=row.aliases, model=model.text
+        )
 
 
 def clear(tx: Transaction, act: Act, *, alias: Alias) -> int:

@@ -41,6 +41,8 @@ SET_ONCE = ("semantic_version", "idempotency_key")
 IMMUTABLE = ("content", "digest", "number", *SET_ONCE, "origin")
 FIRST_STAGE = "development"
 ORDERS = ("number", "number desc")
+# All aliases of a model may point to versions of one page.
+ALIASES_BYTES_MAXIMUM = LIMITS.aliases_count * (LIMITS.name_characters + 3)
 
 _V, _A = tables.versions.c, tables.aliases.c
 _OF_MODEL = select(tables.versions).where(_V.model_id == bindparam("model"))
@@ -102,6 +104,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a create did; `sequence` is that of its event, or of the last one when it made none."""
+
+    version: Version
+    sequence: int
+    created: bool = False
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What a caller asks for beside the content of a new version."""
 
@@ -119,10 +131,8 @@ class Draft:
         return names.labels(self.labels or {})
 
 
-def create(
-    tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Draft
-) -> tuple[Version, bool, int]:
-    """Append a version; return it, whether it is new, and the sequence of its event or of the last one.
+def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Draft) -> Outcome:
+    """Append a version, unless the model has its content already.
 
     Raises:
         ModelNotFound: no such model.
@@ -137,9 +147,9 @@ def create(
         wanted = {name: getattr(draft, name) for name in SET_ONCE if not getattr(before, name)}
         wanted = {name: value for name, value in wanted.items() if value}
         if not wanted:
-            return before, False, events.seen(tx)
+            return Outcome(before, sequence=events.seen(tx))
         after = _changed(tx, act, before, **wanted)
-        return after, False, after.sequence
+        return Outcome(after, sequence=after.sequence, changed=True)
     blobs.require(tx, namespace_id=parent.namespace_id, namespace=parent.namespace, files=built.content.files)
     at = events.stamp(tx)
     taken = tx.one(_TAKE_NUMBER, model=parent.id)
@@ -169,7 +179,7 @@ def create(
     )
     _insert(tx, version, parent=parent, built=built)
     events.append(tx, act, at, action="version.create", changes=[_change(version, previous=0)])
-    return version, True, at.sequence
+    return Outcome(version, sequence=at.sequence, created=True, changed=True)
 
 
 def get(tx: Transaction, *, reference: Reference, read_time: int | None = None) -> Version:
@@ -196,12 +206,13 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
             message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
             raise ResourceMismatch(message, field=f"{reference.field}.model")
         model, row = references.resolve(tx, reference)
-        total_bytes += _listed_bytes(row)
+        summaries = _summaries(tx, [row], model=model)
+        total_bytes += _listed_bytes(row, model=model) + pages.utf8_bytes(*summaries[0].aliases)
         if total_bytes > LIMITS.page_bytes and found:
             count = len(found) + 1
             message = f"The first {count} versions have more than {LIMITS.page_bytes} bytes; ask for fewer."
-            raise LimitExceeded(message, field="versions", limit=LIMITS.page_bytes)
-        found += _summaries(tx, [row], model=model)
+            raise LimitExceeded(message, field="versions", limit=LIMITS.page_bytes, actual=total_bytes)
+        found += summaries
     return found
 
 
@@ -226,9 +237,10 @@ def page(
         _UP if up else _DOWN,
         after={"after": start},
         key=lambda row: {"after": row.number},
-        size_bytes=_listed_bytes,
+        size_bytes=lambda row: _listed_bytes(row, model=parent),
         rows_maximum=pages.page_size(page_size),
         values={"model": parent.id},
+        reserved_bytes=ALIASES_BYTES_MAXIMUM,
     )
     return _summaries(tx, rows, model=parent), more
 
@@ -290,7 +302,7 @@ def _existing(tx: Transaction, *, parent: Model, digest: str, draft: Draft) -> R
                 f"The idempotency key {names.quoted(draft.idempotency_key)} belongs to "
                 f"{parent.text}:{keyed.number}, which has other content; use a new key."
             )
-            facts = {"number": keyed.number, "idempotency_key": names.quoted(draft.idempotency_key)}
+            facts = {"number": keyed.number, "idempotency_key": draft.idempotency_key}
             raise IdempotencyKeyReused(message, model=parent.text, **facts)
     same = tx.one(_BY_DIGEST, model=parent.id, digest=digest)
     if same is None or not same.semantic_version:
@@ -392,8 +404,10 @@ def _aliases(tx: Transaction, numbers: list[int], *, model: Model) -> dict[int, 
     return found
 
 
-def _listed_bytes(row: Row) -> int:
-    return pages.utf8_bytes(row.summary, row.description, row.labels, row.creator, row.origin) + 512
+def _listed_bytes(row: Row, *, model: Model) -> int:
+    """Estimate what a version adds to an answer, its aliases aside."""
+    texts = (row.summary, row.description, row.labels, row.creator, row.origin)
+    return pages.utf8_bytes(*texts, row.semantic_version, row.idempotency_key, model.text) + 512
 
 
 def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) -> Version:

@@ -54,6 +54,17 @@ class Database(Protocol):
     def sealed(self) -> bool:
         """Return True when the database takes no more writes until the server starts anew."""
 
+    @property
+    def settled(self) -> bool:
+        """Return True when ``on_commit`` was told of everything that a reader may see.
+
+        Where other servers write to the same database nobody can know, and it is always False.
+        """
+
+    @property
+    def name(self) -> str:
+        """Return the kind of database and its version, for people."""
+
     async def write(
         self, use_case: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

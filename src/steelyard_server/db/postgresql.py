@@ -28,8 +28,10 @@ class PostgreSQL:
     """Keep the promises of ``Database`` on a PostgreSQL server that other servers may share."""
 
     sealed = False
+    settled = False
 
-    def __init__(self, *, conninfo: str, on_commit: OnCommit, limits: WaitLimits) -> None:
+    def __init__(self, *, conninfo: str, version: str, on_commit: OnCommit, limits: WaitLimits) -> None:
+        self.name = f"postgresql {version}"
         wait_seconds = limits.wait_seconds
         self._writes = WorkQueue(waiting_limit=limits.waiting_writes, wait_seconds=wait_seconds)
         self._reads = WorkQueue(waiting_limit=limits.waiting_reads, wait_seconds=wait_seconds)
@@ -53,8 +55,8 @@ class PostgreSQL:
             StorageUnavailable: the server cannot be reached, or the database is not in UTF-8.
         """
         conninfo = conninfo_of(url)
-        await asyncio.to_thread(_prepare, conninfo, limits)
-        return cls(conninfo=conninfo, on_commit=on_commit, limits=limits)
+        version = await asyncio.to_thread(_prepare, conninfo, limits)
+        return cls(conninfo=conninfo, version=version, on_commit=on_commit, limits=limits)
 
     async def write(
         self, use_case: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -89,10 +91,12 @@ class PostgreSQL:
             raise draining()
 
 
-def _prepare(conninfo: str, limits: WaitLimits) -> None:
+def _prepare(conninfo: str, limits: WaitLimits) -> str:
+    """Bring the database up to date and return the version of its server."""
     with connect(conninfo, read_only=False, limits=limits) as connection:
         if connection.info.parameter_status("server_encoding") != "UTF8":
             raise errors.StorageUnavailable(
                 "The PostgreSQL database does not store UTF-8. Create one with ENCODING 'UTF8'."
             )
         migrations.migrate_postgresql(connection)
+        return connection.info.parameter_status("server_version") or "unknown"

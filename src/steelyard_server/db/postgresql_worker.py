@@ -15,7 +15,7 @@ from .database import WaitLimits
 from .postgresql_connection import CONFLICTS, Connection, connect, outcome_unknown, registry_error
 from .statements import Statements
 from .transaction import Transaction
-from .work import OnCommit, Work, WorkQueue, post
+from .work import OnCommit, Work, WorkQueue, deliver, post
 
 # A use case runs once, and at most three times more.
 ATTEMPTS: Final = 4
@@ -63,7 +63,7 @@ class Worker:
                 self._complete(work)
             except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the caller
                 work.fail(error)
-                post(self._loop, [work], self._on_commit)
+                post(self._loop, partial(deliver, [work], self._on_commit))
         self._drop_connection()
 
     def _complete(self, work: Work) -> None:
@@ -89,7 +89,7 @@ class Worker:
             raise RuntimeError("The use case went on after an error of the database.")
         with self._order(work):
             self._commit(connection)
-            post(self._loop, [work], self._on_commit)
+            post(self._loop, partial(deliver, [work], self._on_commit))
 
     def _order(self, work: Work) -> AbstractContextManager[object]:
         return self._commit_order if work.facts else nullcontext()

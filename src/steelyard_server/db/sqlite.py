@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -49,6 +50,16 @@ class SQLite:
     def sealed(self) -> bool:
         """Return True after a commit whose outcome is unknown."""
         return self._writer.sealed
+
+    @property
+    def settled(self) -> bool:
+        """Return True unless a group is being committed or on its way to ``on_commit``."""
+        return self._writer.begun_commits == self._writer.told_commits
+
+    @property
+    def name(self) -> str:
+        """Return the version of the library."""
+        return f"sqlite {sqlite3.sqlite_version}"
 
     async def write(
         self, use_case: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from .database import WaitLimits
 from .sqlite_connection import is_transaction_lost, primary_code, registry_error
 from .statements import Statements
 from .transaction import Transaction
-from .work import OnCommit, Work, WorkQueue, post
+from .work import OnCommit, Work, WorkQueue, deliver, post
 
 GROUP_LIMIT: Final = 64
 
@@ -43,6 +44,9 @@ class Writer:
         on_commit: OnCommit,
     ) -> None:
         self.sealed = False
+        # Counted by the writer's thread before a group becomes visible, by the loop's once told.
+        self.begun_commits = 0
+        self.told_commits = 0
         self.queue = WorkQueue(waiting_limit=limits.waiting_writes, wait_seconds=limits.wait_seconds)
         self._connection = connection
         self._log_path = log_path
@@ -66,9 +70,14 @@ class Writer:
                 work.fail(sealed_error())
             else:
                 self._write(group)
-            post(self._loop, group, self._on_commit)
+            post(self._loop, partial(self._deliver, group, self.begun_commits))
             self._bound_log()
         self._close_connection()
+
+    def _deliver(self, group: list[Work], commits: int) -> None:
+        """Deliver *group*, after which all of *commits* are told, on the event loop."""
+        deliver(group, self._on_commit)
+        self.told_commits = commits
 
     def _write(self, group: list[Work]) -> None:
         try:
@@ -103,6 +112,7 @@ class Writer:
         execute("RELEASE use_case")
 
     def _commit(self, group: list[Work]) -> None:
+        self.begun_commits += 1
         try:
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever comes

@@ -35,11 +35,6 @@ class Transaction:
         self._over: Exception | None = None
         self.facts: list[object] = []
 
-    @property
-    def dialect(self) -> str:
-        """Return "sqlite" or "postgresql", for the few places where they must differ."""
-        return self._statements.dialect
-
     def one(self, statement: Executable, **values: Any) -> Row | None:
         """Return the first row, or None."""
         compiled = self._compiled(statement)

@@ -142,10 +142,10 @@ def draining() -> errors.Draining:
     return errors.Draining("The server is shutting down. Try again later.")
 
 
-def post(loop: asyncio.AbstractEventLoop, works: Sequence[Work], on_commit: OnCommit) -> None:
-    """Have *loop* deliver *works*, from any thread."""
+def post(loop: asyncio.AbstractEventLoop, delivery: Callable[[], None]) -> None:
+    """Have *loop* make a *delivery*, from any thread."""
     try:
-        loop.call_soon_threadsafe(deliver, works, on_commit)
+        loop.call_soon_threadsafe(delivery)
     except RuntimeError:
         _log.warning("The event loop ended before the database was closed.")
 

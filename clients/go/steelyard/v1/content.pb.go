@@ -307,8 +307,8 @@ type File struct {
 	Role FileRole `protobuf:"varint,4,opt,name=role,proto3,enum=steelyard.v1.FileRole" json:"role,omitempty"`
 	// An external reference: the bytes stay at this address, for example
 	// `s3://bucket/key`. The server never fetches it and ReadFile refuses it;
-	// `digest` is then what the client says, and may be empty. Empty for a file
-	// that the registry keeps.
+	// `digest` is then what the client says, and may be empty. At most
+	// Limits.text_bytes. Empty for a file that the registry keeps.
 	Uri           string `protobuf:"bytes,5,opt,name=uri,proto3" json:"uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -516,9 +516,10 @@ type Metric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Matches Limits.key_pattern.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Name of the dataset that it was measured on. Empty when none is stated.
+	// Name of the dataset that it was measured on, matches Limits.key_pattern. Empty when none is stated.
 	Dataset string `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	// Part of the dataset, for example `region=EU`. Empty means the whole. Needs a dataset.
+	// Part of the dataset, for example `region=EU`, matches Limits.key_pattern. Empty means the whole.
+	// Needs a dataset.
 	Slice string `protobuf:"bytes,3,opt,name=slice,proto3" json:"slice,omitempty"`
 	// The value; NaN, infinities and -0 are kept as they are.
 	Value         float64 `protobuf:"fixed64,4,opt,name=value,proto3" json:"value,omitempty"`
@@ -587,11 +588,12 @@ func (x *Metric) GetValue() float64 {
 // What a Version was trained or measured on.
 type Dataset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. Name that metrics refer to, unique among the datasets of one role in a Version.
+	// Required. Name that metrics refer to, matches Limits.key_pattern, unique among the datasets of
+	// one role in a Version.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Version of the dataset in its own system, one line. Empty when it has none.
+	// Version of the dataset in its own system, one line of at most Limits.text_bytes. Empty when it has none.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Where it is, one line. Empty when not stated.
+	// Where it is, one line of at most Limits.text_bytes. Empty when not stated.
 	Uri string `protobuf:"bytes,3,opt,name=uri,proto3" json:"uri,omitempty"`
 	// Digest of its bytes, `sha256:` and 64 hexadecimal digits. Empty when not known.
 	Digest string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -667,7 +669,7 @@ func (x *Dataset) GetRole() string {
 	return ""
 }
 
-// Where a Version comes from.
+// Where a Version comes from. Each text is one line of at most Limits.text_bytes.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address of the code repository, without credentials. Empty when not known.
@@ -766,7 +768,7 @@ type Parent struct {
 	// Digest of the parent Version; it need not be in this registry. Empty when only `uri` is known.
 	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Where the parent was found, for people, for example `risk/fraud:3` or
-	// `hf://org/model`. Needed when `digest` is empty.
+	// `hf://org/model`; one line of at most Limits.text_bytes. Needed when `digest` is empty.
 	Uri           string `protobuf:"bytes,3,opt,name=uri,proto3" json:"uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -823,7 +825,7 @@ func (x *Parent) GetUri() string {
 	return ""
 }
 
-// What loads a Version.
+// What loads a Version. Each text is one line of at most Limits.text_bytes.
 type Framework struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. For example `onnx`, `sklearn`, `pytorch`.
@@ -933,14 +935,15 @@ func (x *Schema) GetOutputs() []*SchemaField {
 	return nil
 }
 
-// One input or output.
+// One input or output. Each text is one line of at most Limits.text_bytes.
 type SchemaField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Name of the tensor or column.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Required. Type of an element, for example `float32`, `int64`, `string`.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	// Dimensions of a tensor, -1 where any size is allowed. Empty for a scalar or column.
+	// Dimensions of a tensor, at most Limits.schema_dimensions_count, -1 where any size is allowed.
+	// Empty for a scalar or column.
 	Shape []int64 `protobuf:"varint,3,rep,packed,name=shape,proto3" json:"shape,omitempty"`
 	// Whether it may be left out.
 	Optional      bool `protobuf:"varint,4,opt,name=optional,proto3" json:"optional,omitempty"`

@@ -73,7 +73,7 @@ const (
 	ErrorReason_ERROR_REASON_DEADLINE_TOO_SHORT ErrorReason = 71
 	// DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 	//
-	// Metadata: none.
+	// Metadata: `limit_seconds`.
 	//
 	// Advice: Retry a mutation with the same request id: it happens at most once.
 	ErrorReason_ERROR_REASON_CALL_TIMEOUT ErrorReason = 6

@@ -73,10 +73,16 @@ type Limits struct {
 	KeyCharacters int64 `protobuf:"varint,31,opt,name=key_characters,json=keyCharacters,proto3" json:"key_characters,omitempty"`
 	// Most former names of a model, each of which redirects for ever.
 	FormerNamesCount int64 `protobuf:"varint,32,opt,name=former_names_count,json=formerNamesCount,proto3" json:"former_names_count,omitempty"`
+	// Most characters in a semantic version.
+	SemanticVersionCharacters int64 `protobuf:"varint,33,opt,name=semantic_version_characters,json=semanticVersionCharacters,proto3" json:"semantic_version_characters,omitempty"`
+	// Most characters in the name that a caller states.
+	ActorCharacters int64 `protobuf:"varint,34,opt,name=actor_characters,json=actorCharacters,proto3" json:"actor_characters,omitempty"`
 	// Most files in a version; the fewest is 1.
 	FilesCount int64 `protobuf:"varint,40,opt,name=files_count,json=filesCount,proto3" json:"files_count,omitempty"`
 	// Most bytes in the path of a file.
 	FilePathBytes int64 `protobuf:"varint,41,opt,name=file_path_bytes,json=filePathBytes,proto3" json:"file_path_bytes,omitempty"`
+	// Most bytes in a part of a path, between two slashes.
+	FilePathPartBytes int64 `protobuf:"varint,52,opt,name=file_path_part_bytes,json=filePathPartBytes,proto3" json:"file_path_part_bytes,omitempty"`
 	// Most bytes in one file: 64 TiB.
 	FileBytes int64 `protobuf:"varint,42,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`
 	// Most parameters of a version.
@@ -91,6 +97,8 @@ type Limits struct {
 	ParentsCount int64 `protobuf:"varint,47,opt,name=parents_count,json=parentsCount,proto3" json:"parents_count,omitempty"`
 	// Most fields in the inputs, and in the outputs, of a schema.
 	SchemaFieldsCount int64 `protobuf:"varint,48,opt,name=schema_fields_count,json=schemaFieldsCount,proto3" json:"schema_fields_count,omitempty"`
+	// Most dimensions of a field in a schema.
+	SchemaDimensionsCount int64 `protobuf:"varint,53,opt,name=schema_dimensions_count,json=schemaDimensionsCount,proto3" json:"schema_dimensions_count,omitempty"`
 	// Most bytes of a manifest without its files: 512 KiB.
 	ContentBytes int64 `protobuf:"varint,49,opt,name=content_bytes,json=contentBytes,proto3" json:"content_bytes,omitempty"`
 	// Most bytes of a whole manifest: 3 MiB.
@@ -303,6 +311,20 @@ func (x *Limits) GetFormerNamesCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetSemanticVersionCharacters() int64 {
+	if x != nil {
+		return x.SemanticVersionCharacters
+	}
+	return 0
+}
+
+func (x *Limits) GetActorCharacters() int64 {
+	if x != nil {
+		return x.ActorCharacters
+	}
+	return 0
+}
+
 func (x *Limits) GetFilesCount() int64 {
 	if x != nil {
 		return x.FilesCount
@@ -313,6 +335,13 @@ func (x *Limits) GetFilesCount() int64 {
 func (x *Limits) GetFilePathBytes() int64 {
 	if x != nil {
 		return x.FilePathBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetFilePathPartBytes() int64 {
+	if x != nil {
+		return x.FilePathPartBytes
 	}
 	return 0
 }
@@ -362,6 +391,13 @@ func (x *Limits) GetParentsCount() int64 {
 func (x *Limits) GetSchemaFieldsCount() int64 {
 	if x != nil {
 		return x.SchemaFieldsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetSchemaDimensionsCount() int64 {
+	if x != nil {
+		return x.SchemaDimensionsCount
 	}
 	return 0
 }
@@ -534,7 +570,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xf2\x14\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe1\x16\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -557,10 +593,13 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x0fname_characters\x18\x1d \x01(\x03B\x05\x88\xb5\x18\x80\x01R\x0enameCharacters\x129\n" +
 	"\x15model_name_characters\x18\x1e \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x13modelNameCharacters\x12,\n" +
 	"\x0ekey_characters\x18\x1f \x01(\x03B\x05\x88\xb5\x18\xfa\x01R\rkeyCharacters\x122\n" +
-	"\x12former_names_count\x18  \x01(\x03B\x04\x88\xb5\x18dR\x10formerNamesCount\x12&\n" +
+	"\x12former_names_count\x18  \x01(\x03B\x04\x88\xb5\x18dR\x10formerNamesCount\x12E\n" +
+	"\x1bsemantic_version_characters\x18! \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x19semanticVersionCharacters\x120\n" +
+	"\x10actor_characters\x18\" \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x0factorCharacters\x12&\n" +
 	"\vfiles_count\x18( \x01(\x03B\x05\x88\xb5\x18\x90NR\n" +
 	"filesCount\x12-\n" +
-	"\x0ffile_path_bytes\x18) \x01(\x03B\x05\x88\xb5\x18\x80\bR\rfilePathBytes\x12)\n" +
+	"\x0ffile_path_bytes\x18) \x01(\x03B\x05\x88\xb5\x18\x80\bR\rfilePathBytes\x126\n" +
+	"\x14file_path_part_bytes\x184 \x01(\x03B\x05\x88\xb5\x18\xff\x01R\x11filePathPartBytes\x12)\n" +
 	"\n" +
 	"file_bytes\x18* \x01(\x03B\n" +
 	"\x88\xb5\x18\x80\x80\x80\x80\x80\x80\x10R\tfileBytes\x120\n" +
@@ -569,7 +608,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\rmetrics_count\x18- \x01(\x03B\x05\x88\xb5\x18\xd0\x0fR\fmetricsCount\x12+\n" +
 	"\x0edatasets_count\x18. \x01(\x03B\x04\x88\xb5\x18dR\rdatasetsCount\x12)\n" +
 	"\rparents_count\x18/ \x01(\x03B\x04\x88\xb5\x18dR\fparentsCount\x125\n" +
-	"\x13schema_fields_count\x180 \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11schemaFieldsCount\x12+\n" +
+	"\x13schema_fields_count\x180 \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11schemaFieldsCount\x12<\n" +
+	"\x17schema_dimensions_count\x185 \x01(\x03B\x04\x88\xb5\x18@R\x15schemaDimensionsCount\x12+\n" +
 	"\rcontent_bytes\x181 \x01(\x03B\x06\x88\xb5\x18\x80\x80 R\fcontentBytes\x12.\n" +
 	"\x0emanifest_bytes\x182 \x01(\x03B\a\x88\xb5\x18\x80\x80\xc0\x01R\rmanifestBytes\x124\n" +
 	"\x13version_files_count\x183 \x01(\x03B\x04\x88\xb5\x18dR\x11versionFilesCount\x120\n" +

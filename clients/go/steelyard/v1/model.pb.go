@@ -104,7 +104,7 @@ type Model struct {
 	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. Number of the newest Version that exists; 0 when there is none.
 	LatestNumber int64 `protobuf:"varint,11,opt,name=latest_number,json=latestNumber,proto3" json:"latest_number,omitempty"`
-	// Output only. Names that redirect to this Model, the newest first.
+	// Output only. Names that redirect to this Model, in the order of their text. Lists leave them out.
 	FormerNames   []string `protobuf:"bytes,12,rep,name=former_names,json=formerNames,proto3" json:"former_names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -45,7 +45,7 @@ type NamespaceServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	GetNamespace(ctx context.Context, in *GetNamespaceRequest, opts ...grpc.CallOption) (*GetNamespaceResponse, error)
-	// Answers Namespaces in the order of their names, a page at a time.
+	// Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
@@ -146,7 +146,7 @@ type NamespaceServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	GetNamespace(context.Context, *GetNamespaceRequest) (*GetNamespaceResponse, error)
-	// Answers Namespaces in the order of their names, a page at a time.
+	// Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.

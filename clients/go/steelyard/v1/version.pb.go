@@ -51,7 +51,8 @@ type Version struct {
 	Stage string `protobuf:"bytes,10,opt,name=stage,proto3" json:"stage,omitempty"`
 	// Output only. Names that point to the Version now, sorted; `latest` is not among them.
 	Aliases []string `protobuf:"bytes,11,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// Set once. After semver.org 2.0.0, unique in the Model. Empty when the Version has none.
+	// Set once. After semver.org 2.0.0, at most Limits.semantic_version_characters, unique in the
+	// Model. Empty when the Version has none.
 	SemanticVersion string `protobuf:"bytes,12,opt,name=semantic_version,json=semanticVersion,proto3" json:"semantic_version,omitempty"`
 	// Set once. The key of the call that made the Version. Empty when it had none.
 	IdempotencyKey string `protobuf:"bytes,13,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
@@ -355,7 +356,7 @@ func (*VersionRef_Digest) isVersionRef_Selector() {}
 
 func (*VersionRef_SemanticVersion) isVersionRef_Selector() {}
 
-// Where an imported Version was before.
+// Where an imported Version was before. Each text is one line of at most Limits.text_bytes.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kind of registry, for example `mlflow` or `steelyard`.

@@ -39,7 +39,8 @@ type CreateVersionRequest struct {
 	// The same key with the same content answers the same Version, for ever; at
 	// most Limits.text_bytes. Optional.
 	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	// Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+	// Check only: the answer has the Version as it would be, without what only a commit gives: etag,
+	// times, sequence, and for a new one number and uid. Nothing changes.
 	ValidateOnly bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

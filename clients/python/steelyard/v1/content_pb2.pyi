@@ -217,8 +217,8 @@ class File(_message.Message):
     uri: _builtins.str
     """An external reference: the bytes stay at this address, for example
     `s3://bucket/key`. The server never fetches it and ReadFile refuses it;
-    `digest` is then what the client says, and may be empty. Empty for a file
-    that the registry keeps.
+    `digest` is then what the client says, and may be empty. At most
+    Limits.text_bytes. Empty for a file that the registry keeps.
     """
     def __init__(
         self,
@@ -293,9 +293,11 @@ class Metric(_message.Message):
     name: _builtins.str
     """Required. Matches Limits.key_pattern."""
     dataset: _builtins.str
-    """Name of the dataset that it was measured on. Empty when none is stated."""
+    """Name of the dataset that it was measured on, matches Limits.key_pattern. Empty when none is stated."""
     slice: _builtins.str
-    """Part of the dataset, for example `region=EU`. Empty means the whole. Needs a dataset."""
+    """Part of the dataset, for example `region=EU`, matches Limits.key_pattern. Empty means the whole.
+    Needs a dataset.
+    """
     value: _builtins.float
     """The value; NaN, infinities and -0 are kept as they are."""
     def __init__(
@@ -326,11 +328,13 @@ class Dataset(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Required. Name that metrics refer to, unique among the datasets of one role in a Version."""
+    """Required. Name that metrics refer to, matches Limits.key_pattern, unique among the datasets of
+    one role in a Version.
+    """
     version: _builtins.str
-    """Version of the dataset in its own system, one line. Empty when it has none."""
+    """Version of the dataset in its own system, one line of at most Limits.text_bytes. Empty when it has none."""
     uri: _builtins.str
-    """Where it is, one line. Empty when not stated."""
+    """Where it is, one line of at most Limits.text_bytes. Empty when not stated."""
     digest: _builtins.str
     """Digest of its bytes, `sha256:` and 64 hexadecimal digits. Empty when not known."""
     role: _builtins.str
@@ -356,7 +360,7 @@ Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 @_typing.final
 class Source(_message.Message):
-    """Where a Version comes from."""
+    """Where a Version comes from. Each text is one line of at most Limits.text_bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -413,7 +417,7 @@ class Parent(_message.Message):
     """Digest of the parent Version; it need not be in this registry. Empty when only `uri` is known."""
     uri: _builtins.str
     """Where the parent was found, for people, for example `risk/fraud:3` or
-    `hf://org/model`. Needed when `digest` is empty.
+    `hf://org/model`; one line of at most Limits.text_bytes. Needed when `digest` is empty.
     """
     def __init__(
         self,
@@ -432,7 +436,7 @@ Global___Parent: _TypeAlias = Parent  # noqa: Y015
 
 @_typing.final
 class Framework(_message.Message):
-    """What loads a Version."""
+    """What loads a Version. Each text is one line of at most Limits.text_bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -488,7 +492,7 @@ Global___Schema: _TypeAlias = Schema  # noqa: Y015
 
 @_typing.final
 class SchemaField(_message.Message):
-    """One input or output."""
+    """One input or output. Each text is one line of at most Limits.text_bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -504,7 +508,9 @@ class SchemaField(_message.Message):
     """Whether it may be left out."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Dimensions of a tensor, -1 where any size is allowed. Empty for a scalar or column."""
+        """Dimensions of a tensor, at most Limits.schema_dimensions_count, -1 where any size is allowed.
+        Empty for a scalar or column.
+        """
 
     def __init__(
         self,

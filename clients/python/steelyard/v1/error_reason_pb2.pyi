@@ -72,7 +72,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CALL_TIMEOUT: _ErrorReason.ValueType  # 6
     """DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 
-    Metadata: none.
+    Metadata: `limit_seconds`.
 
     Advice: Retry a mutation with the same request id: it happens at most once.
     """
@@ -591,7 +591,7 @@ Advice: Set a longer deadline; 10 seconds suit most calls.
 ERROR_REASON_CALL_TIMEOUT: ErrorReason.ValueType  # 6
 """DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
 
-Metadata: none.
+Metadata: `limit_seconds`.
 
 Advice: Retry a mutation with the same request id: it happens at most once.
 """

@@ -50,8 +50,11 @@ class Limits(_message.Message):
     MODEL_NAME_CHARACTERS_FIELD_NUMBER: _builtins.int
     KEY_CHARACTERS_FIELD_NUMBER: _builtins.int
     FORMER_NAMES_COUNT_FIELD_NUMBER: _builtins.int
+    SEMANTIC_VERSION_CHARACTERS_FIELD_NUMBER: _builtins.int
+    ACTOR_CHARACTERS_FIELD_NUMBER: _builtins.int
     FILES_COUNT_FIELD_NUMBER: _builtins.int
     FILE_PATH_BYTES_FIELD_NUMBER: _builtins.int
+    FILE_PATH_PART_BYTES_FIELD_NUMBER: _builtins.int
     FILE_BYTES_FIELD_NUMBER: _builtins.int
     PARAMETERS_COUNT_FIELD_NUMBER: _builtins.int
     PARAMETER_BYTES_FIELD_NUMBER: _builtins.int
@@ -59,6 +62,7 @@ class Limits(_message.Message):
     DATASETS_COUNT_FIELD_NUMBER: _builtins.int
     PARENTS_COUNT_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELDS_COUNT_FIELD_NUMBER: _builtins.int
+    SCHEMA_DIMENSIONS_COUNT_FIELD_NUMBER: _builtins.int
     CONTENT_BYTES_FIELD_NUMBER: _builtins.int
     MANIFEST_BYTES_FIELD_NUMBER: _builtins.int
     VERSION_FILES_COUNT_FIELD_NUMBER: _builtins.int
@@ -124,10 +128,16 @@ class Limits(_message.Message):
     """Most characters in the name of a metric or parameter, and in the key of a label."""
     former_names_count: _builtins.int
     """Most former names of a model, each of which redirects for ever."""
+    semantic_version_characters: _builtins.int
+    """Most characters in a semantic version."""
+    actor_characters: _builtins.int
+    """Most characters in the name that a caller states."""
     files_count: _builtins.int
     """Most files in a version; the fewest is 1."""
     file_path_bytes: _builtins.int
     """Most bytes in the path of a file."""
+    file_path_part_bytes: _builtins.int
+    """Most bytes in a part of a path, between two slashes."""
     file_bytes: _builtins.int
     """Most bytes in one file: 64 TiB."""
     parameters_count: _builtins.int
@@ -142,6 +152,8 @@ class Limits(_message.Message):
     """Most parents of a version."""
     schema_fields_count: _builtins.int
     """Most fields in the inputs, and in the outputs, of a schema."""
+    schema_dimensions_count: _builtins.int
+    """Most dimensions of a field in a schema."""
     content_bytes: _builtins.int
     """Most bytes of a manifest without its files: 512 KiB."""
     manifest_bytes: _builtins.int
@@ -203,8 +215,11 @@ class Limits(_message.Message):
         model_name_characters: _builtins.int = ...,
         key_characters: _builtins.int = ...,
         former_names_count: _builtins.int = ...,
+        semantic_version_characters: _builtins.int = ...,
+        actor_characters: _builtins.int = ...,
         files_count: _builtins.int = ...,
         file_path_bytes: _builtins.int = ...,
+        file_path_part_bytes: _builtins.int = ...,
         file_bytes: _builtins.int = ...,
         parameters_count: _builtins.int = ...,
         parameter_bytes: _builtins.int = ...,
@@ -212,6 +227,7 @@ class Limits(_message.Message):
         datasets_count: _builtins.int = ...,
         parents_count: _builtins.int = ...,
         schema_fields_count: _builtins.int = ...,
+        schema_dimensions_count: _builtins.int = ...,
         content_bytes: _builtins.int = ...,
         manifest_bytes: _builtins.int = ...,
         version_files_count: _builtins.int = ...,
@@ -234,7 +250,7 @@ class Limits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_fields_count", b"schema_fields_count", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

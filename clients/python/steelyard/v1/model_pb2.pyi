@@ -145,7 +145,7 @@ class Model(_message.Message):
 
     @_builtins.property
     def former_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. Names that redirect to this Model, the newest first."""
+        """Output only. Names that redirect to this Model, in the order of their text. Lists leave them out."""
 
     def __init__(
         self,

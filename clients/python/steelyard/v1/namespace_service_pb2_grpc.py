@@ -90,7 +90,7 @@ class NamespaceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListNamespaces(self, request, context):
-        """Answers Namespaces in the order of their names, a page at a time.
+        """Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 
         Errors:
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.

@@ -49,7 +49,7 @@ class NamespaceServiceStub:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     """
     ListNamespaces: _grpc.UnaryUnaryMultiCallable[_namespace_service_pb2.ListNamespacesRequest, _namespace_service_pb2.ListNamespacesResponse]
-    """Answers Namespaces in the order of their names, a page at a time.
+    """Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 
     Errors:
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
@@ -95,7 +95,7 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     """
     ListNamespaces: _aio.UnaryUnaryMultiCallable[_namespace_service_pb2.ListNamespacesRequest, _namespace_service_pb2.ListNamespacesResponse]  # type: ignore[assignment]
-    """Answers Namespaces in the order of their names, a page at a time.
+    """Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 
     Errors:
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
@@ -156,7 +156,7 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_service_pb2.ListNamespacesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_service_pb2.ListNamespacesResponse, _abc.Awaitable[_namespace_service_pb2.ListNamespacesResponse]]:
-        """Answers Namespaces in the order of their names, a page at a time.
+        """Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
 
         Errors:
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.

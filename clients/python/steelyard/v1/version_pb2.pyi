@@ -85,7 +85,9 @@ class Version(_message.Message):
     stage: _builtins.str
     """Output only. Where the Version stands, `development` at first. Moved by promotions."""
     semantic_version: _builtins.str
-    """Set once. After semver.org 2.0.0, unique in the Model. Empty when the Version has none."""
+    """Set once. After semver.org 2.0.0, at most Limits.semantic_version_characters, unique in the
+    Model. Empty when the Version has none.
+    """
     idempotency_key: _builtins.str
     """Set once. The key of the call that made the Version. Empty when it had none."""
     etag: _builtins.str
@@ -193,7 +195,7 @@ Global___VersionRef: _TypeAlias = VersionRef  # noqa: Y015
 
 @_typing.final
 class Origin(_message.Message):
-    """Where an imported Version was before."""
+    """Where an imported Version was before. Each text is one line of at most Limits.text_bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -68,7 +68,9 @@ class CreateVersionRequest(_message.Message):
     most Limits.text_bytes. Optional.
     """
     validate_only: _builtins.bool
-    """Check only: the answer has the Version that would be created, with number 0. Nothing changes."""
+    """Check only: the answer has the Version as it would be, without what only a commit gives: etag,
+    times, sequence, and for a new one number and uid. Nothing changes.
+    """
     request_id: _builtins.str
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str

@@ -126,8 +126,8 @@ export declare type File = Message<"steelyard.v1.File"> & {
   /**
    * An external reference: the bytes stay at this address, for example
    * `s3://bucket/key`. The server never fetches it and ReadFile refuses it;
-   * `digest` is then what the client says, and may be empty. Empty for a file
-   * that the registry keeps.
+   * `digest` is then what the client says, and may be empty. At most
+   * Limits.text_bytes. Empty for a file that the registry keeps.
    *
    * @generated from field: string uri = 5;
    */
@@ -215,14 +215,15 @@ export declare type Metric = Message<"steelyard.v1.Metric"> & {
   name: string;
 
   /**
-   * Name of the dataset that it was measured on. Empty when none is stated.
+   * Name of the dataset that it was measured on, matches Limits.key_pattern. Empty when none is stated.
    *
    * @generated from field: string dataset = 2;
    */
   dataset: string;
 
   /**
-   * Part of the dataset, for example `region=EU`. Empty means the whole. Needs a dataset.
+   * Part of the dataset, for example `region=EU`, matches Limits.key_pattern. Empty means the whole.
+   * Needs a dataset.
    *
    * @generated from field: string slice = 3;
    */
@@ -249,21 +250,22 @@ export declare const MetricSchema: GenMessage<Metric>;
  */
 export declare type Dataset = Message<"steelyard.v1.Dataset"> & {
   /**
-   * Required. Name that metrics refer to, unique among the datasets of one role in a Version.
+   * Required. Name that metrics refer to, matches Limits.key_pattern, unique among the datasets of
+   * one role in a Version.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Version of the dataset in its own system, one line. Empty when it has none.
+   * Version of the dataset in its own system, one line of at most Limits.text_bytes. Empty when it has none.
    *
    * @generated from field: string version = 2;
    */
   version: string;
 
   /**
-   * Where it is, one line. Empty when not stated.
+   * Where it is, one line of at most Limits.text_bytes. Empty when not stated.
    *
    * @generated from field: string uri = 3;
    */
@@ -292,7 +294,7 @@ export declare type Dataset = Message<"steelyard.v1.Dataset"> & {
 export declare const DatasetSchema: GenMessage<Dataset>;
 
 /**
- * Where a Version comes from.
+ * Where a Version comes from. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.Source
  */
@@ -368,7 +370,7 @@ export declare type Parent = Message<"steelyard.v1.Parent"> & {
 
   /**
    * Where the parent was found, for people, for example `risk/fraud:3` or
-   * `hf://org/model`. Needed when `digest` is empty.
+   * `hf://org/model`; one line of at most Limits.text_bytes. Needed when `digest` is empty.
    *
    * @generated from field: string uri = 3;
    */
@@ -382,7 +384,7 @@ export declare type Parent = Message<"steelyard.v1.Parent"> & {
 export declare const ParentSchema: GenMessage<Parent>;
 
 /**
- * What loads a Version.
+ * What loads a Version. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.Framework
  */
@@ -436,7 +438,7 @@ export declare type Schema = Message<"steelyard.v1.Schema"> & {
 export declare const SchemaSchema: GenMessage<Schema>;
 
 /**
- * One input or output.
+ * One input or output. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.SchemaField
  */
@@ -456,7 +458,8 @@ export declare type SchemaField = Message<"steelyard.v1.SchemaField"> & {
   type: string;
 
   /**
-   * Dimensions of a tensor, -1 where any size is allowed. Empty for a scalar or column.
+   * Dimensions of a tensor, at most Limits.schema_dimensions_count, -1 where any size is allowed.
+   * Empty for a scalar or column.
    *
    * @generated from field: repeated int64 shape = 3;
    */

@@ -99,7 +99,7 @@ export enum ErrorReason {
   /**
    * DEADLINE_EXCEEDED: The call reached its deadline, or Limits.unary_seconds.
    *
-   * Metadata: none.
+   * Metadata: `limit_seconds`.
    *
    * Advice: Retry a mutation with the same request id: it happens at most once.
    *

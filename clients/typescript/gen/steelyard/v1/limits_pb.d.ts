@@ -166,6 +166,20 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   formerNamesCount: bigint;
 
   /**
+   * Most characters in a semantic version.
+   *
+   * @generated from field: int64 semantic_version_characters = 33;
+   */
+  semanticVersionCharacters: bigint;
+
+  /**
+   * Most characters in the name that a caller states.
+   *
+   * @generated from field: int64 actor_characters = 34;
+   */
+  actorCharacters: bigint;
+
+  /**
    * Most files in a version; the fewest is 1.
    *
    * @generated from field: int64 files_count = 40;
@@ -178,6 +192,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 file_path_bytes = 41;
    */
   filePathBytes: bigint;
+
+  /**
+   * Most bytes in a part of a path, between two slashes.
+   *
+   * @generated from field: int64 file_path_part_bytes = 52;
+   */
+  filePathPartBytes: bigint;
 
   /**
    * Most bytes in one file: 64 TiB.
@@ -227,6 +248,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 schema_fields_count = 48;
    */
   schemaFieldsCount: bigint;
+
+  /**
+   * Most dimensions of a field in a schema.
+   *
+   * @generated from field: int64 schema_dimensions_count = 53;
+   */
+  schemaDimensionsCount: bigint;
 
   /**
    * Most bytes of a manifest without its files: 512 KiB.

@@ -100,7 +100,7 @@ export declare type Model = Message<"steelyard.v1.Model"> & {
   latestNumber: bigint;
 
   /**
-   * Output only. Names that redirect to this Model, the newest first.
+   * Output only. Names that redirect to this Model, in the order of their text. Lists leave them out.
    *
    * @generated from field: repeated string former_names = 12;
    */

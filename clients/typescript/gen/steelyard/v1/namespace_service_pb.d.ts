@@ -388,7 +388,7 @@ export declare const NamespaceService: GenService<{
     output: typeof GetNamespaceResponseSchema;
   },
   /**
-   * Answers Namespaces in the order of their names, a page at a time.
+   * Answers the Namespaces that the caller may read, in the order of their names, a page at a time.
    *
    * Errors:
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.

@@ -101,7 +101,8 @@ export declare type Version = Message<"steelyard.v1.Version"> & {
   aliases: string[];
 
   /**
-   * Set once. After semver.org 2.0.0, unique in the Model. Empty when the Version has none.
+   * Set once. After semver.org 2.0.0, at most Limits.semantic_version_characters, unique in the
+   * Model. Empty when the Version has none.
    *
    * @generated from field: string semantic_version = 12;
    */
@@ -216,7 +217,7 @@ export declare type VersionRef = Message<"steelyard.v1.VersionRef"> & {
 export declare const VersionRefSchema: GenMessage<VersionRef>;
 
 /**
- * Where an imported Version was before.
+ * Where an imported Version was before. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.Origin
  */

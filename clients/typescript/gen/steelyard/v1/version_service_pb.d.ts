@@ -63,7 +63,8 @@ export declare type CreateVersionRequest = Message<"steelyard.v1.CreateVersionRe
   idempotencyKey: string;
 
   /**
-   * Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+   * Check only: the answer has the Version as it would be, without what only a commit gives: etag,
+   * times, sequence, and for a new one number and uid. Nothing changes.
    *
    * @generated from field: bool validate_only = 7;
    */

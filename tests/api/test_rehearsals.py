@@ -1,0 +1,60 @@
+"""What a call with ``validate_only`` answers is what would be, without what only a commit gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.calls import call
+from tests.api.uploads import put
+from tests.servers import Running
+
+MODEL = "default/fraud"
+
+
+@pytest.fixture
+async def request_fields(running: Running) -> dict[str, Any]:
+    await call(running.channel, "CreateModel", {"name": MODEL})
+    file = {"path": "a.bin", "digest": await put(running.channel, b"bytes"), "size_bytes": 5}
+    return {"model": MODEL, "content": {"files": [file]}}
+
+
+async def sequence(running: Running) -> int:
+    found: int = (await call(running.channel, "GetServerInfo")).sequence
+    return found
+
+
+async def test_a_new_version_has_no_number_yet(running: Running, request_fields: dict[str, Any]) -> None:
+    before = await sequence(running)
+    rehearsed = await call(running.channel, "CreateVersion", request_fields | {"validate_only": True})
+
+    version = rehearsed.version
+    assert (rehearsed.created, rehearsed.sequence, version.number, version.uid) == (True, 0, 0, "")
+    assert (version.etag, version.HasField("create_time"), version.stage) == ("", False, "development")
+    assert await sequence(running) == before
+    created = await call(running.channel, "CreateVersion", request_fields)
+    assert created.version.digest == version.digest
+
+
+async def test_what_would_be_set_on_existing_content_has_no_etag_yet(
+    running: Running, request_fields: dict[str, Any]
+) -> None:
+    created = await call(running.channel, "CreateVersion", request_fields)
+    named = request_fields | {"semantic_version": "1.0.0", "validate_only": True}
+    rehearsed = await call(running.channel, "CreateVersion", named)
+
+    version = rehearsed.version
+    assert (rehearsed.created, rehearsed.sequence) == (False, 0)
+    assert (version.number, version.uid, version.semantic_version) == (1, created.version.uid, "1.0.0")
+    assert (version.etag, version.HasField("update_time")) == ("", False)
+
+
+async def test_existing_content_is_answered_as_it_stands(
+    running: Running, request_fields: dict[str, Any]
+) -> None:
+    created = await call(running.channel, "CreateVersion", request_fields)
+    rehearsed = await call(running.channel, "CreateVersion", request_fields | {"validate_only": True})
+
+    assert (rehearsed.created, rehearsed.sequence) == (False, created.sequence)
+    assert rehearsed.version == created.version
