@@ -57,9 +57,9 @@ def main(
         report.show(measured)
     output = output or (RESULTS if not (quick or only or profiles) else None)
     if output:
-        line = " ".join(
-            ["python -m benchmarks", *["--quick"] * quick, *(f"--only {name}" for name in only or ())]
-        )
+        parts = [*["--quick"] * quick, *(f"--only {name}" for name in only or ())]
+        parts += [*[f"--rounds {rounds}"] * (rounds != ROUNDS), *["--no-mlflow"] * (not mlflow)]
+        line = " ".join(["python -m benchmarks", *parts])
         report.write(
             output, measured, command=line, quick=quick, mlflow=_mlflow_version(command), rounds=rounds
         )

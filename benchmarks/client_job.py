@@ -27,12 +27,12 @@ def push(*, address: str, path: str, cache: str, metric: float = 0.0) -> dict[st
     return {"seconds": seconds, "uploaded_bytes": result.uploaded_bytes}
 
 
-def pull(*, address: str, target: str, cache: str) -> dict[str, float]:
-    """Pull the newest version into a new directory; return seconds."""
+def pull(*, address: str, target: str, cache: str, model: str = MODEL) -> dict[str, float]:
+    """Pull the newest version of *model* into a new directory; return seconds."""
     with Client(address, cache_dir=cache, cache_bytes=0) as client:
         client.server_info()
         begin = time.perf_counter()
-        client.pull(MODEL, target)
+        client.pull(model, target)
         return {"seconds": time.perf_counter() - begin}
 
 

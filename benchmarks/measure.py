@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
+MB = 1_000_000
 GIB = 1 << 30
 CHILD_SECONDS = 900
 # What the server and its clients send in one message.
@@ -101,6 +102,10 @@ class Run:
     def choose(self, full: Any, quick: Any) -> Any:
         """Return the size that fits this run."""
         return quick if self.quick else full
+
+    def profile(self, what: str) -> Path | None:
+        """Name the file for the profile of a server that does *what*; None when none is wanted."""
+        return self.profiles / f"{what}-{self._directories:03}.prof" if self.profiles else None
 
     def directory(self) -> Path:
         """Make an empty directory."""

@@ -32,6 +32,7 @@ from steelyard.v1 import (
 )
 
 GRPC_FLOOR = "floor over gRPC"
+CLIENT = "`steelyard.Client`"
 MODEL = "default/model"
 UNIT = "MB/s"
 UPLOAD_NOTE = (
@@ -47,8 +48,10 @@ def upload(run: Run, *, known: bool) -> Row:
     subjects: dict[str, Callable[[], float]] = {
         FLOOR: partial(_copy, run, source, durable=True),
         GRPC_FLOOR: partial(_upload, run, source, given, servers.floor),
-        STEELYARD: partial(_upload, run, source, given, servers.steelyard),
+        STEELYARD: partial(_upload, run, source, given, partial(_steelyard, run)),
     }
+    if not known:
+        subjects[CLIENT] = partial(_push, run, source)
     if run.mlflow:
         subjects[MLFLOW] = partial(_mlflow_upload, run, source)
     samples = run.in_turn(subjects)
@@ -63,7 +66,7 @@ def download(run: Run) -> Row:
     source, digest = _source(run)
     with ExitStack() as stack:
         least = stack.enter_context(servers.floor(run.directory()))
-        served = stack.enter_context(servers.steelyard(run.directory()))
+        served = stack.enter_context(servers.steelyard(run.directory(), profile=run.profile("download")))
         for each in (least, served):
             child("transfer", do="upload", address=each.address, path=str(source))
         _register(served, source, digest)
@@ -71,6 +74,7 @@ def download(run: Run) -> Row:
             FLOOR: partial(_copy, run, source, durable=False),
             GRPC_FLOOR: partial(_download, run, least, source, digest),
             STEELYARD: partial(_download, run, served, source, digest),
+            CLIENT: partial(_pull, run, served, source),
         }
         if run.mlflow:
             other = stack.enter_context(mlflow_server.mlflow(run.mlflow, run.directory()))
@@ -107,6 +111,22 @@ def _upload(run: Run, source: Path, digest: str, serve: Callable[..., servers.Se
         return _rate(
             source, child("transfer", do="upload", address=served.address, path=str(source), digest=digest)
         )
+
+
+def _steelyard(run: Run, place: Path) -> servers.Serving:
+    return servers.steelyard(place, profile=run.profile("upload"))
+
+
+def _push(run: Run, source: Path) -> float:
+    with _place(run) as place, _steelyard(run, place) as served:
+        job = {"address": served.address, "path": str(source), "cache": str(run.directory())}
+        return _rate(source, child("client_job", do="push", **job)["seconds"])
+
+
+def _pull(run: Run, served: Served, source: Path) -> float:
+    with _place(run) as place:
+        job = {"address": served.address, "cache": str(place / "cache"), "target": str(place / "target")}
+        return _rate(source, child("client_job", do="pull", model=MODEL, **job)["seconds"])
 
 
 def _download(run: Run, served: Served, source: Path, digest: str) -> float:

@@ -87,7 +87,7 @@ def _cpu(loads: Mapping[str, Load]) -> str:
 def _steelyard(run: Run, call: str, stack: ExitStack, *, count: int) -> Load:
     run.say(f"filling a model with {count:,} versions")
     directory = fill.filled(run.directory(), count=count)
-    profile = run.profiles / f"{call}-{count}.prof" if run.profiles else None
+    profile = run.profile(f"{call}-{count}")
     served = stack.enter_context(servers.steelyard(directory, profile=profile))
     fresh = call == "create" and count == sample.SMALL_VERSIONS
     models = _new_models(served) if fresh else lambda: sample.MODEL

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import MIB, ROOT, environment
+from benchmarks.measure import MB, ROOT, environment
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -26,9 +26,9 @@ class Served:
     address: str
     process: psutil.Process
 
-    def memory_mib(self) -> float:
+    def memory_mb(self) -> float:
         """Return the resident memory of the server and its children now."""
-        return float(sum(each.memory_info().rss for each in self._family())) / MIB
+        return float(sum(each.memory_info().rss for each in self._family())) / MB
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the server and its children took so far."""
