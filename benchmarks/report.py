@@ -56,6 +56,7 @@ def write(
         "",
         f"Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}. {kind}",
         "`make bench-quick` measures small sizes without MLflow and leaves this page alone.",
+        "Where the time goes in rows that miss their goal: [profiles.md](profiles.md).",
         "",
         _machine(mlflow),
         "",
