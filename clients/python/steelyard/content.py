@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard import metric_keys
+from steelyard import enums, metric_keys
 from steelyard.errors import FileUnreadable, InvalidArgument
 from steelyard.v1 import content_pb2
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ParameterValue = str | int | float | bool
 
 UNKNOWN_DIGEST = "sha256:" + 64 * "0"
-_RELATION = "PARENT_RELATION_"
-_ROLE = "FILE_ROLE_"
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -92,8 +90,7 @@ class Parent:
     @classmethod
     def of(cls, message: content_pb2.Parent) -> Parent:
         """Read the parent of a version."""
-        name = content_pb2.ParentRelation.Name(message.relation).removeprefix(_RELATION)
-        return cls(name.lower().replace("_", "-"), message.digest, message.uri)
+        return cls(enums.word(content_pb2.ParentRelation, message.relation), message.digest, message.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +202,7 @@ def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> I
             path=file.path,
             digest=digests.get(file.path, UNKNOWN_DIGEST),
             size_bytes=file.size_bytes,
-            role=file_role(file.role),
+            role=enums.number(content_pb2.FileRole, file.role),
         )
 
 
@@ -216,17 +213,8 @@ def reference_file(reference: Reference) -> content_pb2.File:
         uri=reference.uri,
         size_bytes=reference.size_bytes,
         digest=reference.digest,
-        role=file_role(reference.role),
+        role=enums.number(content_pb2.FileRole, reference.role),
     )
-
-
-def file_role(word: str) -> content_pb2.FileRole.ValueType:
-    """Return the role that *word* names.
-
-    Raises:
-        InvalidArgument: there is no such role.
-    """
-    return content_pb2.FileRole.Value(_enum_name(word, content_pb2.FileRole.keys(), prefix=_ROLE))
 
 
 def _stated(value: Dataset | Source | Framework) -> dict[str, Any]:
@@ -261,8 +249,7 @@ def _metric(key: str, value: float) -> content_pb2.Metric:
 
 
 def _parent(parent: Parent) -> content_pb2.Parent:
-    name = _enum_name(parent.relation, content_pb2.ParentRelation.keys(), prefix=_RELATION)
-    relation = content_pb2.ParentRelation.Value(name)
+    relation = enums.number(content_pb2.ParentRelation, parent.relation)
     return content_pb2.Parent(relation=relation, digest=parent.digest, uri=parent.uri)
 
 
@@ -274,14 +261,6 @@ def _schema(schema: Schema) -> content_pb2.Schema:
         ]
 
     return content_pb2.Schema(inputs=fields(schema.inputs), outputs=fields(schema.outputs))
-
-
-def _enum_name(word: str, names: Iterable[str], *, prefix: str) -> str:
-    words = {each.removeprefix(prefix).lower().replace("_", "-"): each for each in names}
-    words.pop("unspecified")
-    if word not in words:
-        raise InvalidArgument(f"{word!r} is none of: {', '.join(words)}.")
-    return words[word]
 
 
 def _file_digest(path: Path) -> str:

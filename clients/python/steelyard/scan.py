@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
 
-from steelyard.content import file_role
+from steelyard import enums
 from steelyard.errors import FileChanged, FileUnreadable, InvalidArgument, LocalFileError, SymlinkRefused
+from steelyard.v1 import content_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
         InvalidArgument: a role is none, or is given to no file.
     """
     for role in roles.values():
-        file_role(role)
+        enums.number(content_pb2.FileRole, role)
     _require_readable(root)
     excluded: list[str] = []
     if root.is_dir() and not root.is_symlink():

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from steelyard.content import Dataset, Framework, Parent, Schema, Source
+from steelyard import enums
+from steelyard.content import Dataset, Framework, ParameterValue, Parent, Schema, Source
 from steelyard.metric_keys import MetricKey
 from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from steelyard.v1 import namespace_pb2, version_pb2
-
-ParameterValue = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class AliasMove:
 
 def actor(message: actor_pb2.Actor) -> Actor:
     """Read who did something."""
-    kind = word(actor_pb2.ActorKind.Name(message.kind), prefix="ACTOR_KIND_")
+    kind = enums.word(actor_pb2.ActorKind, message.kind)
     return Actor(message.id, kind, message.authenticated, message=message)
 
 
@@ -177,7 +176,7 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
 def model(message: model_pb2.Model) -> Model:
     """Read a model."""
     directions = {
-        name: word(model_pb2.MetricDirection.Name(value), prefix="METRIC_DIRECTION_")
+        name: enums.word(model_pb2.MetricDirection, value)
         for name, value in sorted(message.metric_directions.items())
     }
     return Model(
@@ -233,7 +232,7 @@ def version(message: version_pb2.Version) -> Version:
 
 def file(message: content_pb2.File) -> File:
     """Read a file."""
-    role = word(content_pb2.FileRole.Name(message.role), prefix="FILE_ROLE_")
+    role = enums.word(content_pb2.FileRole, message.role)
     return File(message.path, message.digest, message.size_bytes, role, message.uri, message=message)
 
 
@@ -257,7 +256,7 @@ def alias_move(message: alias_pb2.AliasMove) -> AliasMove:
     return AliasMove(
         sequence=message.sequence,
         alias=message.alias,
-        action=word(alias_pb2.AliasAction.Name(message.action), prefix="ALIAS_ACTION_"),
+        action=enums.word(alias_pb2.AliasAction, message.action),
         from_number=message.from_number,
         to_number=message.to_number,
         actor=actor(message.actor),
@@ -270,8 +269,3 @@ def alias_move(message: alias_pb2.AliasMove) -> AliasMove:
 def time(message: Timestamp) -> datetime:
     """Read a moment, in UTC."""
     return message.ToDatetime(UTC)
-
-
-def word(name: str, *, prefix: str) -> str:
-    """Write the value of an enum as people do: `FINE_TUNED_FROM` is `fine-tuned-from`."""
-    return name.removeprefix(prefix).lower().replace("_", "-")
