@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 
@@ -277,22 +276,6 @@ def test_a_push_into_a_namespace_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(reasons.NamespaceNotFound):
         client.push("nowhere/fraud", write_tree(tmp_path / "m", MODEL))
-
-
-def test_the_digest_of_a_dataset_is_that_of_its_bytes(tmp_path: Path) -> None:
-    write_tree(tmp_path, {"train.csv": b"a,b\n", "set/x": b"1", "set/y/z": b"2"})
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in (("x", b"1"), ("y/z", b"2"))]
-    expected = {"train.csv": b"a,b\n", "set": "".join(lines).encode()}
-    for name, data in expected.items():
-        found = steelyard.Dataset.from_path(tmp_path / name, role="train")
-        assert found == steelyard.Dataset(
-            "train", role="train", digest=f"sha256:{hashlib.sha256(data).hexdigest()}"
-        )
-
-
-def test_a_dataset_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(errors.FileUnreadable, match="No such file"):
-        steelyard.Dataset.from_path(tmp_path / "missing")
 
 
 MISTAKES: dict[str, tuple[dict[str, object], str]] = {

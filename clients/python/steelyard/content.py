@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard import enums, metric_keys
 from steelyard.errors import FileUnreadable, InvalidArgument
 from steelyard.v1 import content_pb2
+from steelyard.walk import regular, walk
 
 if TYPE_CHECKING:
     from steelyard.scan import LocalFile
@@ -53,11 +54,13 @@ class Dataset:
     def from_path(cls, path: str | Path, *, role: str = "", name: str = "") -> Dataset:
         """Name a dataset by the bytes at *path*; the digest of a directory covers all names and bytes in it.
 
-        A directory's digest is the sha256 of the lines ``<sha256 of file>  <relative path>``, sorted by path,
-        as ``sha256sum`` prints them. The path itself is not kept: it means nothing on another machine.
+        A directory's digest is the sha256 of the lines ``<sha256 of file>  <relative path>``, as
+        ``sha256sum`` prints them, in the order of the paths as text with ``/`` between their parts. The
+        path itself is not kept: it means nothing on another machine.
 
         Raises:
-            FileUnreadable: it cannot be read.
+            FileUnreadable: something of it cannot be read.
+            SymlinkRefused: there is a symbolic link in the directory.
         """
         path = Path(path)
         try:
@@ -269,6 +272,9 @@ def _file_digest(path: Path) -> str:
 
 
 def _directory_digest(directory: Path) -> str:
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    lines = [f"{_file_digest(path)}  {path.relative_to(directory).as_posix()}\n" for path in paths]
+    lines = []
+    for path, source in sorted(walk(directory)):
+        regular(source, path=path, otherwise="take it out of the dataset")
+        lines.append(f"{_file_digest(source)}  {path}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+

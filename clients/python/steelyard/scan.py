@@ -5,8 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +12,12 @@ from typing import TYPE_CHECKING
 from pathspec import GitIgnoreSpec
 
 from steelyard import enums
-from steelyard.errors import FileChanged, FileUnreadable, InvalidArgument, LocalFileError, SymlinkRefused
+from steelyard.errors import FileChanged, FileUnreadable, InvalidArgument, LocalFileError
 from steelyard.v1 import content_pb2
+from steelyard.walk import regular, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 IGNORE_FILE = ".steelyardignore"
 # Written by tools into every directory and never part of a model.
@@ -99,11 +98,6 @@ class Scan:
     files: tuple[LocalFile, ...]
     excluded: tuple[str, ...]
 
-    @property
-    def size_bytes(self) -> int:
-        """Sum the sizes of all files."""
-        return sum(file.size_bytes for file in self.files)
-
 
 def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
     """Find the files at *root*, a file or a directory.
@@ -121,13 +115,12 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
     _require_readable(root)
     excluded: list[str] = []
     if root.is_dir() and not root.is_symlink():
-        spec = GitIgnoreSpec.from_lines((*DEFAULT_EXCLUDES, *_ignore_lines(root)))
-        found = list(_walk(root, prefix="", spec=spec, excluded=excluded))
+        found = sorted(walk(root, left_out=_left_out(root, noted=excluded)))
     else:
-        found = [_Found(root.name, root)]
+        found = [(root.name, root)]
     if not found:
         raise LocalFileError(f"There is no file to push in {root}.")
-    files = tuple(_local_file(each, roles=roles) for each in sorted(found, key=lambda each: each.path))
+    files = tuple(_local_file(path, source, roles=roles) for path, source in found)
     if unknown := set(roles) - {file.path for file in files}:
         raise InvalidArgument(f"A role is given to {min(unknown)!r}, but there is no such file.")
     return Scan(files, tuple(sorted(excluded)))
@@ -148,48 +141,22 @@ def guess_role(path: str) -> str:
     return next((role for role, pattern in _PATTERNS if pattern.match(name)), "other")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    path: str
-    source: Path
+def _left_out(root: Path, *, noted: list[str]) -> Callable[[str], bool]:
+    """Say of each path whether it is left out, and note it if so."""
+    spec = GitIgnoreSpec.from_lines((*DEFAULT_EXCLUDES, *_ignore_lines(root)))
+
+    def left_out(path: str) -> bool:
+        if matches := spec.match_file(path):
+            noted.append(path)
+        return matches
+
+    return left_out
 
 
-def _walk(directory: Path, *, prefix: str, spec: GitIgnoreSpec, excluded: list[str]) -> Iterator[_Found]:
-    try:
-        entries = list(os.scandir(directory))
-    except OSError as error:
-        raise FileUnreadable(f"The directory {directory} cannot be read: {error.strerror}.") from None
-    for entry in entries:
-        path = prefix + entry.name
-        is_directory = entry.is_dir(follow_symlinks=False)
-        if spec.match_file(f"{path}/" if is_directory else path):
-            excluded.append(f"{path}/" if is_directory else path)
-        elif is_directory:
-            yield from _walk(Path(entry.path), prefix=f"{path}/", spec=spec, excluded=excluded)
-        else:
-            yield _Found(path, Path(entry.path))
-
-
-def _local_file(found: _Found, *, roles: Mapping[str, str]) -> LocalFile:
-    try:
-        status = found.source.lstat()
-    except OSError as error:
-        raise FileUnreadable(f"{found.source} cannot be read: {error.strerror}.") from None
-    if stat.S_ISLNK(status.st_mode):
-        raise SymlinkRefused(
-            f"{found.source} is a symbolic link, which means something else elsewhere; put a copy of its "
-            f"target there, or leave it out with {IGNORE_FILE}."
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise FileUnreadable(f"{found.source} is no regular file; leave it out with {IGNORE_FILE}.")
-    if not os.access(found.source, os.R_OK):
-        raise FileUnreadable(f"{found.source} cannot be read: permission denied.")
-    try:
-        found.path.encode()
-    except UnicodeEncodeError:
-        raise FileUnreadable(f"The name of {os.fsencode(found.source)!r} is not UTF-8; rename it.") from None
-    role = roles.get(found.path) or guess_role(found.path)
-    return LocalFile(found.path, found.source, status.st_size, role, _identity(status))
+def _local_file(path: str, source: Path, *, roles: Mapping[str, str]) -> LocalFile:
+    status = regular(source, path=path, otherwise=f"leave it out with {IGNORE_FILE}")
+    role = roles.get(path) or guess_role(path)
+    return LocalFile(path, source, status.st_size, role, _identity(status))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
