@@ -34,6 +34,16 @@ def checked_labels(given: Mapping[Any, Any] | None) -> dict[str, str]:
     return dict(given or {})
 
 
+def require_several(given: object, *, name: str) -> None:
+    """Refuse a text where several are wanted: its letters would be taken for them.
+
+    Raises:
+        InvalidArgument: *given* is one text.
+    """
+    if isinstance(given, str | bytes):
+        raise InvalidArgument(f"{name} is the text {given!r}; for one alone write [{given!r}].")
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """What a version was trained or measured on; metrics refer to its name.
@@ -277,4 +287,3 @@ def _directory_digest(directory: Path) -> str:
         regular(source, path=path, otherwise="take it out of the dataset")
         lines.append(f"{_file_digest(source)}  {path}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-

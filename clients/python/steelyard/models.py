@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
-from steelyard.content import checked_labels
+from steelyard.content import checked_labels, require_several
 from steelyard.errors import InvalidArgument
 from steelyard.v1 import model_pb2
 from steelyard.v1 import model_service_pb2 as pb
@@ -48,6 +48,7 @@ class Models:
         Raises:
             ModelAlreadyExists: there is one with this name, letter case aside.
         """
+        require_several(owners, name="owners")
         request = pb.CreateModelRequest(
             name=self._references.model(model),
             description=description,
@@ -95,6 +96,7 @@ class Models:
         Raises:
             EtagMismatch: it changed since *etag* was read.
         """
+        require_several(owners, name="owners")
         changed = model_pb2.Model(
             name=self._references.model(model),
             description=description or "",

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pathspec import GitIgnoreSpec
 
 from steelyard import manifest
+from steelyard.content import require_several
 from steelyard.download import Download
 from steelyard.errors import DestinationNotEmpty, InvalidArgument, LocalFileError
 from steelyard.progress import Meter
@@ -71,6 +72,7 @@ def pull(  # noqa: PLR0913  what the client has, and what the caller asks
         DestinationNotEmpty: there is something at *dest* and *overwrite* is not set.
         DownloadCorrupt: bytes that arrived are not those that the version names.
     """
+    require_several(include, name="include")
     files = manifest.files(versions.manifest(version).encoded, version=version)
     wanted = _included(files, patterns=tuple(include))
     stored = tuple(file for file in wanted if not file.uri)

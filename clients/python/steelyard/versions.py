@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
-from steelyard.content import checked_labels
+from steelyard.content import checked_labels, require_several
 from steelyard.errors import DownloadCorrupt
 from steelyard.v1 import version_service_pb2 as pb
 
@@ -100,6 +100,7 @@ class Versions:
         Raises:
             NotFound: one of them is not there.
         """
+        require_several(refs, name="refs")
         request = pb.BatchGetVersionsRequest(
             namespace=namespace or self._references.namespace, versions=map(self._references.version, refs)
         )
