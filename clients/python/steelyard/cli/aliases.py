@@ -66,16 +66,12 @@ def log(
     context: typer.Context,
     model: Model,
     alias: Annotated[str, typer.Argument(help="One alias; empty means all.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: output.Limit = None,
     json: output.Json = False,
 ) -> None:
     """Show the moves of an alias, the newest first: who, when, from, to, why."""
-    found = []
     with session.of(context).client() as client:
-        for move in client.aliases.moves(model, alias):
-            found.append(move)
-            if len(found) == limit:
-                break
+        found = output.first(client.aliases.moves(model, alias), limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return

@@ -24,11 +24,12 @@ Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 def ls(
     context: typer.Context,
     namespace: Annotated[str, typer.Argument(help="Namespace; empty means yours.")] = "",
+    limit: output.Limit = None,
     json: output.Json = False,
 ) -> None:
     """List the models of a namespace."""
     with session.of(context).client() as client:
-        found = list(client.models.list(namespace or None))
+        found = output.first(client.models.list(namespace or None), limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return

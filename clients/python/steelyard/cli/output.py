@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from steelyard.types import Actor
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="List at most so many; if not given, 50, or all with --json.")
+]
+Entry = TypeVar("Entry")
 
+LISTED = 50
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 _DAY_SECONDS, _HOUR_SECONDS, _MINUTE_SECONDS = 86_400, 3_600, 60
@@ -87,6 +93,15 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
         drawn.add_row(*(Text(_plain(cell)) for cell in row))
     Console(highlight=False).print(drawn)
+
+
+def first(entries: Iterator[Entry], *, limit: int | None, json: bool) -> list[Entry]:
+    """Take what a list shows, and say so when that is not all; without a limit programs get all."""
+    wanted = limit if limit or json else LISTED
+    found = list(islice(entries, wanted))
+    if len(found) == wanted and next(entries, None) is not None:
+        note(f"These are the first {wanted}; there are more, see --limit.")
+    return found
 
 
 def details(facts: Mapping[str, object]) -> None:

@@ -23,17 +23,13 @@ def ls(
     context: typer.Context,
     model: Model,
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with version 1.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 50,
+    limit: output.Limit = None,
     json: output.Json = False,
 ) -> None:
     """List the versions of a model, the newest first."""
     order = "number" if oldest_first else "number desc"
-    found = []
     with session.of(context).client() as client:
-        for version in client.versions.list(model, order_by=order):
-            found.append(version)
-            if len(found) == limit:
-                break
+        found = output.first(client.versions.list(model, order_by=order), limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return
