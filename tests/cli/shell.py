@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
@@ -90,8 +92,14 @@ class Shell:
         assert done.code == 0, (arguments, done.code, done.out + done.err)
         return done
 
-    def on_terminal(self, *arguments: str | Path) -> Outcome:
-        """Run a command on a terminal of its own; all that it draws there is its output."""
+    def on_terminal(
+        self, *arguments: str | Path, seen: Callable[[str], object] = lambda drawn: None
+    ) -> Outcome:
+        """Run a command on a terminal of its own; all that it draws there is its output.
+
+        Args:
+            seen: told again and again what is drawn so far, without colours.
+        """
         near, far = pty.openpty()
         ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         process = self.start(*arguments, stdin=far, stdout=far, stderr=far)
@@ -101,8 +109,14 @@ class Shell:
         with suppress(OSError):
             while data := os.read(near, 65536):
                 drawn += data
+                seen(plain(drawn.decode(errors="replace")))
         os.close(near)
         return Outcome(process.wait(SECONDS), drawn.decode(), "")
+
+
+def plain(drawn: str) -> str:
+    """Take colours and movements of the cursor out of what a terminal was sent."""
+    return re.sub(r"\x1b\[[\d;?]*\w", "", drawn)
 
 
 def finished(process: subprocess.Popen[bytes]) -> Outcome:

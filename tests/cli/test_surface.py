@@ -16,7 +16,8 @@ import pytest
 import typer
 
 from steelyard.cli import app
-from tests.cli.shell import PROGRAM, SECONDS, Shell, finished
+from tests.cli.shell import PROGRAM, SECONDS, Shell, finished, plain
+from tests.client.proxies import proxy
 from tests.client.trees import large_file, write_tree
 from tests.servers import ServerProcess
 
@@ -148,7 +149,7 @@ def test_on_a_terminal_lists_are_tables_with_headers(pushed: Shell) -> None:
     ):
         done = pushed.on_terminal(*command.split())
         assert done.code == 0, done.out
-        assert re.search(header, re.sub(r"\x1b\[[\d;?]*\w", "", done.out)), done.out
+        assert re.search(header, plain(done.out)), done.out
         assert "\x1b[1m" in done.out
         assert "\t" not in done.out
     assert re.search(r"\x1b\[1mdigest", pushed.on_terminal("versions", "show", "fraud").out)
@@ -164,10 +165,30 @@ def test_on_a_terminal_every_transfer_draws_a_bar_with_rate_and_time_left(shell:
     ):
         done = shell.on_terminal(*command.split())
         assert done.code == 0, done.out
-        plain = re.sub(r"\x1b\[[\d;?]*\w", "", done.out)
-        assert phase in plain
-        assert re.search(r"24\.0/24\.0 MiB +[\d.]+ [KMG]i?B/s +\d+:\d\d:\d\d", plain), plain
-        assert re.search("[━╸]", plain)
+        drawn = plain(done.out)
+        assert phase in drawn
+        assert re.search(r"24\.0/24\.0 MiB +[\d.]+ [KMG]i?B/s +\d+:\d\d:\d\d", drawn), drawn
+        assert re.search("[━╸]", drawn)
+
+
+def test_each_phase_of_a_push_is_a_bar_with_its_own_rate_and_time_left(
+    shell: Shell, shared: ServerProcess
+) -> None:
+    """A file of a size that is held already is hashed before it is sent: as many bytes twice."""
+    name = "[b]large.bin"
+    shell.ok("push", "other", large_file(shell.directory / "other.bin", size_mib=24))
+    large_file(shell.directory / name, size_mib=24)
+    midway = re.compile(rf"upload {re.escape(name)} \S+ +\d\d?\.\d/24\.0 MiB +\S+( [KMG]?B/s)? +(\S+)")
+    with proxy(shared.address) as between:
+        between.stall_after(6 << 20, answers=False)
+        done = shell.on_terminal(
+            *("-s", between.address, "push", "fraud", name),
+            seen=lambda drawn: between.go_on() if between.is_stalled and midway.search(drawn) else None,
+        )
+    assert done.code == 0, done.out
+    drawn = plain(done.out)
+    assert re.search(rf"hash {re.escape(name)} \S+ +24\.0/24\.0 MiB", drawn), drawn
+    assert {left for _, left in midway.findall(drawn)} & {"0:00:01", "0:00:02", "-:--:--"}, drawn
 
 
 def test_quiet_draws_no_bar(shell: Shell, model: Path) -> None:

@@ -24,7 +24,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._going_on = threading.Event()
         self._cut_at_bytes: int | None = None
         self._stall_at_bytes: dict[bool, int] = {}
         self.dropping_answers = False
@@ -48,12 +48,18 @@ class Proxy:
         self._cut_at_bytes = self.answered_bytes + size_bytes
 
     def stall_after(self, size_bytes: int, *, answers: bool) -> None:
-        """Forward nothing more in one direction after so many bytes of it."""
+        """Forward nothing more in one direction after so many bytes of it, until told to go on."""
+        self._going_on.clear()
         self._stall_at_bytes[answers] = size_bytes
+
+    def go_on(self) -> None:
+        """Forward what was held up, and everything from now on."""
+        self._stall_at_bytes.clear()
+        self._going_on.set()
 
     def close(self) -> None:
         """Stop listening and break all connections off."""
-        self._closed.set()
+        self._going_on.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -100,7 +106,7 @@ class Proxy:
             self.cut()
         if stall:
             self.is_stalled = True
-            self._closed.wait()
+            self._going_on.wait()
 
 
 @contextmanager

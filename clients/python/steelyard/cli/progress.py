@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from steelyard.cli import output
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from steelyard.progress import OnProgress, Progress
+
+TEXT_CHARACTERS = 40
 
 
 @contextmanager
@@ -29,19 +33,21 @@ def bar(*, quiet: bool) -> Iterator[OnProgress | None]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"),
+        # Brackets in a path are no markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    # Each phase has a bar of its own, for rate and time left are those of the bytes that it moved.
+    tasks: dict[str, TaskID] = {}
     with Bar(*columns, console=console, transient=True) as drawn:
-        task = drawn.add_task("…", total=None)
 
         def show(progress: Progress) -> None:
-            text = f"{progress.phase} {progress.file}".rstrip()
-            drawn.update(
-                task, description=text[-40:], completed=progress.done_bytes, total=progress.total_bytes
-            )
+            if progress.phase not in tasks:
+                tasks[progress.phase] = drawn.add_task("", total=progress.total_bytes)
+            text = f"{progress.phase} {progress.file}".rstrip()[-TEXT_CHARACTERS:]
+            drawn.update(tasks[progress.phase], description=text, completed=progress.done_bytes)
 
         yield show
