@@ -15,38 +15,38 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steelyard.download import CHUNK_BYTES, write_all
+
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.types import File
 
-CHUNK_BYTES = 1024 * 1024
-
 
 class BlobCache:
-    """A directory of blobs with a limit; without a directory it is empty.
+    """A directory of blobs with a limit.
 
     Trouble with the cache, whatever the cause, only costs time: bytes are downloaded again.
 
     Args:
-        limit_bytes: what is used least lately is removed above this.
+        limit_bytes: what is used least lately is removed above this; with 0 the directory is left alone.
     """
 
-    def __init__(self, directory: Path | None, *, limit_bytes: int) -> None:
-        self._directory = directory if limit_bytes > 0 else None
+    def __init__(self, directory: Path, *, limit_bytes: int) -> None:
+        self._directory = directory
         self._limit_bytes = limit_bytes
 
     def take(self, file: File, target: Path, *, meter: Meter) -> bool:
         """Copy the bytes of *file* to *target*; False when they are not here, or not right any more."""
-        if self._directory is None:
+        if self._limit_bytes == 0:
             return False
-        entry = _entry(self._directory, file.digest)
+        entry = self._entry(file.digest)
         shown_bytes = 0
         try:
             hasher = hashlib.sha256()
             with entry.open("rb", buffering=0) as source, target.open("wb", buffering=0) as copy:
                 while chunk := source.read(CHUNK_BYTES):
                     hasher.update(chunk)
-                    copy.write(chunk)
+                    write_all(copy.fileno(), chunk)
                     meter.add(len(chunk), file=file.path)
                     shown_bytes += len(chunk)
             if f"sha256:{hasher.hexdigest()}" == file.digest:
@@ -59,34 +59,32 @@ class BlobCache:
         return False
 
     def keep(self, digest: str, path: Path) -> None:
-        """Keep the verified bytes at *path*."""
-        if self._directory is None or path.stat().st_size > self._limit_bytes:
-            return
-        entry = _entry(self._directory, digest)
+        """Keep the verified bytes at *path*, if the limit has room for them."""
         with suppress(OSError):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(path, entry)
+            if path.stat().st_size < self._limit_bytes:
+                entry = self._entry(digest)
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(path, entry)
 
     def shrink(self) -> None:
         """Remove what was used least lately until the limit holds."""
-        entries = sorted(self._entries(), reverse=True)
         total_bytes = 0
-        for _, size_bytes, path in entries:
+        for _, size_bytes, path in sorted(self._entries(), reverse=True):
             total_bytes += size_bytes
-            if total_bytes > self._limit_bytes:
-                path.unlink(missing_ok=True)
+            if total_bytes > self._limit_bytes > 0:
+                with suppress(OSError):
+                    path.unlink()
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
         """Yield time of use, size and path of each entry."""
-        for path in self._directory.glob("*/*") if self._directory else ():
+        for path in self._directory.glob("*/*"):
             with suppress(OSError):
                 status = path.stat()
                 yield status.st_atime, status.st_size, path
 
-
-def _entry(directory: Path, digest: str) -> Path:
-    name = digest.removeprefix("sha256:")
-    return directory / name[:2] / name
+    def _entry(self, digest: str) -> Path:
+        name = digest.removeprefix("sha256:")
+        return self._directory / name[:2] / name
 
 
 def _note_use(entry: Path) -> None:

@@ -38,12 +38,12 @@ _PRUNE = (
 
 
 class DigestCache:
-    """Remembers digests in an SQLite file, which any number of processes share; without one it forgets.
+    """Remembers digests in an SQLite file, which any number of processes share.
 
     A file that cannot be used, whatever the cause, only costs time: everything is read again.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
 
     def find(self, files: Iterable[LocalFile]) -> dict[str, str]:
@@ -76,9 +76,8 @@ class DigestCache:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path or ":memory:", timeout=BUSY_SECONDS)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS)
         with closing(connection), connection:
             connection.execute(_TABLE)
             yield connection

@@ -114,7 +114,7 @@ class Download:
             self.meter.add(held_bytes, file=file.path)
             for data in self.chunks(file, offset=held_bytes) if held_bytes < file.size_bytes else ():
                 hasher.update(data)
-                _write_all(output.fileno(), data)
+                write_all(output.fileno(), data)
                 self.meter.add(len(data), file=file.path)
         if f"sha256:{hasher.hexdigest()}" != file.digest:
             return None
@@ -160,6 +160,8 @@ def corrupt(file: File) -> DownloadCorrupt:
     )
 
 
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of *data*, which a file without a buffer does in parts where the disk fills up."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
