@@ -283,6 +283,8 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
     "an alias": ({"alias": "v3"}, "INVALID_NAME"),
     "a label": ({"labels": {"k" * 300: ""}}, "LIMIT_EXCEEDED"),
     "a metric": ({"metrics": {"m" * 300: 1.0}}, "TOO_LONG"),
+    "a reason": ({"reason": "r" * 10_000}, "TOO_LONG"),
+    "an idempotency key": ({"idempotency_key": "build\n7"}, "CONTROL_CHARACTERS"),
 }
 
 
@@ -301,6 +303,7 @@ def test_a_mistake_is_refused_before_any_byte_is_sent(
     with pytest.raises(errors.InvalidArgument) as refused:
         client.push("fraud", write_tree(tmp_path / "model", MODEL), progress=steps.append, **options)  # type: ignore[arg-type]
     assert (refused.value.reason, steps) == (reason, [])
+    assert len(list(client.models.list())) == exists
 
 
 def test_the_schema_of_a_version_comes_back(client: steelyard.Client, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from steelyard.reasons import (
     BlobMissing,
     FileIsExternal,
     FileNotFound,
+    IdempotencyKeyReused,
     ModelAlreadyExists,
     ModelNotFound,
     SemanticVersionAlreadyExists,
@@ -170,6 +171,8 @@ class Client:
             "description": description,
             "labels": labels,
             "semantic_version": semantic_version,
+            "idempotency_key": idempotency_key,
+            "reason": reason,
         }
         model_exists = self._rehearse(name, made, found.files, draft=draft, alias=alias)
         stored = push.store(
@@ -182,7 +185,7 @@ class Client:
         )
         made.files.extend(content.stored_files(found.files, digests=stored.digests))
         model_created = not model_exists and self._create_model(name)
-        created = self.versions.create(name, made, idempotency_key=idempotency_key, reason=reason, **draft)
+        created = self.versions.create(name, made, **draft)
         version = created.version
         if alias:
             self.aliases.set(version, alias, reason=reason)
@@ -296,7 +299,7 @@ class Client:
             self.versions.create(model, rehearsed, validate_only=True, **draft)
         except ModelNotFound:
             return False
-        except (BlobMissing, SemanticVersionAlreadyExists):
+        except (BlobMissing, IdempotencyKeyReused, SemanticVersionAlreadyExists):
             # The digests are not known yet: the bytes may be there, and be that very version.
             return True
         return True
