@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 
 import steelyard
+from steelyard import errors
 from steelyard.progress import Meter, Progress
 from tests.client.trees import MIB, MODEL, large_file, write_tree
 
@@ -84,25 +86,35 @@ def test_a_resumed_push_starts_where_it_was(client: steelyard.Client, tmp_path: 
     assert_complete(steps, phases=["upload"])
 
 
-@pytest.mark.parametrize("phase", ["hash", "upload", "download", "verify here", "verify there"])
-def test_what_progress_raises_ends_the_transfer_and_reaches_the_caller(
-    client: steelyard.Client, directory: Path, tmp_path: Path, phase: str
+@pytest.mark.parametrize("kind", [GivenUp, OSError, BrokenPipeError, FileNotFoundError, errors.Unavailable])
+@pytest.mark.parametrize("phase", ["hash", "upload", "download", "from the cache", "here", "there"])
+def test_what_progress_raises_ends_the_transfer_and_reaches_the_caller_as_it_is(
+    client: steelyard.Client, directory: Path, tmp_path: Path, phase: str, kind: type[Exception]
 ) -> None:
+    """Whatever it is: the transfer itself knows errors of files and of streams, which it mends or words."""
+    raised = kind("of the callback")
+
     def give_up(progress: Progress) -> None:
-        if phase.startswith(progress.phase):
-            raise GivenUp(progress.file)
+        if phase != "upload" or progress.phase == phase:
+            raise raised
 
     if phase not in {"hash", "upload"}:
         client.push("fraud", directory)
+    if phase == "from the cache":
+        client.pull("fraud", tmp_path / "first")
+    pull = partial(client.pull, "fraud", tmp_path / "copy", progress=give_up)
     actions: dict[str, Callable[[], object]] = {
-        "hash": lambda: client.push("fraud", directory, progress=give_up),
-        "upload": lambda: client.push("fraud", directory, progress=give_up),
-        "download": lambda: client.pull("fraud", tmp_path / "copy", progress=give_up),
-        "verify here": lambda: client.verify("fraud", directory, progress=give_up),
-        "verify there": lambda: client.verify("fraud", progress=give_up),
+        "hash": partial(client.push, "fraud", directory, progress=give_up),
+        "upload": partial(client.push, "fraud", directory, progress=give_up),
+        "download": pull,
+        "from the cache": pull,
+        "here": partial(client.verify, "fraud", directory, progress=give_up),
+        "there": partial(client.verify, "fraud", progress=give_up),
     }
-    with pytest.raises(GivenUp):
+    with pytest.raises(kind) as caught:
         actions[phase]()
+    assert caught.value is raised
+    assert caught.value.__context__ is None
     assert not (tmp_path / "copy").exists()
     threads = [each.name for each in threading.enumerate() if each.name.startswith("steelyard-transfer")]
     assert not threads

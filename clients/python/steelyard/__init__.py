@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.push import PushResult
     from steelyard.types import Alias, AliasMove, File, Model, Namespace, Version
     from steelyard.verify import VerifyResult
+    from steelyard.workers import Stop
 
 _HOMES = {
     "steelyard.aio": ("AsyncClient",),
@@ -48,6 +49,7 @@ _HOMES = {
     "steelyard.push": ("PushResult",),
     "steelyard.types": ("Alias", "AliasMove", "File", "Model", "Namespace", "Version"),
     "steelyard.verify": ("VerifyResult",),
+    "steelyard.workers": ("Stop",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("errors", "reasons")
@@ -71,6 +73,7 @@ __all__ = [
     "SchemaField",
     "Source",
     "SteelyardError",
+    "Stop",
     "VerifyResult",
     "Version",
     "errors",

@@ -6,14 +6,14 @@ import getpass
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from platformdirs import user_cache_path
 
-from steelyard import content, manifest, pull, push, types, verify
+from steelyard import content, manifest, pull, push, transfer, types, verify
 from steelyard.aliases import Aliases
 from steelyard.cache import BlobCache
 from steelyard.connection import Connection
@@ -21,7 +21,6 @@ from steelyard.digests import DigestCache
 from steelyard.download import Download, corrupt
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
-from steelyard.progress import Meter
 from steelyard.reasons import (
     AliasNotFound,
     BlobMissing,
@@ -34,9 +33,8 @@ from steelyard.reasons import (
 )
 from steelyard.refs import References
 from steelyard.scan import scan
-from steelyard.v1 import content_pb2, server_service_pb2, version_pb2
+from steelyard.v1 import content_pb2, server_service_pb2
 from steelyard.versions import Versions
-from steelyard.workers import Stop
 
 if TYPE_CHECKING:
     from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from steelyard.scan import LocalFile
     from steelyard.types import Actor, File, Version
     from steelyard.verify import VerifyResult
+    from steelyard.workers import Stop
 
 CACHE_BYTES = 10 * 1024**3
 
@@ -138,6 +137,7 @@ class Client:
         alias: str = "",
         reason: str = "",
         progress: OnProgress | None = None,
+        stop: Stop | None = None,
     ) -> PushResult:
         """Upload the file or directory at *path* as a version of a model.
 
@@ -150,9 +150,11 @@ class Client:
             roles: of files by path; of the others the name decides.
             alias: to point to the version afterwards.
             progress: called with each step; what it raises ends the push.
+            stop: ends the push when another thread sets it.
 
         Raises:
             LocalFileError: a file is a symbolic link, cannot be read, or changed meanwhile.
+            Stopped: *stop* was set.
             SteelyardError: the server refused; its reason is the class.
         """
         name = self._references.model(model)
@@ -175,14 +177,12 @@ class Client:
             "reason": reason,
         }
         model_exists = self._rehearse(name, made, found.files, draft=draft, alias=alias)
-        stored = push.store(
-            found.files,
-            connection=self._connection,
-            namespace=name.partition("/")[0],
-            cache=self._digest_cache,
-            report=progress,
-            patience_seconds=self._patience_seconds,
-        )
+        with self._transfer(progress, stop) as ongoing:
+            namespace = name.partition("/")[0]
+            stored = push.store(
+                found.files, namespace=namespace, cache=self._digest_cache, transfer=ongoing
+            )
+            ongoing.stop.check()
         made.files.extend(content.stored_files(found.files, digests=stored.digests))
         model_created = not model_exists and self._create_model(name)
         created = self.versions.create(name, made, **draft)
@@ -200,6 +200,7 @@ class Client:
         include: Iterable[str] = (),
         overwrite: bool = False,
         progress: OnProgress | None = None,
+        stop: Stop | None = None,
     ) -> PullResult:
         """Download a version into the directory *dest*, which appears whole, with every byte verified.
 
@@ -210,39 +211,41 @@ class Client:
             include: patterns as in a .gitignore; only files that match one. Empty means all.
             overwrite: replace what is at *dest*.
             progress: called with each step; what it raises ends the pull.
+            stop: ends the pull when another thread sets it.
 
         Raises:
             DestinationNotEmpty: there is something at *dest*.
+            Stopped: *stop* was set.
             DownloadCorrupt: bytes that arrived are not those that the version names.
         """
-        return pull.pull(
-            self.get(ref),
-            Path(dest),
-            versions=self.versions,
-            connection=self._connection,
-            cache=self._blob_cache,
-            include=include,
-            overwrite=overwrite,
-            report=progress,
-            patience_seconds=self._patience_seconds,
-        )
+        with self._transfer(progress, stop) as ongoing:
+            return pull.pull(
+                self.get(ref),
+                Path(dest),
+                versions=self.versions,
+                cache=self._blob_cache,
+                include=include,
+                overwrite=overwrite,
+                transfer=ongoing,
+            )
 
     def verify(
-        self, ref: str | Version, directory: str | Path | None = None, *, progress: OnProgress | None = None
+        self,
+        ref: str | Version,
+        directory: str | Path | None = None,
+        *,
+        progress: OnProgress | None = None,
+        stop: Stop | None = None,
     ) -> VerifyResult:
         """Compare every byte of a version with its digests: in *directory*, or else what the server has.
 
         Raises:
             DataLoss: bytes are missing or differ; the message names the files.
+            Stopped: *stop* was set.
         """
-        return verify.verify(
-            self.get(ref),
-            None if directory is None else Path(directory),
-            versions=self.versions,
-            connection=self._connection,
-            report=progress,
-            patience_seconds=self._patience_seconds,
-        )
+        place = None if directory is None else Path(directory)
+        with self._transfer(progress, stop) as ongoing:
+            return verify.verify(self.get(ref), place, versions=self.versions, transfer=ongoing)
 
     @contextmanager
     def open(self, ref: str | Version, path: str) -> Iterator[Iterator[bytes]]:
@@ -255,11 +258,11 @@ class Client:
         """
         version = self.get(ref)
         file = self._file(version, path)
-        stop = Stop()
-        try:
-            yield self._verified(version, file, stop=stop)
-        finally:
-            stop.set()
+        with self._transfer(None, None) as ongoing:
+            try:
+                yield _verified(Download(version, ongoing.meter("read", total_bytes=0), ongoing), file)
+            finally:
+                ongoing.stop.set()
 
     def read(self, ref: str | Version, path: str) -> bytes:
         """Return the bytes of one file, verified; for large ones use `open`."""
@@ -320,18 +323,21 @@ class Client:
                 raise FileIsExternal(f"The bytes of {path} stay at {file.uri}; fetch them from there.")
         raise FileNotFound(f"{version} has no file {path!r}; `steelyard files {version}` lists them.")
 
-    def _verified(self, version: Version, file: File, *, stop: Stop) -> Iterator[bytes]:
-        reference = version_pb2.VersionRef(model=version.model, number=version.number)
-        meter = Meter("download", total_bytes=file.size_bytes, report=None)
-        download = Download(
-            self._connection, reference, meter=meter, stop=stop, patience_seconds=self._patience_seconds
+    def _transfer(
+        self, report: OnProgress | None, stop: Stop | None
+    ) -> AbstractContextManager[transfer.Transfer]:
+        return transfer.begin(
+            self._connection, report=report, stop=stop, patience_seconds=self._patience_seconds
         )
-        hasher = hashlib.sha256()
-        for chunk in download.chunks(file) if file.size_bytes else ():
-            hasher.update(chunk)
-            yield bytes(chunk)
-        if f"sha256:{hasher.hexdigest()}" != file.digest:
-            raise corrupt(file)
+
+
+def _verified(download: Download, file: File) -> Iterator[bytes]:
+    hasher = hashlib.sha256()
+    for chunk in download.chunks(file) if file.size_bytes else ():
+        hasher.update(chunk)
+        yield bytes(chunk)
+    if f"sha256:{hasher.hexdigest()}" != file.digest:
+        raise corrupt(file)
 
 
 def _account() -> str:

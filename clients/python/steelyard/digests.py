@@ -84,9 +84,10 @@ class DigestCache:
 
 
 def digest_of(file: LocalFile, *, meter: Meter, stop: Stop) -> str:
-    """Read a file and return its digest; empty when *stop* is set meanwhile.
+    """Read a file and return its digest.
 
     Raises:
+        Stopped: *stop* was set meanwhile.
         FileChanged: it is not the one that was found.
         FileUnreadable: it cannot be read.
     """
@@ -96,8 +97,7 @@ def digest_of(file: LocalFile, *, meter: Meter, stop: Stop) -> str:
             while chunk := stream.read(CHUNK_BYTES):
                 hasher.update(chunk)
                 meter.add(len(chunk), file=file.path)
-                if stop.is_set:
-                    return ""
+                stop.check()
             file.require_unchanged(os.fstat(stream.fileno()))
     except OSError as error:
         raise FileUnreadable(f"{file.source} cannot be read: {error.strerror}.") from None

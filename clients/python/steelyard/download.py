@@ -13,12 +13,11 @@ from steelyard.errors import DownloadCorrupt, Internal, SteelyardError, Unavaila
 from steelyard.v1 import version_pb2
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard.wire import data_of
-from steelyard.workers import Patience, Stop
 
 if TYPE_CHECKING:
-    from steelyard.connection import Connection
     from steelyard.progress import Meter
-    from steelyard.types import File
+    from steelyard.transfer import Transfer
+    from steelyard.types import File, Version
 
 CHUNK_BYTES = 1024 * 1024
 # A stream that is slower than this is broken off and resumed.
@@ -30,11 +29,14 @@ SHORTEST_STREAM_SECONDS = 120.0
 class Download:
     """What all files of one version have in common."""
 
-    connection: Connection
-    version: version_pb2.VersionRef
+    version: Version
     meter: Meter
-    stop: Stop
-    patience_seconds: float
+    transfer: Transfer
+
+    @property
+    def reference(self) -> version_pb2.VersionRef:
+        """Name the version, by what never changes."""
+        return version_pb2.VersionRef(model=self.version.model, number=self.version.number)
 
     def fetch(self, file: File, target: Path) -> int:
         """Write *file* to *target* and return the bytes that came over the wire.
@@ -65,7 +67,7 @@ class Download:
             DownloadCorrupt: the bytes of one are not those of its digest.
             SteelyardError: the server refused, or did not come back in time.
         """
-        patience = Patience(self.patience_seconds, stop=self.stop)
+        patience = self.transfer.patience()
         pending = {file.path: file for file in files}
         received_bytes = 0
         while pending:
@@ -89,7 +91,7 @@ class Download:
         Raises:
             DownloadCorrupt: they are too many or too few.
         """
-        patience = Patience(self.patience_seconds, stop=self.stop)
+        patience = self.transfer.patience()
         while True:
             try:
                 for chunk in self._stream(file, offset=offset):
@@ -121,11 +123,11 @@ class Download:
         return file.size_bytes - held_bytes
 
     def _small_files(self, pending: Mapping[str, File]) -> Iterator[tuple[str, bytes]]:
-        request = pb.ReadFilesRequest(version=self.version, paths=pending)
-        call = self.connection.receive(
+        request = pb.ReadFilesRequest(version=self.reference, paths=pending)
+        call = self.transfer.connection.receive(
             "VersionService/ReadFiles", request, timeout_seconds=SHORTEST_STREAM_SECONDS
         )
-        with self.stop.breaking(call), self.connection.translated():
+        with self.transfer.streaming(call):
             for message in call:
                 for part in pb.ReadFilesResponse.FromString(message).parts:
                     if part.file.path not in pending:
@@ -137,11 +139,11 @@ class Download:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 
     def _stream(self, file: File, *, offset: int) -> Iterator[memoryview]:
-        request = pb.ReadFileRequest(version=self.version, path=file.path, offset=offset)
+        request = pb.ReadFileRequest(version=self.reference, path=file.path, offset=offset)
         seconds = SHORTEST_STREAM_SECONDS + file.size_bytes / SLOWEST_BYTES_PER_SECOND
-        call = self.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
+        call = self.transfer.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
         end = file.size_bytes
-        with self.stop.breaking(call), self.connection.translated():
+        with self.transfer.streaming(call):
             for message in call:
                 data = data_of(message)
                 if not data:

@@ -5,6 +5,7 @@ SteelyardError
 │   ResourceExhausted, PermissionDenied, DeadlineExceeded, Unavailable, DataLoss, Internal
 │       the server's word; a leaf of ``steelyard.reasons`` for each reason
 ├── Unreachable          no server answers at the address
+├── Stopped              this side asked a transfer to end
 └── LocalFileError       a file on this side is not what it must be
     ├── FileChanged      it changed while it was pushed
     ├── SymlinkRefused   a symbolic link among the files to push
@@ -93,6 +94,10 @@ class Internal(SteelyardError):
 
 class Unreachable(SteelyardError):
     """No server answers at the address."""
+
+
+class Stopped(SteelyardError):
+    """The transfer was asked to end; what was transferred is kept for the next one."""
 
 
 class DownloadCorrupt(DataLoss):

@@ -28,6 +28,14 @@ OnProgress = Callable[[Progress], None]
 """Called with each step, by one thread at a time. What it raises ends the transfer."""
 
 
+class Raised(BaseException):
+    """Carries what a callback raised past all handlers of a transfer, which would take it for their own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Meter:
     """Counts the bytes of one phase, from any thread."""
 
@@ -39,9 +47,16 @@ class Meter:
         self._lock = threading.Lock()
 
     def add(self, size_bytes: int, *, file: str) -> None:
-        """Count bytes of *file*; negative when some must be moved again."""
+        """Count bytes of *file*; negative when some must be moved again.
+
+        Raises:
+            Raised: the callback raised something.
+        """
         if self._report is None:
             return
         with self._lock:
             self._done_bytes += size_bytes
-            self._report(Progress(self._phase, file, self._done_bytes, self._total_bytes))
+            try:
+                self._report(Progress(self._phase, file, self._done_bytes, self._total_bytes))
+            except BaseException as error:
+                raise Raised(error) from error

@@ -17,14 +17,10 @@ from steelyard import manifest
 from steelyard.content import require_several
 from steelyard.download import Download
 from steelyard.errors import DestinationNotEmpty, InvalidArgument, LocalFileError
-from steelyard.progress import Meter
-from steelyard.v1 import version_pb2
-from steelyard.workers import Stop, run
 
 if TYPE_CHECKING:
     from steelyard.cache import BlobCache
-    from steelyard.connection import Connection
-    from steelyard.progress import OnProgress
+    from steelyard.transfer import Transfer
     from steelyard.types import File, Version
     from steelyard.versions import Versions
 
@@ -51,17 +47,15 @@ class PullResult:
     skipped_references: tuple[str, ...]
 
 
-def pull(  # noqa: PLR0913  what the client has, and what the caller asks
+def pull(
     version: Version,
     dest: Path,
     *,
     versions: Versions,
-    connection: Connection,
     cache: BlobCache,
     include: Iterable[str],
     overwrite: bool,
-    report: OnProgress | None,
-    patience_seconds: float,
+    transfer: Transfer,
 ) -> PullResult:
     """Put the files of a version into the directory *dest*.
 
@@ -77,17 +71,12 @@ def pull(  # noqa: PLR0913  what the client has, and what the caller asks
     wanted = _included(files, patterns=tuple(include))
     stored = tuple(file for file in wanted if not file.uri)
     _require_free(dest, overwrite=overwrite)
-    meter = Meter("download", total_bytes=sum(file.size_bytes for file in stored), report=report)
-    download = Download(
-        connection,
-        version_pb2.VersionRef(model=version.model, number=version.number),
-        meter=meter,
-        stop=Stop(),
-        patience_seconds=patience_seconds,
-    )
+    meter = transfer.meter("download", total_bytes=sum(file.size_bytes for file in stored))
+    download = Download(version, meter, transfer)
     try:
         with _workspace(dest, version=version) as workspace:
             downloaded_bytes = _gather(stored, workspace=workspace, download=download, cache=cache)
+            transfer.stop.check()
             _put_in_place(workspace / "files", dest, overwrite=overwrite)
     except OSError as error:
         raise LocalFileError(f"{error.filename or dest} cannot be written: {error.strerror}.") from None
@@ -145,7 +134,7 @@ def _gather(files: tuple[File, ...], *, workspace: Path, download: Download, cac
         cache.keep(part[0].digest, root / part[0].path)
 
     parts = [*([file] for file in reversed(large)), *_batches(small)]
-    run(fetch, parts, stop=download.stop, threads=STREAMS)
+    download.transfer.run(fetch, parts, threads=STREAMS)
     for file in files:
         if (source := first[file.digest]) is not file:
             shutil.copyfile(root / source.path, root / file.path)

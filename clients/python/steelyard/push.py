@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from steelyard.digests import digest_of
 from steelyard.errors import FileChanged
-from steelyard.progress import Meter
 from steelyard.upload import SMALL_BYTES, Upload, send
 from steelyard.v1 import blob_service_pb2 as pb
-from steelyard.workers import Stop, run
 
 if TYPE_CHECKING:
     from steelyard.connection import Connection
     from steelyard.digests import DigestCache
-    from steelyard.progress import OnProgress
     from steelyard.scan import LocalFile
+    from steelyard.transfer import Transfer
     from steelyard.types import Version
 
 HASH_THREADS = 4
@@ -49,15 +47,7 @@ class Stored:
     uploaded_bytes: int
 
 
-def store(
-    files: tuple[LocalFile, ...],
-    *,
-    connection: Connection,
-    namespace: str,
-    cache: DigestCache,
-    report: OnProgress | None,
-    patience_seconds: float,
-) -> Stored:
+def store(files: tuple[LocalFile, ...], *, namespace: str, cache: DigestCache, transfer: Transfer) -> Stored:
     """Make the server hold the bytes of all files, reading and sending as little as may be.
 
     A file whose digest is not remembered is hashed first only where the namespace holds a blob of its
@@ -66,6 +56,7 @@ def store(
     Raises:
         FileChanged, FileUnreadable: a file is not what was found.
     """
+    connection = transfer.connection
     digests = cache.find(files)
     held_sizes = _held_sizes(files, connection=connection, namespace=namespace)
     to_hash = [
@@ -73,18 +64,11 @@ def store(
         for file in files
         if file.path not in digests and (file.size_bytes <= SMALL_BYTES or file.size_bytes in held_sizes)
     ]
-    digests |= _hash(to_hash, report=report)
+    digests |= _hash(to_hash, transfer=transfer)
     uploads = [Upload(file, digests.get(file.path, "")) for file in files]
     uploads = _missing(uploads, connection=connection, namespace=namespace)
-    meter = Meter("upload", total_bytes=sum(each.file.size_bytes for each in uploads), report=report)
     try:
-        send(
-            uploads,
-            connection=connection,
-            namespace=namespace,
-            meter=meter,
-            patience_seconds=patience_seconds,
-        )
+        send(uploads, namespace=namespace, transfer=transfer)
     except FileChanged:
         # Perhaps it did so long ago, and only its digest was remembered.
         for file in files:
@@ -104,18 +88,16 @@ def _held_sizes(files: Iterable[LocalFile], *, connection: Connection, namespace
     return set(answer.held_sizes_bytes)
 
 
-def _hash(files: list[LocalFile], *, report: OnProgress | None) -> dict[str, str]:
-    meter = Meter("hash", total_bytes=sum(file.size_bytes for file in files), report=report)
-    stop = Stop()
+def _hash(files: list[LocalFile], *, transfer: Transfer) -> dict[str, str]:
+    meter = transfer.meter("hash", total_bytes=sum(file.size_bytes for file in files))
     found: dict[str, str] = {}
 
     def task(group: list[LocalFile]) -> None:
         for file in group:
-            if not stop.is_set:
-                found[file.path] = digest_of(file, meter=meter, stop=stop)
+            found[file.path] = digest_of(file, meter=meter, stop=transfer.stop)
 
     groups = [group for start in range(HASH_THREADS) if (group := files[start::HASH_THREADS])]
-    run(task, groups, stop=stop, threads=HASH_THREADS)
+    transfer.run(task, groups, threads=HASH_THREADS)
     return found
 
 

@@ -19,12 +19,11 @@ from steelyard import reasons
 from steelyard.errors import FileChanged, FileUnreadable, Internal, SteelyardError
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard.wire import data_message
-from steelyard.workers import Patience, Stop, run
 
 if TYPE_CHECKING:
-    from steelyard.connection import Connection
     from steelyard.progress import Meter
     from steelyard.scan import LocalFile
+    from steelyard.transfer import Transfer
 
 # Just below 1 MiB: a larger message costs the receiver a hand-over of the interpreter lock.
 CHUNK_BYTES = 1023 * 1024
@@ -71,35 +70,28 @@ class Upload:
         return header
 
 
-def send(
-    uploads: Iterable[Upload],
-    *,
-    connection: Connection,
-    namespace: str,
-    meter: Meter,
-    patience_seconds: float,
-) -> None:
+def send(uploads: list[Upload], *, namespace: str, transfer: Transfer) -> None:
     """Send all files; when it returns they are durable on the server.
 
     Raises:
         FileChanged, FileUnreadable: a file is not what was found.
         SteelyardError: the server refused one, or did not come back in time.
     """
-    stop = Stop()
+    meter = transfer.meter("upload", total_bytes=sum(upload.file.size_bytes for upload in uploads))
 
     def task(group: list[Upload]) -> None:
-        patience = Patience(patience_seconds, stop=stop)
+        patience = transfer.patience()
         while pending := [upload for upload in group if not upload.done]:
-            stream = UploadStream(pending, connection=connection, namespace=namespace, meter=meter)
+            stream = UploadStream(pending, namespace=namespace, meter=meter, transfer=transfer)
             try:
-                stream.run(stop=stop)
+                stream.run()
             except SteelyardError as error:
                 if stream.has_moved:
                     patience.moved()
                 patience.wait(error)
 
     groups = _groups(uploads)
-    run(task, groups, stop=stop, threads=max(1, len(groups)))
+    transfer.run(task, groups, threads=max(1, len(groups)))
 
 
 @dataclass
@@ -111,29 +103,29 @@ class UploadStream:
     """
 
     uploads: list[Upload]
-    connection: Connection
     namespace: str
     meter: Meter
+    transfer: Transfer
     has_moved: bool = False
     _failure: BaseException | None = None
     _call: Any = None
     _offsets: SimpleQueue[int | None] = field(default_factory=SimpleQueue)
 
-    def run(self, *, stop: Stop) -> None:
+    def run(self) -> None:
         """Send and hear until all files are done.
 
         Raises:
             SteelyardError: the stream ended before.
         """
         size_bytes = sum(upload.file.size_bytes for upload in self.uploads)
-        self._call = self.connection.exchange(
+        self._call = self.transfer.connection.exchange(
             "BlobService/WriteBlobs",
             self._messages(),
             parse=pb.WriteBlobsResponse.FromString,
             timeout_seconds=SHORTEST_STREAM_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND,
         )
         try:
-            with stop.breaking(self._call), self.connection.translated():
+            with self.transfer.streaming(self._call):
                 for answer in self._call:
                     self._hear(answer)
         except (reasons.DigestMismatch, reasons.SizeMismatch) as error:

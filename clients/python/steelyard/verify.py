@@ -12,13 +12,10 @@ from steelyard import manifest
 from steelyard.digests import CHUNK_BYTES
 from steelyard.download import Download, corrupt
 from steelyard.errors import DataLoss, LocalFileError
-from steelyard.progress import Meter
-from steelyard.v1 import version_pb2
-from steelyard.workers import Stop, run
 
 if TYPE_CHECKING:
-    from steelyard.connection import Connection
-    from steelyard.progress import OnProgress
+    from steelyard.progress import Meter
+    from steelyard.transfer import Transfer
     from steelyard.types import File, Version
     from steelyard.versions import Versions
 
@@ -35,13 +32,7 @@ class VerifyResult:
 
 
 def verify(
-    version: Version,
-    directory: Path | None,
-    *,
-    versions: Versions,
-    connection: Connection,
-    report: OnProgress | None,
-    patience_seconds: float,
+    version: Version, directory: Path | None, *, versions: Versions, transfer: Transfer
 ) -> VerifyResult:
     """Read all bytes of a version, from *directory* or else from the server.
 
@@ -50,16 +41,14 @@ def verify(
     """
     files = manifest.files(versions.manifest(version).encoded, version=version)
     stored = tuple(file for file in files if not file.uri)
-    meter = Meter("verify", total_bytes=sum(file.size_bytes for file in stored), report=report)
-    stop = Stop()
+    meter = transfer.meter("verify", total_bytes=sum(file.size_bytes for file in stored))
     if directory is not None:
         if not directory.is_dir():
             raise LocalFileError(f"{directory} is no directory.")
-        _verify_directory(stored, directory, meter=meter, stop=stop)
+        _verify_directory(stored, directory, meter=meter, transfer=transfer)
         return VerifyResult(version, stored)
-    reference = version_pb2.VersionRef(model=version.model, number=version.number)
-    download = Download(connection, reference, meter=meter, stop=stop, patience_seconds=patience_seconds)
-    run(partial(_verify_stored, download=download), stored, stop=stop, threads=THREADS)
+    download = Download(version, meter, transfer)
+    transfer.run(partial(_verify_stored, download=download), stored, threads=THREADS)
     return VerifyResult(version, stored)
 
 
@@ -72,14 +61,16 @@ def _verify_stored(file: File, *, download: Download) -> None:
         raise corrupt(file)
 
 
-def _verify_directory(files: tuple[File, ...], directory: Path, *, meter: Meter, stop: Stop) -> None:
+def _verify_directory(
+    files: tuple[File, ...], directory: Path, *, meter: Meter, transfer: Transfer
+) -> None:
     damages: dict[str, str] = {}
 
     def task(file: File) -> None:
         if damage := _damage(file, directory / file.path, meter=meter):
             damages[file.path] = damage
 
-    run(task, files, stop=stop, threads=THREADS)
+    transfer.run(task, files, threads=THREADS)
     if damages:
         named = "; ".join(f"{path} {damages[path]}" for path in sorted(damages)[:NAMED_MAXIMUM])
         raise DataLoss(

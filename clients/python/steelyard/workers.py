@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from steelyard import reasons
-from steelyard.errors import DeadlineExceeded, SteelyardError, Unavailable, Unreachable
+from steelyard.errors import DeadlineExceeded, SteelyardError, Stopped, Unavailable, Unreachable
 
 Item = TypeVar("Item")
 
@@ -21,7 +21,7 @@ _PASSING = (Unreachable, Unavailable, DeadlineExceeded, reasons.Overloaded)
 
 
 class Stop:
-    """Tells the threads of a transfer to end, and breaks off the streams that they wait for."""
+    """Tells one transfer to end, from any thread, and breaks off the streams that it waits for."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -34,12 +34,21 @@ class Stop:
         return self._asked.is_set()
 
     def set(self) -> None:
-        """Ask all to end."""
+        """Ask the transfer to end."""
         self._asked.set()
         with self._lock:
             calls = tuple(self._calls)
         for call in calls:
             call.cancel()
+
+    def check(self) -> None:
+        """Go on only if the transfer is not to end.
+
+        Raises:
+            Stopped: it is.
+        """
+        if self.is_set:
+            raise Stopped("The transfer was asked to end; what was transferred is kept for the next one.")
 
     @contextmanager
     def breaking(self, call: Any) -> Iterator[None]:
@@ -81,10 +90,12 @@ class Patience:
         """Wait before the next attempt.
 
         Raises:
+            Stopped: the transfer is to end.
             SteelyardError: *error*, when it does not pass by itself or nothing moved for too long.
         """
+        self._stop.check()
         waited = time.monotonic() - self._since
-        if not isinstance(error, _PASSING) or waited > self._seconds or self._stop.is_set:
+        if not isinstance(error, _PASSING) or waited > self._seconds:
             raise error
         self._stop.pause(self._pause_seconds)
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
