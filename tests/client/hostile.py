@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ from typing import Any
 
 import grpc
 
-from steelyard.v1 import content_pb2, version_pb2, version_service_pb2_grpc
+from steelyard.v1 import blob_service_pb2, content_pb2, version_pb2, version_service_pb2_grpc
 from steelyard.v1 import version_service_pb2 as pb
 
 MODEL = "default/evil"
+# Takes the messages of a call as they came, and yields those to answer.
+Behaviour = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
 
 def digest_of(data: bytes) -> str:
@@ -34,6 +36,7 @@ class Hostile(version_service_pb2_grpc.VersionServiceServicer):
         encoded: the manifest instead of one with *files*.
         answered_as: what small files are called when they are sent.
         denied: status that every call for a version ends with.
+        raw: what methods do instead, by name.
     """
 
     files: list[dict[str, Any]]
@@ -42,6 +45,7 @@ class Hostile(version_service_pb2_grpc.VersionServiceServicer):
     encoded: bytes = b""
     answered_as: str = ""
     denied: grpc.StatusCode | None = None
+    raw: dict[str, Behaviour] = field(default_factory=dict)
     address: str = ""
 
     def add(self, path: str, data: bytes, **members: str) -> None:
@@ -86,11 +90,50 @@ class Hostile(version_service_pb2_grpc.VersionServiceServicer):
             yield pb.ReadFilesResponse(parts=[part], number=1)
 
 
+class _Raw(grpc.ServerInterceptor):
+    """Puts a behaviour in the place of a method."""
+
+    def __init__(self, behaviours: dict[str, Behaviour]) -> None:
+        self._behaviours = behaviours
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        behaviour = self._behaviours.get(handler_call_details.method.rpartition("/")[2])
+        if behaviour is None:
+            return continuation(handler_call_details)
+        return grpc.stream_stream_rpc_method_handler(behaviour)
+
+
+def takes_uploads(
+    evil: Hostile, write: Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]]
+) -> None:
+    """Let *evil* answer all that a push asks for before its bytes, and *write* answer those."""
+
+    def create(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        del context
+        next(requests)
+        yield pb.CreateVersionResponse(version=version_pb2.Version(model=MODEL, number=1)).SerializeToString()
+
+    def find(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        del context
+        asked = blob_service_pb2.FindMissingBlobsRequest.FromString(next(requests))
+        missing = [blob_service_pb2.MissingBlob(digest=blob.digest) for blob in asked.blobs]
+        yield blob_service_pb2.FindMissingBlobsResponse(missing=missing).SerializeToString()
+
+    def receive(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        parsed = map(blob_service_pb2.WriteBlobsRequest.FromString, requests)
+        for answer in write(parsed, context):
+            yield answer.SerializeToString()
+
+    evil.raw.update(CreateVersion=create, FindMissingBlobs=find, WriteBlobs=receive)
+
+
 @contextmanager
 def hostile_server() -> Iterator[Hostile]:
     """Run one on a free port until the block ends."""
     service = Hostile([])  # type: ignore[abstract]  # the other methods are UNIMPLEMENTED
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    server = grpc.server(
+        ThreadPoolExecutor(8), interceptors=[_Raw(service.raw)], options=[("grpc.so_reuseport", 0)]
+    )
     version_service_pb2_grpc.add_VersionServiceServicer_to_server(service, server)
     service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ class UploadStream:
     meter: Meter
     transfer: Transfer
     has_moved: bool = False
+    _is_stopped: bool = False
     _failure: BaseException | None = None
     _call: Any = None
     _offsets: SimpleQueue[int | None] = field(default_factory=SimpleQueue)
@@ -124,6 +126,7 @@ class UploadStream:
             parse=pb.WriteBlobsResponse.FromString,
             timeout_seconds=SHORTEST_STREAM_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND,
         )
+        self._break_off()
         try:
             with self.transfer.streaming(self._call):
                 for answer in self._call:
@@ -149,41 +152,56 @@ class UploadStream:
             case "ready":
                 self._offsets.put(answer.ready.offset)
             case "already_present":
-                if not upload.is_small:
-                    self._offsets.put(0)
-                self._resume(upload, upload.file.size_bytes)
+                waits = not upload.is_small
                 upload.digest, upload.done = answer.already_present.digest, True
+                self._show(upload, upload.file.size_bytes)
+                if waits:
+                    self._offsets.put(None)
             case "progress":
                 self.has_moved = True
             case "finished":
                 upload.digest, upload.done = answer.finished.digest, True
                 self.has_moved = True
+            case "stop":
+                self._is_stopped = True
+                self._offsets.put(None)
 
     def _messages(self) -> Iterator[bytes]:
-        """Yield the messages of all files; a failure here ends the call, and is raised by `run`."""
+        """Yield messages until the server says to stop; a failure here ends the call, and `run` raises it."""
         try:
-            for upload in self.uploads:
-                yield from self._small(upload) if upload.is_small else self._large(upload)
+            for message in chain.from_iterable(map(self._messages_of, self.uploads)):
+                if self._is_stopped:
+                    return
+                yield message
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001  raised again by the other side
             self._failure = error
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """End the call once there are both, it and a failure, whichever of them comes first."""
+        if self._call is not None and self._failure is not None:
             self._call.cancel()
+
+    def _messages_of(self, upload: Upload) -> Iterator[bytes]:
+        return self._small(upload) if upload.is_small else self._large(upload)
 
     def _small(self, upload: Upload) -> Iterator[bytes]:
         with _opened(upload.file) as source:
             data = b"".join(_chunks(upload.file, source, start=0))
         message = pb.WriteBlobsRequest(header=upload.header(self.namespace), data=data)
         message.finish.SetInParent()
+        # Before the answer can come that it is there already.
+        self._count(upload, len(data), start=0)
         yield message.SerializeToString()
-        self._count(upload, len(data))
 
     def _large(self, upload: Upload) -> Iterator[bytes]:
         yield pb.WriteBlobsRequest(header=upload.header(self.namespace)).SerializeToString()
         offset = self._next_offset()
-        if offset is None or upload.done:
+        if offset is None:
             return
-        self._resume(upload, offset)
+        self._show(upload, offset)
         hasher = None if upload.digest else hashlib.sha256()
         with _opened(upload.file) as source:
             if hasher is not None:
@@ -193,26 +211,25 @@ class UploadStream:
                 if hasher is not None:
                     hasher.update(chunk)
                 yield data_message(chunk)
-                self._count(upload, len(chunk))
+                self._count(upload, len(chunk), start=upload.shown_bytes)
         digest = f"sha256:{hasher.hexdigest()}" if hasher is not None else upload.digest
         yield pb.WriteBlobsRequest(finish=pb.BlobFinish(digest=digest)).SerializeToString()
 
     def _next_offset(self) -> int | None:
-        """Wait for where to go on; None when the stream ended."""
+        """Wait for where to go on; None when there is nothing to send, or no more."""
         try:
             return self._offsets.get(timeout=ANSWER_SECONDS)
         except Empty:
             raise Internal(f"The server did not answer a header within {ANSWER_SECONDS:g} seconds.") from None
 
-    def _count(self, upload: Upload, size_bytes: int) -> None:
+    def _count(self, upload: Upload, size_bytes: int, *, start: int) -> None:
         upload.sent_bytes += size_bytes
-        upload.shown_bytes += size_bytes
-        self.meter.add(size_bytes, file=upload.file.path)
+        self._show(upload, start + size_bytes)
 
-    def _resume(self, upload: Upload, offset: int) -> None:
-        """Show *offset* as what is done of a file."""
-        self.meter.add(offset - upload.shown_bytes, file=upload.file.path)
-        upload.shown_bytes = offset
+    def _show(self, upload: Upload, done_bytes: int) -> None:
+        """Show how much of a file is done, be it more or less than before."""
+        self.meter.add(done_bytes - upload.shown_bytes, file=upload.file.path)
+        upload.shown_bytes = done_bytes
 
 
 def _changed(uploads: Iterable[Upload], error: SteelyardError) -> FileChanged:
