@@ -25,7 +25,7 @@ def evil() -> Iterator[Hostile]:
 
 @pytest.fixture
 def victim(evil: Hostile) -> Iterator[steelyard.Client]:
-    with steelyard.Client(evil.address, timeout_seconds=10, patience_seconds=0.5) as client:
+    with steelyard.Client(evil.address, timeout_seconds=10, patience_seconds=5) as client:
         yield client
 
 

@@ -209,11 +209,14 @@ def test_a_transfer_gives_up_when_nothing_moves_for_its_patience(
             killed.append(progress)
             child.kill()
 
-    with steelyard.Client(child.address, patience_seconds=0.5) as client:
-        with pytest.raises(errors.Unreachable):
-            client.push("fraud", path, progress=kill)
-        killed.clear()
-        child.start()
+    with (
+        steelyard.Client(child.address, patience_seconds=3) as client,
+        pytest.raises(errors.Unreachable),
+    ):
+        client.push("fraud", path, progress=kill)
+    killed.clear()
+    child.start()
+    with steelyard.Client(child.address, patience_seconds=3) as client:
         version = client.push("fraud", path).version
         with pytest.raises(errors.Unreachable):
             client.pull(version, tmp_path / "copy", progress=kill)

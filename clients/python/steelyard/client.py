@@ -19,6 +19,7 @@ from steelyard.cache import BlobCache
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
 from steelyard.download import Download, corrupt
+from steelyard.errors import InvalidArgument
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.reasons import (
@@ -58,7 +59,8 @@ class Client:
         actor: name that you state to the server; by default the variable `STEELYARD_ACTOR`, or your
             account's name.
         timeout_seconds: for each call, its retries included; transfers have limits by their size.
-        patience_seconds: how long a transfer goes on trying while nothing moves.
+        patience_seconds: how long a transfer goes on trying while nothing moves, be the server gone or
+            only silent.
         cache_dir: where pulled blobs and digests of pushed files are kept; by default the variable
             `STEELYARD_CACHE_DIR`, or the user's directory for caches.
         cache_bytes: limit of the pulled blobs there; 0 keeps none.
@@ -80,6 +82,8 @@ class Client:
             actor=_account() if actor is None else actor,
             timeout_seconds=timeout_seconds,
         )
+        if not patience_seconds > 0:
+            raise InvalidArgument(f"patience_seconds is {patience_seconds!r}; it must be above 0.")
         self._patience_seconds = patience_seconds
         directory = _cache_directory(cache_dir)
         self._blob_cache = BlobCache(directory / "blobs", limit_bytes=cache_bytes)

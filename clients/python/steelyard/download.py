@@ -72,14 +72,11 @@ class Download:
         received_bytes = 0
         while pending:
             try:
-                for path, data in self._small_files(pending):
-                    file = pending[path]
-                    if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
-                        raise corrupt(file)
+                for file, data in self._small_files(pending):
                     keep(file, data)
-                    del pending[path]
+                    del pending[file.path]
                     received_bytes += len(data)
-                    self.meter.add(len(data), file=path)
+                    self.meter.add(len(data), file=file.path)
                     patience.moved()
             except SteelyardError as error:
                 patience.wait(error)
@@ -96,8 +93,8 @@ class Download:
             try:
                 for chunk in self._stream(file, offset=offset):
                     offset += len(chunk)
-                    patience.moved()
                     yield chunk
+                    patience.moved()
             except SteelyardError as error:
                 patience.wait(error)
                 continue
@@ -122,19 +119,16 @@ class Download:
             return None
         return file.size_bytes - held_bytes
 
-    def _small_files(self, pending: Mapping[str, File]) -> Iterator[tuple[str, bytes]]:
+    def _small_files(self, pending: Mapping[str, File]) -> Iterator[tuple[File, bytes]]:
         request = pb.ReadFilesRequest(version=self.reference, paths=pending)
         call = self.transfer.connection.receive(
             "VersionService/ReadFiles", request, timeout_seconds=SHORTEST_STREAM_SECONDS
         )
-        with self.transfer.streaming(call):
+        watch = self.transfer.watch()
+        with self.transfer.streaming(call, watch=watch):
             for message in call:
-                for part in pb.ReadFilesResponse.FromString(message).parts:
-                    if part.file.path not in pending:
-                        raise Internal(
-                            "The server sent a file that was not asked for, or one twice; pull again."
-                        )
-                    yield part.file.path, part.data
+                with watch.working():
+                    yield from _parts(message, pending)
         if pending:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 
@@ -142,16 +136,25 @@ class Download:
         request = pb.ReadFileRequest(version=self.reference, path=file.path, offset=offset)
         seconds = SHORTEST_STREAM_SECONDS + file.size_bytes / SLOWEST_BYTES_PER_SECOND
         call = self.transfer.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
-        end = file.size_bytes
-        with self.transfer.streaming(call):
-            for message in call:
-                data = data_of(message)
-                if not data:
-                    continue
+        watch = self.transfer.watch()
+        with self.transfer.streaming(call, watch=watch):
+            for data in filter(None, map(data_of, call)):
                 offset += len(data)
-                if offset > end:
+                if offset > file.size_bytes:
                     raise corrupt(file)
-                yield data
+                with watch.working():
+                    yield data
+
+
+def _parts(message: bytes, pending: Mapping[str, File]) -> Iterator[tuple[File, bytes]]:
+    """Yield the files in a message of ReadFiles, each verified."""
+    for part in pb.ReadFilesResponse.FromString(message).parts:
+        file = pending.get(part.file.path)
+        if file is None:
+            raise Internal("The server sent a file that was not asked for, or one twice; pull again.")
+        if f"sha256:{hashlib.sha256(part.data).hexdigest()}" != file.digest:
+            raise corrupt(file)
+        yield file, part.data
 
 
 def corrupt(file: File) -> DownloadCorrupt:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from steelyard import workers
-from steelyard.errors import SteelyardError
+from steelyard.errors import DeadlineExceeded, SteelyardError
 from steelyard.progress import Meter, Raised
+from steelyard.watch import Watch
 from steelyard.workers import Patience, Stop
 
 if TYPE_CHECKING:
@@ -46,19 +47,29 @@ class Transfer:
         """Do *task* with each item, in threads; see `workers.run`."""
         workers.run(task, items, stop=self.stop, threads=threads)
 
+    def watch(self) -> Watch:
+        """Return what notices that one of its streams stands still."""
+        return Watch(self.patience_seconds)
+
     @contextmanager
-    def streaming(self, call: Any) -> Iterator[None]:
-        """Receive from a call; it is broken off when the transfer is to end, and when the block ends.
+    def streaming(self, call: Any, *, watch: Watch) -> Iterator[None]:
+        """Receive from a call; it is broken off when it stands still, or is to end, and when the block ends.
 
         Raises:
             Stopped: the transfer is to end.
+            DeadlineExceeded: nothing moved.
             SteelyardError: the one for the reason that the server gave.
         """
         try:
-            with self.stop.breaking(call), self.connection.translated():
+            with self.stop.breaking(call), watch.over(call), self.connection.translated():
                 yield
         except SteelyardError:
             self.stop.check()
+            if watch.has_stalled:
+                raise DeadlineExceeded(
+                    f"Nothing moved between here and {self.connection.server} for "
+                    f"{self.patience_seconds:g} seconds; try again, which goes on from there."
+                ) from None
             raise
 
 

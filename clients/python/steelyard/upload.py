@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import chain
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from steelyard import reasons
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.scan import LocalFile
     from steelyard.transfer import Transfer
+    from steelyard.watch import Watch
 
 # Just below 1 MiB: a larger message costs the receiver a hand-over of the interpreter lock.
 CHUNK_BYTES = 1023 * 1024
@@ -33,7 +34,6 @@ SMALL_BYTES = 256 * 1024
 STREAMS = 4
 # What a file costs beside its bytes, in bytes that take as long.
 FILE_COST_BYTES = 64 * 1024
-ANSWER_SECONDS = 90.0
 # A stream that is slower than this is broken off and resumed.
 SLOWEST_BYTES_PER_SECOND = 256 * 1024
 SHORTEST_STREAM_SECONDS = 120.0
@@ -83,12 +83,12 @@ def send(uploads: list[Upload], *, namespace: str, transfer: Transfer) -> None:
     def task(group: list[Upload]) -> None:
         patience = transfer.patience()
         while pending := [upload for upload in group if not upload.done]:
-            stream = UploadStream(pending, namespace=namespace, meter=meter, transfer=transfer)
+            stream = UploadStream(pending, namespace, meter, transfer, transfer.watch())
             try:
                 stream.run()
             except SteelyardError as error:
                 if stream.has_moved:
-                    patience.moved()
+                    patience.moved(stream.watch.moved_at)
                 patience.wait(error)
 
     groups = _groups(uploads)
@@ -101,12 +101,14 @@ class UploadStream:
 
     Args:
         has_moved: whether the server took anything that it had not.
+        watch: knows when anything moved.
     """
 
     uploads: list[Upload]
     namespace: str
     meter: Meter
     transfer: Transfer
+    watch: Watch
     has_moved: bool = False
     _is_stopped: bool = False
     _failure: BaseException | None = None
@@ -122,15 +124,16 @@ class UploadStream:
         size_bytes = sum(upload.file.size_bytes for upload in self.uploads)
         self._call = self.transfer.connection.exchange(
             "BlobService/WriteBlobs",
-            self._messages(),
+            self.watch.sending(self._messages()),
             parse=pb.WriteBlobsResponse.FromString,
             timeout_seconds=SHORTEST_STREAM_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND,
         )
         self._break_off()
         try:
-            with self.transfer.streaming(self._call):
+            with self.transfer.streaming(self._call, watch=self.watch):
                 for answer in self._call:
-                    self._hear(answer)
+                    with self.watch.working():
+                        self._hear(answer)
         except (reasons.DigestMismatch, reasons.SizeMismatch) as error:
             for upload in self.uploads:
                 if not upload.done:
@@ -217,10 +220,8 @@ class UploadStream:
 
     def _next_offset(self) -> int | None:
         """Wait for where to go on; None when there is nothing to send, or no more."""
-        try:
-            return self._offsets.get(timeout=ANSWER_SECONDS)
-        except Empty:
-            raise Internal(f"The server did not answer a header within {ANSWER_SECONDS:g} seconds.") from None
+        with self.watch.waiting():
+            return self._offsets.get()
 
     def _count(self, upload: Upload, size_bytes: int, *, start: int) -> None:
         upload.sent_bytes += size_bytes

@@ -81,9 +81,9 @@ class Patience:
         self._stop = stop
         self.moved()
 
-    def moved(self) -> None:
-        """Note progress."""
-        self._since = time.monotonic()
+    def moved(self, at: float | None = None) -> None:
+        """Note progress, now or when `time.monotonic` was *at*."""
+        self._since = time.monotonic() if at is None else at
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def wait(self, error: SteelyardError) -> None:
