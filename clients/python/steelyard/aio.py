@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import update_wrapper
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 
 from steelyard.aliases import Aliases
 from steelyard.client import Client
+from steelyard.errors import Stopped
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.versions import Versions
+from steelyard.workers import Stop
 
 if TYPE_CHECKING:
     from steelyard.progress import Progress
@@ -26,10 +27,6 @@ Result = TypeVar("Result")
 Calls = TypeVar("Calls")
 
 BATCH = 100
-
-
-class _Cancelled(Exception):
-    """Ends a transfer whose caller has gone."""
 
 
 class _Wrapper(Generic[Calls]):
@@ -70,23 +67,45 @@ def _transfer(
     """Make a transfer run in a thread, report its progress on the loop, and end when its caller does."""
 
     async def run(self: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        loop = asyncio.get_running_loop()
-        given: Any = kwargs.get("progress")
-        cancelled = threading.Event()
-
-        def relay(progress: Progress) -> None:
-            if cancelled.is_set():
-                raise _Cancelled
-            if given is not None:
-                loop.call_soon_threadsafe(given, progress)
-
-        kwargs["progress"] = relay
+        given: dict[str, Any] = kwargs
+        stop: Stop = given.get("stop") or Stop()
+        relay = _Relay(given.get("progress"), stop=stop)
+        given |= {"stop": stop, "progress": relay if relay.report else None}
         try:
-            return await asyncio.to_thread(method, self._calls, *args, **kwargs)
+            result = await asyncio.to_thread(method, self._calls, *args, **kwargs)
+        except Stopped:
+            if relay.raised is None:
+                raise
         finally:
-            cancelled.set()
+            stop.set()
+        if relay.raised is not None:
+            raise relay.raised
+        return result
 
     return update_wrapper(run, method)
+
+
+class _Relay:
+    """Hands progress from a thread to the loop; what the callback raises there ends the transfer."""
+
+    def __init__(self, report: Any, *, stop: Stop) -> None:
+        self.report = report
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self.raised: BaseException | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Let the loop call the callback soon."""
+        self._loop.call_soon_threadsafe(self._call, progress)
+
+    def _call(self, progress: Progress) -> None:
+        if self._stop.is_set:
+            return
+        try:
+            self.report(progress)
+        except BaseException as error:  # noqa: BLE001  raised again in the task
+            self.raised = error
+            self._stop.set()
 
 
 class AsyncNamespaces(_Wrapper[Namespaces]):
@@ -135,15 +154,14 @@ class AsyncAliases(_Wrapper[Aliases]):
 class AsyncClient(_Wrapper[Client]):
     """The client for asyncio; see `steelyard.client.Client` for its arguments and calls.
 
-    Lists are asynchronous iterators. A transfer whose task is cancelled ends at its next step; what
-    was transferred is kept for the next attempt.
+    Lists are asynchronous iterators. A transfer whose task is cancelled ends at once; what was
+    transferred is kept for the next attempt.
     """
 
     get = _call(Client.get)
     push = _transfer(Client.push)
     pull = _transfer(Client.pull)
     verify = _transfer(Client.verify)
-    read = _call(Client.read)
     server_info = _call(Client.server_info)
     who_am_i = _call(Client.who_am_i)
 
@@ -164,6 +182,11 @@ class AsyncClient(_Wrapper[Client]):
         """Close the client."""
         await self.close()
 
+    async def read(self, ref: str | Version, path: str) -> bytes:
+        """Return the bytes of one file, verified; for large ones use `open`."""
+        async with self.open(ref, path) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
     async def close(self) -> None:
         """Close the channel to the server."""
         await asyncio.to_thread(self._calls.close)
@@ -176,7 +199,8 @@ class AsyncClient(_Wrapper[Client]):
         try:
             yield _chunks(chunks)
         finally:
-            await asyncio.to_thread(opened.__exit__, None, None, None)
+            # Here, for all threads may be waiting for streams that this breaks off.
+            opened.__exit__(None, None, None)
 
 
 async def _chunks(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
