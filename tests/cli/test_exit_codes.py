@@ -163,18 +163,20 @@ def test_one_flipped_bit_of_a_directory_is_8(pushed: Shell) -> None:
 
 
 def test_bytes_that_are_damaged_on_the_server_are_8(child: ServerProcess, home: Shell, model: Path) -> None:
+    (model / "more.onnx").write_bytes(bytes(200_000))
     home.ok("--server", child.address, "push", "fraud", model)
-    (blob,) = (
-        path for path in child.directory.rglob("*") if path.is_file() and path.stat().st_size == 300_000
-    )
-    blob.chmod(0o600)
-    with blob.open("r+b") as file:
-        file.seek(1000)
-        file.write(b"damaged")
+    for path in child.directory.rglob("*"):
+        if path.is_file() and path.stat().st_size in {200_000, 300_000}:
+            path.chmod(0o600)
+            with path.open("r+b") as file:
+                file.seek(1000)
+                file.write(b"damaged")
     for command in ("verify fraud", "pull fraud copy", "cat fraud weights.onnx"):
         done = home.run("--server", child.address, *command.split())
         assert done.code == 8, done.err
         assert "BLOB_CORRUPT" in done.err
+    verified = home.run("--server", child.address, "verify", "fraud")
+    assert re.search(r"2 of 4 files .*more\.onnx is damaged.*weights\.onnx is damaged", verified.err)
     assert not (home.directory / "copy").exists()
 
 

@@ -47,14 +47,16 @@ def silence(context: grpc.ServicerContext) -> None:
         gone.wait()
 
 
-def stop_reading_out(evil: Hostile, *, after: int) -> None:
-    """Let *evil* send so many messages of each file, and then nothing."""
+def stop_reading_out(evil: Hostile, *, after: int) -> threading.Event:
+    """Let *evil* send so many messages of each file, and then nothing; return what is set then."""
+    silent = threading.Event()
 
     def read_file(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         asked = pb.ReadFileRequest.FromString(next(requests))
         for number in range(after):
             begin = asked.offset + number * MIB
             yield pb.ReadFileResponse(data=LARGE[begin : begin + MIB]).SerializeToString()
+        silent.set()
         silence(context)
 
     def read_files(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -66,6 +68,7 @@ def stop_reading_out(evil: Hostile, *, after: int) -> None:
         silence(context)
 
     evil.raw.update(ReadFile=read_file, ReadFiles=read_files)
+    return silent
 
 
 def stop_taking(evil: Hostile, *, after: int) -> None:
@@ -115,9 +118,7 @@ def test_a_push_ends_when_nothing_is_taken_any_more(
     assert time.monotonic() - before < PATIENCE_SECONDS + SLACK_SECONDS
 
 
-def test_a_reader_may_take_longer_than_the_patience_for_what_came(
-    evil: Hostile, tmp_path: Path
-) -> None:
+def test_a_reader_may_take_longer_than_the_patience_for_what_came(evil: Hostile, tmp_path: Path) -> None:
     evil.add("large", LARGE)
     watches: list[threading.Thread] = []
     with (
@@ -150,33 +151,53 @@ def test_a_transfer_ends_at_once_when_another_thread_stops_it(evil: Hostile, tmp
     assert not (tmp_path / "copy").exists()
 
 
+def test_the_hashing_of_a_directory_ends_when_another_thread_stops_it(evil: Hostile, tmp_path: Path) -> None:
+    evil.add("large", LARGE)
+    write_tree(tmp_path / "copy", {"large": LARGE})
+    stop = steelyard.Stop()
+    steps: list[Progress] = []
+
+    def give_up(progress: Progress) -> None:
+        steps.append(progress)
+        stop.set()
+
+    with steelyard.Client(evil.address) as client, pytest.raises(errors.Stopped):
+        client.verify(MODEL, tmp_path / "copy", progress=give_up, stop=stop)
+    assert len(steps) == 1
+
+
 def test_a_transfer_of_a_cancelled_task_does_not_keep_the_loop_from_ending(
     evil: Hostile, tmp_path: Path
 ) -> None:
     """The loop waits for its threads, and the thread of the transfer for the server."""
     evil.add("large", LARGE)
-    stop_reading_out(evil, after=2)
+    # Closing it would break the streams too.
+    client = steelyard.AsyncClient(evil.address, patience_seconds=FOREVER_SECONDS)
 
     async def give_up() -> None:
-        moved = asyncio.Event()
-        async with steelyard.AsyncClient(evil.address, patience_seconds=FOREVER_SECONDS) as client:
-            pull = asyncio.create_task(
-                client.pull(MODEL, tmp_path / "copy", progress=lambda progress: moved.set())
-            )
-            await moved.wait()
-            pull.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await pull
-            reading = asyncio.create_task(client.read(MODEL, "large"))
-            await asyncio.sleep(0)
-            reading.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reading
+        stop_reading_out(evil, after=2)
+        all_that_comes = asyncio.Event()
+
+        def show(progress: Progress) -> None:
+            if progress.done_bytes == 2 * MIB:
+                all_that_comes.set()
+
+        pull = asyncio.create_task(client.pull(MODEL, tmp_path / "copy", progress=show))
+        await all_that_comes.wait()
+        pull.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pull
+        silent = stop_reading_out(evil, after=2)
+        reading = asyncio.create_task(client.read(MODEL, "large"))
+        await asyncio.to_thread(silent.wait, SLACK_SECONDS)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
 
     asyncio.run(give_up())
     evil.raw.clear()
-    with steelyard.Client(evil.address) as client:
-        client.pull(MODEL, tmp_path / "copy")
+    asyncio.run(client.pull(MODEL, tmp_path / "copy"))
+    asyncio.run(client.close())
     assert tree_of(tmp_path / "copy") == {"large": LARGE}
 
 

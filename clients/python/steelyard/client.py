@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +17,7 @@ from steelyard.aliases import Aliases
 from steelyard.cache import BlobCache
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
-from steelyard.download import Download, corrupt
+from steelyard.download import Download
 from steelyard.errors import InvalidArgument
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
@@ -183,9 +182,7 @@ class Client:
         model_exists = self._rehearse(name, made, found.files, draft=draft, alias=alias)
         with self._transfer(progress, stop) as ongoing:
             namespace = name.partition("/")[0]
-            stored = push.store(
-                found.files, namespace=namespace, cache=self._digest_cache, transfer=ongoing
-            )
+            stored = push.store(found.files, namespace=namespace, cache=self._digest_cache, transfer=ongoing)
             ongoing.stop.check()
         made.files.extend(content.stored_files(found.files, digests=stored.digests))
         model_created = not model_exists and self._create_model(name)
@@ -264,7 +261,8 @@ class Client:
         file = self._file(version, path)
         with self._transfer(None, None) as ongoing:
             try:
-                yield _verified(Download(version, ongoing.meter("read", total_bytes=0), ongoing), file)
+                download = Download(version, ongoing.meter("read", total_bytes=file.size_bytes), ongoing)
+                yield map(bytes, download.verified(file))
             finally:
                 ongoing.stop.set()
 
@@ -333,15 +331,6 @@ class Client:
         return transfer.begin(
             self._connection, report=report, stop=stop, patience_seconds=self._patience_seconds
         )
-
-
-def _verified(download: Download, file: File) -> Iterator[bytes]:
-    hasher = hashlib.sha256()
-    for chunk in download.chunks(file) if file.size_bytes else ():
-        hasher.update(chunk)
-        yield bytes(chunk)
-    if f"sha256:{hasher.hexdigest()}" != file.digest:
-        raise corrupt(file)
 
 
 def _account() -> str:

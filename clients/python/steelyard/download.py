@@ -102,6 +102,19 @@ class Download:
                 raise corrupt(file)
             return
 
+    def verified(self, file: File) -> Iterator[memoryview]:
+        """Yield the bytes of *file*; the last step fails when all of them are not those of its digest.
+
+        Raises:
+            DownloadCorrupt: they are not.
+        """
+        hasher = hashlib.sha256()
+        for chunk in self.chunks(file) if file.size_bytes else ():
+            hasher.update(chunk)
+            yield chunk
+        if f"sha256:{hasher.hexdigest()}" != file.digest:
+            raise corrupt(file)
+
     def _fill(self, file: File, target: Path) -> int | None:
         """Complete *target*; None when its bytes are not those of the digest."""
         hasher = hashlib.sha256()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard import manifest
 from steelyard.digests import CHUNK_BYTES
-from steelyard.download import Download, corrupt
-from steelyard.errors import DataLoss, LocalFileError
+from steelyard.download import Download
+from steelyard.errors import DataLoss, DownloadCorrupt, LocalFileError
 
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.transfer import Transfer
     from steelyard.types import File, Version
     from steelyard.versions import Versions
+    from steelyard.workers import Stop
 
 THREADS = 4
 NAMED_MAXIMUM = 10
@@ -42,52 +42,49 @@ def verify(
     files = manifest.files(versions.manifest(version).encoded, version=version)
     stored = tuple(file for file in files if not file.uri)
     meter = transfer.meter("verify", total_bytes=sum(file.size_bytes for file in stored))
-    if directory is not None:
-        if not directory.is_dir():
-            raise LocalFileError(f"{directory} is no directory.")
-        _verify_directory(stored, directory, meter=meter, transfer=transfer)
-        return VerifyResult(version, stored)
-    download = Download(version, meter, transfer)
-    transfer.run(partial(_verify_stored, download=download), stored, threads=THREADS)
-    return VerifyResult(version, stored)
-
-
-def _verify_stored(file: File, *, download: Download) -> None:
-    hasher = hashlib.sha256()
-    for chunk in download.chunks(file) if file.size_bytes else ():
-        hasher.update(chunk)
-        download.meter.add(len(chunk), file=file.path)
-    if f"sha256:{hasher.hexdigest()}" != file.digest:
-        raise corrupt(file)
-
-
-def _verify_directory(
-    files: tuple[File, ...], directory: Path, *, meter: Meter, transfer: Transfer
-) -> None:
+    if directory is not None and not directory.is_dir():
+        raise LocalFileError(f"{directory} is no directory.")
     damages: dict[str, str] = {}
 
     def task(file: File) -> None:
-        if damage := _damage(file, directory / file.path, meter=meter):
+        if directory is not None:
+            damage = _damage_here(file, directory / file.path, meter=meter, stop=transfer.stop)
+        else:
+            damage = _damage_there(file, Download(version, meter, transfer))
+        if damage:
             damages[file.path] = damage
 
-    transfer.run(task, files, threads=THREADS)
+    transfer.run(task, stored, threads=THREADS)
     if damages:
         named = "; ".join(f"{path} {damages[path]}" for path in sorted(damages)[:NAMED_MAXIMUM])
-        raise DataLoss(
-            f"{len(damages)} of {len(files)} files in {directory} are not those of the version: {named}."
-        )
+        place = f"in {directory}" if directory else "on the server"
+        raise DataLoss(f"{len(damages)} of {len(stored)} files {place} are not those of {version}: {named}.")
+    return VerifyResult(version, stored)
 
 
-def _damage(file: File, path: Path, *, meter: Meter) -> str:
-    """Return what is wrong with a file; empty when nothing is."""
+def _damage_here(file: File, path: Path, *, meter: Meter, stop: Stop) -> str:
+    """Return what is wrong with a file of this machine; empty when nothing is."""
     hasher = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as source:
             while chunk := source.read(CHUNK_BYTES):
                 hasher.update(chunk)
                 meter.add(len(chunk), file=file.path)
+                stop.check()
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return "" if f"sha256:{hasher.hexdigest()}" == file.digest else "has other bytes"
+
+
+def _damage_there(file: File, download: Download) -> str:
+    """Return what is wrong with a file of the server; empty when nothing is."""
+    try:
+        for chunk in download.verified(file):
+            download.meter.add(len(chunk), file=file.path)
+    except DownloadCorrupt:
+        return "arrives with other bytes"
+    except DataLoss as error:
+        return f"is damaged ({error.reason or 'DATA_LOSS'})"
+    return ""
