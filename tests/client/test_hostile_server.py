@@ -6,15 +6,26 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
 
 import steelyard
 from steelyard import errors
+from steelyard.v1 import version_service_pb2
 from tests.client.hostile import MODEL, Hostile, digest_of, hostile_server
 from tests.client.trees import MIB, tree_of
 
 LARGE = bytes(range(256)) * 4096 * 2
 SMALL = b"small"
+UNREADABLE = b"\xff\xff\xff"
+BROKEN_DETAILS = {
+    "no status": UNREADABLE,
+    "no error info": status_pb2.Status(
+        details=[any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=UNREADABLE)]
+    ).SerializeToString(),
+}
 
 
 @pytest.fixture
@@ -182,7 +193,7 @@ def test_bytes_that_are_not_those_of_the_digest_are_never_put_in_place(
     for _ in range(2):
         with pytest.raises(errors.DownloadCorrupt, match="model"):
             victim.pull(MODEL, home / "copy")
-        with pytest.raises(errors.DataLoss, match="1 of 1 files .* model arrives with other bytes"):
+        with pytest.raises(errors.DataLoss, match=r"1 of 1 files .* model arrives with other bytes"):
             victim.verify(MODEL)
         with pytest.raises(errors.DownloadCorrupt, match="model"):
             victim.read(MODEL, "model")
@@ -216,3 +227,38 @@ def test_a_server_that_is_no_steelyard_is_an_error_with_a_sentence(home: Path) -
         with pytest.raises(errors.SteelyardError, match=r"not found"):
             client.models.get("fraud")
         assert json.loads(evil.manifest())["files"] == []
+
+
+@pytest.mark.parametrize("method", ["GetVersion", "GetManifest", "ReadFiles"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_server(
+    evil: Hostile, victim: steelyard.Client, home: Path, method: str
+) -> None:
+    evil.add("small", SMALL)
+    evil.raw[method] = lambda requests, context: iter([UNREADABLE])
+    with pytest.raises(errors.Internal):
+        victim.pull(MODEL, home / "copy")
+    assert_untouched(home)
+
+
+@pytest.mark.parametrize("details", BROKEN_DETAILS.values(), ids=BROKEN_DETAILS)
+def test_a_status_with_details_that_cannot_be_read_is_the_status(
+    evil: Hostile, victim: steelyard.Client, details: bytes
+) -> None:
+    def refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "Not here.")
+        yield b""
+
+    evil.raw["GetVersion"] = refuse
+    with pytest.raises(errors.NotFound, match="Not here"):
+        victim.get(MODEL)
+
+
+def test_a_time_out_of_all_calendars_is_an_error_of_the_server(
+    evil: Hostile, victim: steelyard.Client
+) -> None:
+    answer = version_service_pb2.GetVersionResponse()
+    answer.version.create_time.seconds = 1 << 60
+    evil.raw["GetVersion"] = lambda requests, context: iter([answer.SerializeToString()])
+    with pytest.raises(errors.Internal, match="time"):
+        victim.get(MODEL)

@@ -1,4 +1,4 @@
-"""A push keeps to what the server said, whatever else happens meanwhile, and ends where the server is wrong."""
+"""A push keeps to what the server says, whatever happens meanwhile, and ends where that cannot be."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import grpc
 import pytest
 
 import steelyard
+from steelyard import errors
 from steelyard.progress import Progress
 from steelyard.v1 import blob_service_pb2 as pb
 from tests.client.hostile import Hostile, digest_of, hostile_server, takes_uploads
 from tests.client.trees import MIB, large_file, write_tree
 
 SECONDS = 20
+UNREADABLE = b"\xff\xff\xff"
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_a_push_stops_sending_when_the_server_says_so_and_reads_why(
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "No room for you.")
 
     takes_uploads(evil, write)
-    with pytest.raises(steelyard.errors.PermissionDenied, match="No room for you"):
+    with pytest.raises(errors.PermissionDenied, match="No room for you"):
         victim.push("evil", path)
     assert half_closed.wait(SECONDS)
     assert received_bytes[0] < 512 * MIB
@@ -96,3 +98,39 @@ def test_small_files_that_were_there_are_shown_once(
     takes_uploads(evil, write)
     victim.push("evil", directory, progress=steps.append)
     assert max(step.done_bytes for step in steps if step.phase == "upload") == 20_000
+
+
+BROKEN = {
+    "a blob that was not begun": pb.WriteBlobsResponse(index=7, ready=pb.BlobReady()),
+    "a blob before the first": pb.WriteBlobsResponse(index=-1, finished=pb.BlobFinished()),
+    "an offset behind the end": pb.WriteBlobsResponse(ready=pb.BlobReady(offset=MIB + 1)),
+    "an offset before the beginning": pb.WriteBlobsResponse(ready=pb.BlobReady(offset=-1)),
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_cannot_be_is_an_error_of_the_server(
+    evil: Hostile, victim: steelyard.Client, tmp_path: Path, answer: pb.WriteBlobsResponse
+) -> None:
+    def write(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        next(requests)
+        yield answer
+        yield from (pb.WriteBlobsResponse() for _ in requests)
+
+    takes_uploads(evil, write)
+    with pytest.raises(errors.Internal, match="The server"):
+        victim.push("evil", large_file(tmp_path / "large.bin", size_mib=1))
+
+
+@pytest.mark.parametrize("method", ["CreateVersion", "FindMissingBlobs", "WriteBlobs"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_the_server(
+    evil: Hostile, victim: steelyard.Client, tmp_path: Path, method: str
+) -> None:
+    def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        next(requests)
+        yield UNREADABLE
+
+    takes_uploads(evil, lambda requests, context: iter(()))
+    evil.raw[method] = answer
+    with pytest.raises(errors.Internal):
+        victim.push("evil", large_file(tmp_path / "large.bin", size_mib=1))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from steelyard.errors import DownloadCorrupt, Internal, SteelyardError, Unavailable
 from steelyard.v1 import version_pb2
 from steelyard.v1 import version_service_pb2 as pb
@@ -161,7 +163,11 @@ class Download:
 
 def _parts(message: bytes, pending: Mapping[str, File]) -> Iterator[tuple[File, bytes]]:
     """Yield the files in a message of ReadFiles, each verified."""
-    for part in pb.ReadFilesResponse.FromString(message).parts:
+    try:
+        parts = pb.ReadFilesResponse.FromString(message).parts
+    except DecodeError:
+        raise Internal("The server sent files in a message that cannot be read; pull again.") from None
+    for part in parts:
         file = pending.get(part.file.path)
         if file is None:
             raise Internal("The server sent a file that was not asked for, or one twice; pull again.")

@@ -16,10 +16,12 @@ SteelyardError
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import grpc
+    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
 
 class SteelyardError(Exception):
@@ -150,18 +152,13 @@ def from_call(error: grpc.RpcError, *, server: str) -> SteelyardError:
     Args:
         server: address that was called, for the message when nobody answers there.
     """
-    from google.rpc import error_details_pb2, status_pb2
-
     from steelyard import reasons
 
     code = error.code().name
     text = error.details() or code
     trailing: Any = error.trailing_metadata() or ()
-    details: dict[str, str | bytes] = dict(trailing)
-    info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    raw = details.get("grpc-status-details-bin", b"")
-    for detail in status_pb2.Status.FromString(raw).details if isinstance(raw, bytes) else ():
-        detail.Unpack(info) or detail.Unpack(request)
+    details: dict[str, Any] = dict(trailing)
+    info, request = _details(details.get("grpc-status-details-bin", b""))
     if code == "UNAVAILABLE" and not info.reason:
         return Unreachable(
             f"No server answers at {server}; start one with `steelyard serve`, or name another. ({text})"
@@ -175,3 +172,15 @@ def from_call(error: grpc.RpcError, *, server: str) -> SteelyardError:
         field=request.field_violations[0].field if request.field_violations else "",
         call_id=str(details.get("steelyard-call", "")),
     )
+
+
+def _details(raw: bytes) -> tuple[ErrorInfo, BadRequest]:
+    """Read what came with a status; nothing of what is broken, for the status itself says enough."""
+    from google.protobuf.message import DecodeError
+    from google.rpc import error_details_pb2, status_pb2
+
+    info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    with suppress(DecodeError):
+        for detail in status_pb2.Status.FromString(raw).details:
+            detail.Unpack(info) or detail.Unpack(request)
+    return info, request

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import enums
 from steelyard.content import Dataset, Framework, ParameterValue, Parent, Schema, Source
+from steelyard.errors import Internal
 from steelyard.metric_keys import MetricKey
 from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
 
@@ -267,5 +268,12 @@ def alias_move(message: alias_pb2.AliasMove) -> AliasMove:
 
 
 def time(message: Timestamp) -> datetime:
-    """Read a moment, in UTC."""
-    return message.ToDatetime(UTC)
+    """Read a moment, in UTC.
+
+    Raises:
+        Internal: it is out of all calendars.
+    """
+    try:
+        return message.ToDatetime(UTC)
+    except (OverflowError, ValueError):
+        raise Internal(f"The server sent the time {message.seconds} s, {message.nanos} ns.") from None

@@ -150,7 +150,15 @@ class UploadStream:
             raise Internal("The server ended an upload without an error; it may be a proxy. Try again.")
 
     def _hear(self, answer: pb.WriteBlobsResponse) -> None:
+        if not 0 <= answer.index < len(self.uploads):
+            raise Internal(
+                f"The server answered about blob {answer.index} of {len(self.uploads)}; push again."
+            )
         upload = self.uploads[answer.index]
+        if not 0 <= answer.ready.offset <= upload.file.size_bytes:
+            raise Internal(
+                f"The server asked for byte {answer.ready.offset} of {upload.file.path}; push again."
+            )
         match answer.WhichOneof("answer"):
             case "ready":
                 self._offsets.put(answer.ready.offset)
