@@ -185,7 +185,8 @@ def test_bytes_that_are_damaged_on_the_server_are_8(child: ServerProcess, home: 
     [
         (reasons.Overloaded("Too busy."), 3),
         (reasons.Draining("Stopping."), 7),
-        (errors.Internal("A bug."), 3),
+        (errors.Internal("A bug."), 1),
+        (reasons.InternalError("A bug of the server."), 1),
         (errors.UnsafePath("No."), 3),
         (errors.DownloadCorrupt("No."), 8),
         (ValueError("a bug of ours"), None),
@@ -275,5 +276,5 @@ def test_a_configuration_that_cannot_be_written_is_a_sentence(home: Shell, tmp_p
 
 def test_codes_are_in_the_help() -> None:
     printed = CliRunner().invoke(app.app, ["--help"]).output
-    for text in ("0 done", "2 usage", "3 refused", "5 not found", "6 denied", "7 unreachable", "8 damaged"):
-        assert text in " ".join(printed.split())
+    codes = "0 done, 1 unexpected, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, 6 denied, "
+    assert f"{codes}7 unreachable, 8 damaged, 130 interrupted" in " ".join(printed.split())

@@ -16,8 +16,8 @@ EXIT_DENIED, EXIT_UNREACHABLE, EXIT_DAMAGED = 6, 7, 8
 EXIT_INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, 6 denied, "
-    "7 unreachable, 8 damaged."
+    "Exit codes: 0 done, 1 unexpected, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, "
+    "6 denied, 7 unreachable, 8 damaged, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -121,7 +121,7 @@ def exit_code(error: Exception) -> int | None:
         (errors.Unavailable, EXIT_UNREACHABLE),
         (errors.DeadlineExceeded, EXIT_UNREACHABLE),
         (errors.InvalidArgument, EXIT_USAGE),
-        (errors.LocalFileError, EXIT_REFUSED),
+        (errors.Internal, EXIT_ERROR),
         (errors.SteelyardError, EXIT_REFUSED),
         (OSError, EXIT_ERROR),
     )
