@@ -88,9 +88,9 @@ def test_the_commands_of_the_readme_push_a_model_and_pull_the_same_files(
 ) -> None:
     ours = [command for command in commands() if command.startswith("steelyard ")]
     assert ours
-    for command in ours:
-        run("sh", "-euc", command, reader=reader, address=child.address)
+    printed = [run("sh", "-euc", command, reader=reader, address=child.address) for command in ours]
     assert copies(reader) == [FILES]
+    assert "default/fraud@champion points to version 1 again." in printed[-1]
 
 
 def test_the_readme_shows_no_other_commands_than_those_tested() -> None:
