@@ -160,7 +160,6 @@ def _workspace(dest: Path, *, version: Version) -> Iterator[Path]:
         shutil.rmtree(workspace / "files", ignore_errors=True)
         (workspace / "files").mkdir()
         yield workspace
-        # On Windows the open lock stays behind.
         shutil.rmtree(workspace, ignore_errors=True)
 
 

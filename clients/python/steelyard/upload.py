@@ -131,9 +131,8 @@ class UploadStream:
         self._break_off()
         try:
             with self.transfer.streaming(self._call, watch=self.watch):
-                for answer in self._call:
-                    with self.watch.working():
-                        self._hear(answer)
+                for answer in self.watch.receiving(self._call):
+                    self._hear(answer)
         except (reasons.DigestMismatch, reasons.SizeMismatch) as error:
             for upload in self.uploads:
                 if not upload.done:
@@ -264,7 +263,7 @@ def _groups(uploads: Iterable[Upload]) -> list[list[Upload]]:
 def _opened(file: LocalFile) -> Iterator[int]:
     """Open a file that must be the one that was found, and still be at the end."""
     try:
-        source = os.open(file.source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        source = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise FileUnreadable(f"{file.source} cannot be read: {error.strerror}.") from None
     try:
