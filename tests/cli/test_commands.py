@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import steelyard
 from tests.cli.shell import Outcome, Shell
 from tests.client.trees import MODEL, tree_of, write_tree
 
@@ -108,6 +109,17 @@ def test_pull_prints_the_directory_and_its_files_are_those_pushed(shell: Shell, 
     assert_plain(done)
     shell.ok("pull", "fraud", "deep/copy", "--overwrite", "--include", "*.json")
     assert tree_of(shell.directory / "deep/copy") == {"config.json": b"{}"}
+
+
+def test_pull_names_the_references_that_it_leaves_where_they_are(shell: Shell, model: Path) -> None:
+    references = [steelyard.Reference(f"shards/{each}.bin", f"s3://bucket/{each}", 7 << 40) for each in "ab"]
+    settings = {"namespace": shell.variables["STEELYARD_NAMESPACE"]}
+    with steelyard.Client(shell.variables["STEELYARD_SERVER"], **settings) as client:
+        client.push("fraud", model, references=references)
+    done = shell.ok("pull", "fraud", "copy")
+    skipped = [f"skipped shards/{each}.bin: it stays at its own address." for each in "ab"]
+    assert done.err.splitlines()[:2] == skipped
+    assert tree_of(shell.directory / "copy") == MODEL
 
 
 def test_files_lists_path_size_role_and_digest(shell: Shell, fraud: str) -> None:

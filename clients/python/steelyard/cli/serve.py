@@ -10,6 +10,10 @@ import typer
 from steelyard.cli import output, session
 
 EXIT_MISSING = 2
+MISSING = (
+    "The server is not installed here. In the root of Steelyard's repository, this installs it: "
+    "pip install ./clients/python ."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +33,10 @@ def serve(
     """Run a server until Ctrl-C."""
     try:
         from steelyard_server import __main__ as server
-    except ImportError:
-        output.note("The server is not installed here; install it with: pip install steelyard-server")
+    except ModuleNotFoundError as error:
+        if error.name != "steelyard_server":
+            raise
+        output.note(MISSING)
         raise typer.Exit(EXIT_MISSING) from None
     sys.argv = ["steelyard serve", *(["--help"] if help_ else context.args)]
     server.main()
