@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# The README says a minute; a machine that runs other tests beside it gets three.
 SECONDS = 180
 
 # The file that was pulled predicts something else than the one that was pushed.
@@ -30,7 +32,9 @@ def test_the_main_job_works() -> None:
     done = run(str(EXAMPLES / "main_job.py"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "171 of 171 predictions on the hold-out data are equal." in done.stdout
-    assert "All of it worked" in done.stdout
+    took = re.search(r"All of it worked, in (\d+) seconds\.\n$", done.stdout)
+    assert took is not None, done.stdout
+    assert int(took[1]) <= SECONDS
 
 
 def test_the_main_job_fails_when_a_prediction_differs() -> None:
