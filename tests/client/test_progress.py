@@ -129,7 +129,7 @@ def test_a_meter_calls_from_one_thread_at_a_time() -> None:
         steps.append(progress.done_bytes)
         inside.release()
 
-    meter = Meter("upload", total_bytes=4000, report=report)
+    meter = Meter("upload", total_bytes=4000, report=report, stop=steelyard.Stop())
 
     def count() -> None:
         for _ in range(1000):

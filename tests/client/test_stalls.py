@@ -151,8 +151,12 @@ def test_a_transfer_ends_at_once_when_another_thread_stops_it(evil: Hostile, tmp
     assert not (tmp_path / "copy").exists()
 
 
-def test_the_hashing_of_a_directory_ends_when_another_thread_stops_it(evil: Hostile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["hash", "from the cache", "here"])
+def test_what_needs_no_server_ends_too_when_another_thread_stops_it(
+    evil: Hostile, tmp_path: Path, what: str
+) -> None:
     evil.add("large", LARGE)
+    takes_uploads(evil, lambda requests, context: iter(()))
     write_tree(tmp_path / "copy", {"large": LARGE})
     stop = steelyard.Stop()
     steps: list[Progress] = []
@@ -161,9 +165,18 @@ def test_the_hashing_of_a_directory_ends_when_another_thread_stops_it(evil: Host
         steps.append(progress)
         stop.set()
 
-    with steelyard.Client(evil.address) as client, pytest.raises(errors.Stopped):
-        client.verify(MODEL, tmp_path / "copy", progress=give_up, stop=stop)
+    with steelyard.Client(evil.address) as client:
+        client.pull(MODEL, tmp_path / "first")
+        write_tree(tmp_path / "small", {"small": SMALL["small-1"]})
+        actions: dict[str, Callable[[], object]] = {
+            "hash": lambda: client.push("evil", tmp_path / "small", progress=give_up, stop=stop),
+            "from the cache": lambda: client.pull(MODEL, tmp_path / "new", progress=give_up, stop=stop),
+            "here": lambda: client.verify(MODEL, tmp_path / "copy", progress=give_up, stop=stop),
+        }
+        with pytest.raises(errors.Stopped):
+            actions[what]()
     assert len(steps) == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_transfer_of_a_cancelled_task_does_not_keep_the_loop_from_ending(

@@ -16,7 +16,6 @@ from steelyard.errors import FileUnreadable
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.scan import LocalFile
-    from steelyard.workers import Stop
 
 CHUNK_BYTES = 1024 * 1024
 # Reading a smaller file is as quick as looking it up.
@@ -83,11 +82,10 @@ class DigestCache:
             yield connection
 
 
-def digest_of(file: LocalFile, *, meter: Meter, stop: Stop) -> str:
+def digest_of(file: LocalFile, *, meter: Meter) -> str:
     """Read a file and return its digest.
 
     Raises:
-        Stopped: *stop* was set meanwhile.
         FileChanged: it is not the one that was found.
         FileUnreadable: it cannot be read.
     """
@@ -97,7 +95,6 @@ def digest_of(file: LocalFile, *, meter: Meter, stop: Stop) -> str:
             while chunk := stream.read(CHUNK_BYTES):
                 hasher.update(chunk)
                 meter.add(len(chunk), file=file.path)
-                stop.check()
             file.require_unchanged(os.fstat(stream.fileno()))
     except OSError as error:
         raise FileUnreadable(f"{file.source} cannot be read: {error.strerror}.") from None

@@ -125,7 +125,7 @@ class Download:
             while chunk := output.read(CHUNK_BYTES):
                 hasher.update(chunk)
                 held_bytes += len(chunk)
-            self.meter.add(held_bytes, file=file.path)
+                self.meter.add(len(chunk), file=file.path)
             for data in self.chunks(file, offset=held_bytes) if held_bytes < file.size_bytes else ():
                 hasher.update(data)
                 write_all(output.fileno(), data)
@@ -141,9 +141,8 @@ class Download:
         )
         watch = self.transfer.watch()
         with self.transfer.streaming(call, watch=watch):
-            for message in call:
-                with watch.working():
-                    yield from _parts(message, pending)
+            for message in watch.receiving(call):
+                yield from _parts(message, pending)
         if pending:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 
@@ -153,12 +152,11 @@ class Download:
         call = self.transfer.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
         watch = self.transfer.watch()
         with self.transfer.streaming(call, watch=watch):
-            for data in filter(None, map(data_of, call)):
+            for data in filter(None, map(data_of, watch.receiving(call))):
                 offset += len(data)
                 if offset > file.size_bytes:
                     raise corrupt(file)
-                with watch.working():
-                    yield data
+                yield data
 
 
 def _parts(message: bytes, pending: Mapping[str, File]) -> Iterator[tuple[File, bytes]]:

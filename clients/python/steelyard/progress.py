@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.workers import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,11 @@ class Raised(BaseException):
 
 
 class Meter:
-    """Counts the bytes of one phase, from any thread."""
+    """Counts the bytes of one phase, from any thread; a transfer that is to end goes no further."""
 
-    def __init__(self, phase: str, *, total_bytes: int, report: OnProgress | None) -> None:
+    def __init__(self, phase: str, *, total_bytes: int, report: OnProgress | None, stop: Stop) -> None:
         self._phase = phase
+        self._stop = stop
         self._total_bytes = total_bytes
         self._report = report
         self._done_bytes = 0
@@ -50,8 +55,10 @@ class Meter:
         """Count bytes of *file*; negative when some must be moved again.
 
         Raises:
+            Stopped: the transfer is to end.
             Raised: the callback raised something.
         """
+        self._stop.check()
         if self._report is None:
             return
         with self._lock:

@@ -94,7 +94,7 @@ def _hash(files: list[LocalFile], *, transfer: Transfer) -> dict[str, str]:
 
     def task(group: list[LocalFile]) -> None:
         for file in group:
-            found[file.path] = digest_of(file, meter=meter, stop=transfer.stop)
+            found[file.path] = digest_of(file, meter=meter)
 
     groups = [group for start in range(HASH_THREADS) if (group := files[start::HASH_THREADS])]
     transfer.run(task, groups, threads=HASH_THREADS)

@@ -37,7 +37,7 @@ class Transfer:
 
     def meter(self, phase: str, *, total_bytes: int) -> Meter:
         """Return what counts the bytes of one phase."""
-        return Meter(phase, total_bytes=total_bytes, report=self.report)
+        return Meter(phase, total_bytes=total_bytes, report=self.report, stop=self.stop)
 
     def patience(self) -> Patience:
         """Return what decides whether one of its threads tries once more."""

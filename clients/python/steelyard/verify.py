@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from steelyard.transfer import Transfer
     from steelyard.types import File, Version
     from steelyard.versions import Versions
-    from steelyard.workers import Stop
 
 THREADS = 4
 NAMED_MAXIMUM = 10
@@ -48,7 +47,7 @@ def verify(
 
     def task(file: File) -> None:
         if directory is not None:
-            damage = _damage_here(file, directory / file.path, meter=meter, stop=transfer.stop)
+            damage = _damage_here(file, directory / file.path, meter=meter)
         else:
             damage = _damage_there(file, Download(version, meter, transfer))
         if damage:
@@ -62,7 +61,7 @@ def verify(
     return VerifyResult(version, stored)
 
 
-def _damage_here(file: File, path: Path, *, meter: Meter, stop: Stop) -> str:
+def _damage_here(file: File, path: Path, *, meter: Meter) -> str:
     """Return what is wrong with a file of this machine; empty when nothing is."""
     hasher = hashlib.sha256()
     try:
@@ -70,7 +69,6 @@ def _damage_here(file: File, path: Path, *, meter: Meter, stop: Stop) -> str:
             while chunk := source.read(CHUNK_BYTES):
                 hasher.update(chunk)
                 meter.add(len(chunk), file=file.path)
-                stop.check()
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
