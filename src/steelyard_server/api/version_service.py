@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from steelyard.v1 import rule_pb2, version_pb2
 from steelyard.v1 import version_service_pb2 as pb
-from steelyard_server.api import convert, convert_content, pages, read_file, read_files
+from steelyard_server.api import admit, convert, convert_content, pages, read_file, read_files
 from steelyard_server.api.transact import mutate, observe
-from steelyard_server.core import files, manifest, versions
+from steelyard_server.core import copies, deletions, files, manifest, versions
 from steelyard_server.errors import BlobCorrupt, BlobLost
 
 if TYPE_CHECKING:
@@ -43,14 +45,10 @@ class VersionService:
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, call: Call) -> bytes:
         """Append a version."""
-        rehearsal = request.validate_only
 
         def answer(result: tuple[Version, bool, int]) -> pb.CreateVersionResponse:
-            created, new, sequence = result
-            version = convert.version(created)
-            if rehearsal and new:
-                version.number, version.uid, version.etag, sequence = 0, "", "", 0
-            return pb.CreateVersionResponse(version=version, created=new, sequence=sequence)
+            version, created, sequence = _appended(result, rehearsal=request.validate_only)
+            return pb.CreateVersionResponse(version=version, created=created, sequence=sequence)
 
         draft = versions.Draft(
             description=request.description,
@@ -64,7 +62,7 @@ class VersionService:
             request,
             versions.create,
             answer,
-            validate_only=rehearsal,
+            validate_only=request.validate_only,
             model=request.model,
             built=await _build(request),
             draft=draft,
@@ -112,7 +110,7 @@ class VersionService:
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _: Call) -> pb.ListVersionsResponse:
         """Answer a page of versions."""
-        query = ("versions", request.model, request.order_by)
+        query = ("versions", request.model, request.order_by, request.show_deleted)
         (found, more), sequence = await observe(
             self._database,
             versions.page,
@@ -121,6 +119,7 @@ class VersionService:
             order_by=request.order_by,
             after=pages.decode(query, request.page_token, int),
             page_size=request.page_size,
+            show_deleted=request.show_deleted,
         )
         return pb.ListVersionsResponse(
             versions=[convert.version(each) for each in found],
@@ -145,6 +144,80 @@ class VersionService:
             labels=dict(request.labels),
             mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
             etag=request.etag,
+        )
+
+    async def DeleteVersion(self, request: pb.DeleteVersionRequest, call: Call) -> bytes:
+        """Delete a version softly."""
+
+        def answer(deleted: Version) -> pb.DeleteVersionResponse:
+            version, sequence = convert.version(deleted), deleted.sequence
+            if request.validate_only:
+                version.etag, sequence = "", 0
+            return pb.DeleteVersionResponse(version=version, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.remove,
+            answer,
+            validate_only=request.validate_only,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, call: Call) -> bytes:
+        """Bring a deleted version back."""
+
+        def answer(restored: Version) -> pb.UndeleteVersionResponse:
+            return pb.UndeleteVersionResponse(version=convert.version(restored), sequence=restored.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.restore,
+            answer,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def PurgeVersion(self, request: pb.PurgeVersionRequest, call: Call) -> bytes:
+        """End a deleted version for good."""
+
+        def answer(purged: deletions.Purged) -> pb.PurgeVersionResponse:
+            sequence = 0 if request.validate_only else purged.sequence
+            return pb.PurgeVersionResponse(number=purged.number, digest=purged.digest, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.purge,
+            answer,
+            validate_only=request.validate_only,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def CopyVersion(self, request: pb.CopyVersionRequest, call: Call) -> bytes:
+        """Append a copy of a version, also of another namespace."""
+
+        def answer(result: tuple[Version, bool, int]) -> pb.CopyVersionResponse:
+            version, created, sequence = _appended(result, rehearsal=request.validate_only)
+            return pb.CopyVersionResponse(version=version, created=created, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            copies.copy,
+            answer,
+            validate_only=request.validate_only,
+            source=convert.reference(request.source, field="source"),
+            model=request.model,
+            semantic_version=request.semantic_version,
+            may_read=partial(admit.require, call.caller, rule_pb2.PERMISSION_READ_BYTES),
         )
 
     async def GetManifest(self, request: pb.GetManifestRequest, _: Call) -> pb.GetManifestResponse:
@@ -202,6 +275,15 @@ class VersionService:
         except (BlobCorrupt, BlobLost) as error:
             self._store.note_damage(error.metadata["digest"])
             raise
+
+
+def _appended(result: tuple[Version, bool, int], *, rehearsal: bool) -> tuple[version_pb2.Version, bool, int]:
+    """Turn what a create returned into what it answers; a rehearsal gives out no number."""
+    value, created, sequence = result
+    version = convert.version(value)
+    if rehearsal and created:
+        version.number, version.uid, version.etag, sequence = 0, "", "", 0
+    return version, created, sequence
 
 
 async def _build(request: pb.CreateVersionRequest) -> Manifest:
