@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import bindparam, select
 
 from steelyard_server import errors
 from steelyard_server.core import blobs, files, manifest, namespaces, versions
@@ -20,6 +21,10 @@ from tests.contracts.registry import BLOB, FRAUD, act, by_alias, create, everyth
 
 SECOND = ("sha256:" + "5" * 64, 11)
 COPY = "other/copy"
+_M = tables.metrics.c
+MEASURED = select(_M.model_id, _M.name, _M.dataset, _M.slice, _M.value, _M.value_text).where(
+    _M.number == bindparam("number")
+)
 
 
 @pytest.fixture
@@ -52,6 +57,10 @@ async def test_a_copy_has_the_content_and_words_of_its_source_and_nothing_else(
     read = await registry.read(versions.get, reference=number(1, model=COPY))
 
     assert (created, sequence, made.number) == (True, made.sequence, 1)
+    measured = await registry.read(lambda tx: tx.all(MEASURED, number=made.number))
+    assert len(measured) == 2 * len(source.content.metrics)
+    # By model, the values and their texts are the same; what no number is compares with nothing.
+    assert len({row[1:] for row in measured}) == len(source.content.metrics)
     assert read.content.files == source.content.files
     assert str(read.content.metrics) == str(source.content.metrics)
     same = ("digest", "description", "labels", "file_count", "size_bytes")
