@@ -246,6 +246,14 @@ class FileNotFound(NotFound):
     """The version has no file at this path."""
 
 
+class ModelDeleted(NotFound):
+    """The model is deleted; it can be undeleted."""
+
+
+class VersionDeleted(NotFound):
+    """The version is deleted; it can be undeleted."""
+
+
 class NamespaceAlreadyExists(AlreadyExists):
     """A namespace of this name exists."""
 
@@ -263,11 +271,31 @@ class VersionAlreadyExists(AlreadyExists):
 
 
 class IdempotencyKeyReused(AlreadyExists):
-    """The idempotency key belongs to a version with other content."""
+    """The idempotency key belongs to a version with other content, or to one that was purged."""
 
 
 class BlobMissing(FailedPrecondition):
     """A version names a blob that its namespace does not hold."""
+
+
+class ContentDeleted(FailedPrecondition):
+    """The model has the content in a deleted version."""
+
+
+class NameDeleted(FailedPrecondition):
+    """A name belongs to a deleted model."""
+
+
+class VersionInUse(FailedPrecondition):
+    """Something points to a version that is to be deleted."""
+
+
+class ModelInUse(FailedPrecondition):
+    """Something points into a model that is to be deleted."""
+
+
+class NotDeleted(FailedPrecondition):
+    """What is to be undeleted or purged is not deleted."""
 
 
 class NamespaceNotEmpty(FailedPrecondition):
@@ -275,11 +303,11 @@ class NamespaceNotEmpty(FailedPrecondition):
 
 
 class NameRetired(FailedPrecondition):
-    """A name belonged to a model that was renamed; it redirects and is not reusable."""
+    """A name belonged to a model that was renamed or purged; it is not reusable."""
 
 
 class NoRollbackTarget(FailedPrecondition):
-    """An alias never pointed anywhere before."""
+    """An alias never pointed anywhere before, or to nothing that is left."""
 
 
 class FileIsExternal(FailedPrecondition):

@@ -55,6 +55,7 @@ class Limits:
     batch_versions_count: int
     find_blobs_count: int
     read_files_count: int
+    purged_files_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int

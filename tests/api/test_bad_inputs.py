@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc.aio
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
@@ -22,6 +23,7 @@ DIGEST = "sha256:" + hashlib.sha256(DATA).hexdigest()
 ELSEWHERE = "sha256:" + hashlib.sha256(b"only in the other namespace").hexdigest()
 FRAUD = "default/fraud"
 ONE = {"model": FRAUD, "number": 1}
+DELETED, PURGED = {"model": FRAUD, "number": 2}, {"model": FRAUD, "number": 3}
 UUID = "6f1c2c34-8a5e-4b1e-9f63-0d0c1f6a5d11"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,6 +56,19 @@ async def put(running: Running, data: bytes, *, namespace: str = "default") -> N
     await call_raw(running.channel, "WriteBlobs", message.SerializeToString())
 
 
+async def end_some(channel: grpc.aio.Channel) -> None:
+    """Delete a version and a model, and purge one of each."""
+    for number in (2, 3):
+        fields = version(parameters=[{"name": "number", "integer": str(number)}])
+        await call(channel, "CreateVersion", fields | {"idempotency_key": f"key {number}"})
+        await call(channel, "DeleteVersion", {"version": {"model": FRAUD, "number": number}})
+    await call(channel, "PurgeVersion", {"version": PURGED})
+    for name in ("default/deleted", "default/purged"):
+        await call(channel, "CreateModel", {"name": name})
+        await call(channel, "DeleteModel", {"name": name})
+    await call(channel, "PurgeModel", {"name": "default/purged"})
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     async with running_server(tmp_path_factory.mktemp("registry") / "data") as running:
@@ -72,6 +87,7 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         )
         await call(channel, "SetAlias", {"version": ONE, "alias": "champion"})
         await call(channel, "UpdateModel", {"model": {"name": FRAUD, "description": "x"}, "request_id": UUID})
+        await end_some(channel)
         yield running
 
 
@@ -157,6 +173,25 @@ REQUESTS = [
     ("credentials", "CreateVersion", version(source={"repository": "https://me:secret@host/x"}), "INVALID_TEXT"),
     ("etag and must_not_exist", "SetAlias",
      {"version": ONE, "alias": "new", "etag": "1", "must_not_exist": True}, "ETAG_INVALID"),
+    ("no version", "DeleteVersion", {}, "ONEOF_REQUIRED"),
+    ("no selector", "UndeleteVersion", {"version": {"model": FRAUD}}, "ONEOF_REQUIRED"),
+    ("no selector", "PurgeVersion", {"version": {"model": FRAUD}}, "ONEOF_REQUIRED"),
+    ("no selector", "CopyVersion", {"source": {"model": FRAUD}, "model": FRAUD}, "ONEOF_REQUIRED"),
+    ("no target", "CopyVersion", {"source": ONE}, "FIELD_REQUIRED"),
+    ("target with a version", "CopyVersion", {"source": ONE, "model": FRAUD + ":1"}, "INVALID_NAME"),
+    ("semantic version", "CopyVersion", {"source": ONE, "model": FRAUD, "semantic_version": "v1"},
+     "SEMANTIC_VERSION_INVALID"),
+    ("number 0", "DeleteVersion", {"version": {"model": FRAUD, "number": 0}}, "OUT_OF_BOUNDS"),
+    ("etag", "DeleteVersion", {"version": ONE, "etag": "W/1"}, "ETAG_INVALID"),
+    ("etag", "UndeleteVersion", {"version": DELETED, "etag": "W/1"}, "ETAG_INVALID"),
+    ("etag", "PurgeVersion", {"version": DELETED, "etag": "-1"}, "ETAG_INVALID"),
+    ("etag", "DeleteModel", {"name": FRAUD, "etag": "x"}, "ETAG_INVALID"),
+    ("etag", "PurgeModel", {"name": "default/deleted", "etag": "x"}, "ETAG_INVALID"),
+    ("empty model", "DeleteModel", {}, "FIELD_REQUIRED"),
+    ("empty model", "UndeleteModel", {}, "FIELD_REQUIRED"),
+    ("no namespace", "PurgeModel", {"name": "fraud"}, "INVALID_RESOURCE_NAME"),
+    ("no UUID", "DeleteVersion", {"version": ONE, "request_id": "one"}, "REQUEST_ID_INVALID"),
+    ("reason too long", "PurgeModel", {"name": "default/deleted", "reason": "d" * 4097}, "TOO_LONG"),
     ("minimum sequence", "GetModel", {"name": FRAUD, "minimum_sequence": -1}, "OUT_OF_BOUNDS"),
 ]  # fmt: skip
 LISTS = [
@@ -246,6 +281,34 @@ STATE = [
      "IDEMPOTENCY_KEY_REUSED"),
     ("semantic version", "CreateVersion", version() | {"semantic_version": "1.0.0"}, "ALREADY_EXISTS",
      "SEMANTIC_VERSION_ALREADY_EXISTS"),
+    ("deleted", "GetVersion", {"version": DELETED}, "NOT_FOUND", "VERSION_DELETED"),
+    ("deleted", "ReadFile", {"version": DELETED, "path": "a.bin"}, "NOT_FOUND", "VERSION_DELETED"),
+    ("deleted", "SetAlias", {"version": DELETED, "alias": "new"}, "NOT_FOUND", "VERSION_DELETED"),
+    ("deleted already", "DeleteVersion", {"version": DELETED}, "NOT_FOUND", "VERSION_DELETED"),
+    ("deleted", "CopyVersion", {"source": DELETED, "model": "default/renamed"}, "NOT_FOUND", "VERSION_DELETED"),
+    ("purged", "UndeleteVersion", {"version": PURGED}, "NOT_FOUND", "VERSION_NOT_FOUND"),
+    ("purged", "PurgeVersion", {"version": PURGED}, "NOT_FOUND", "VERSION_NOT_FOUND"),
+    ("deleted content", "CreateVersion", version(parameters=[{"name": "number", "integer": "2"}]),
+     "FAILED_PRECONDITION", "CONTENT_DELETED"),
+    ("purged key", "CreateVersion", version() | {"idempotency_key": "key 3"}, "ALREADY_EXISTS",
+     "IDEMPOTENCY_KEY_REUSED"),
+    ("in use", "DeleteVersion", {"version": ONE}, "FAILED_PRECONDITION", "VERSION_IN_USE"),
+    ("in use, by alias", "DeleteVersion", {"version": {"model": FRAUD, "alias": "champion"}},
+     "FAILED_PRECONDITION", "VERSION_IN_USE"),
+    ("in use", "DeleteModel", {"name": FRAUD}, "FAILED_PRECONDITION", "MODEL_IN_USE"),
+    ("not deleted", "UndeleteVersion", {"version": ONE}, "FAILED_PRECONDITION", "NOT_DELETED"),
+    ("not deleted", "PurgeVersion", {"version": ONE}, "FAILED_PRECONDITION", "NOT_DELETED"),
+    ("not deleted", "UndeleteModel", {"name": FRAUD}, "FAILED_PRECONDITION", "NOT_DELETED"),
+    ("not deleted", "PurgeModel", {"name": FRAUD}, "FAILED_PRECONDITION", "NOT_DELETED"),
+    ("deleted", "GetModel", {"name": "default/deleted"}, "NOT_FOUND", "MODEL_DELETED"),
+    ("deleted", "ListVersions", {"model": "default/deleted", "show_deleted": True}, "NOT_FOUND", "MODEL_DELETED"),
+    ("deleted", "CopyVersion", {"source": ONE, "model": "default/deleted"}, "NOT_FOUND", "MODEL_DELETED"),
+    ("name of a deleted", "CreateModel", {"name": "default/Deleted"}, "FAILED_PRECONDITION", "NAME_DELETED"),
+    ("name of a purged", "CreateModel", {"name": "default/Purged"}, "FAILED_PRECONDITION", "NAME_RETIRED"),
+    ("purged", "UndeleteModel", {"name": "default/purged"}, "NOT_FOUND", "MODEL_NOT_FOUND"),
+    ("stale", "DeleteVersion", {"version": {"model": FRAUD, "number": 1}, "etag": "1"}, "ABORTED", "ETAG_MISMATCH"),
+    ("stale", "PurgeVersion", {"version": DELETED, "etag": "1"}, "ABORTED", "ETAG_MISMATCH"),
+    ("stale", "UndeleteModel", {"name": "default/deleted", "etag": "1"}, "ABORTED", "ETAG_MISMATCH"),
 ]  # fmt: skip
 INVALID = [(*row[:3], "INVALID_ARGUMENT", row[3]) for row in NAMES + REQUESTS + LISTS + FILES]
 ROWS = INVALID + STATE

@@ -44,6 +44,10 @@ class Fold:
         last: the sequence of the last change of each resource that ever was.
         requests: digest of each request that carried an id, by caller, method and id.
         moves: of aliases: sequence, model, name, action, number after it or None.
+        last_numbers: the highest number ever given out, by the uid of its model.
+        tombstones: the last state of each purged version, with `purge_time`, by model and number.
+        undeletions: model, number, and from when to when the version was deleted.
+        retired: the last state of each purged model, with `purge_time`, by uid.
     """
 
     texts: Mapping[tuple[int, str], tuple[bytes, str]]
@@ -54,6 +58,10 @@ class Fold:
     last: dict[str, int] = field(default_factory=dict)
     requests: dict[tuple[str, str, str], str] = field(default_factory=dict)
     moves: list[tuple[int, str, str, str, int | None]] = field(default_factory=list)
+    last_numbers: dict[str, int] = field(default_factory=dict)
+    tombstones: dict[tuple[str, str], State] = field(default_factory=dict)
+    undeletions: list[tuple[str, str, str, str]] = field(default_factory=list)
+    retired: dict[str, State] = field(default_factory=dict)
     used_texts: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, stored: bytes) -> None:
@@ -95,6 +103,35 @@ class Fold:
             self.states[uid] = after | {"kind": kind, "sequence": self.sequence}
         if kind == "alias":
             self._note_move(before or after or {}, after, action=action)
+        if kind == "version":
+            self._note_version(before or {}, after)
+        if kind == "model" and after is None:
+            self._end_model(uid, before or {})
+        if kind == "namespace" and after is None:
+            name = (before or {})["name"]
+            self.retired = {uid: each for uid, each in self.retired.items() if each["namespace"] != name}
+
+    def _note_version(self, before: State, after: State | None) -> None:
+        if after is None:
+            assert "delete_time" in before
+            self.tombstones[before["model"], before["number"]] = {**before, "purge_time": self.time}
+            return
+        last = self.last_numbers.get(after["model"], 0)
+        assert before or int(after["number"]) == last + 1
+        self.last_numbers[after["model"]] = max(last, int(after["number"]))
+        if "delete_time" in before and "delete_time" not in after and before["delete_time"] < self.time:
+            span = (before["delete_time"], self.time)
+            self.undeletions.append((after["model"], after["number"], *span))
+
+    def _end_model(self, uid: str, before: State) -> None:
+        """Forget a purged model with all that was in it, which had no aliases."""
+        assert "delete_time" in before
+        assert not any(each["model"] == uid for each in self.of_kind("alias").values())
+        self.retired[uid] = {**before, "purge_time": self.time}
+        self.states = {key: each for key, each in self.states.items() if each.get("model") != uid}
+        self.tombstones = {key: each for key, each in self.tombstones.items() if key[0] != uid}
+        self.undeletions = [each for each in self.undeletions if each[0] != uid]
+        self.moves = [each for each in self.moves if each[1] != uid]
 
     def _note_move(self, named: State, after: State | None, *, action: str) -> None:
         to_number = int(after["number"]) if after else None

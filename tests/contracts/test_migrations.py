@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from steelyard_server.db import migrations, tables
 from steelyard_server.db.database import Database, Transaction, open_database
@@ -157,3 +158,48 @@ def test_a_migration_that_fails_leaves_no_table(tmp_path: Path) -> None:
         migrations.migrate_sqlite(path)
     with connected(path) as connection:
         assert sqlalchemy.inspect(connection).get_table_names() == ["metrics"]
+
+
+def migrate(connection: sqlalchemy.Connection, revision: str) -> None:
+    command.upgrade(alembic_config(connection), revision)
+    connection.commit()
+
+
+# As the first revision has them.
+FIRST_ROWS = (
+    "INSERT INTO namespaces VALUES (1, 'u1', 'default', '', '{}', 1, 1, 1)",
+    "INSERT INTO models VALUES (7, 'u2', 1, 'fraud', 'words', '{}', '[]', '{}', 2, 1, 1, '{}', 2)",
+    "INSERT INTO manifests VALUES ('sha256:a', ''), ('sha256:b', '')",
+    (
+        "INSERT INTO versions VALUES (11, 'v1', 7, 1, 'sha256:a', '', '{}', '', '1.0.1', NULL, NULL, '', '', "
+        "1, 1, 1, 1, '{}', 3), "
+        "(12, 'v2', 7, 2, 'sha256:b', '', '{}', '', '1.0.2', NULL, NULL, '', '', 1, 1, 1, 1, '{}', 3)"
+    ),
+    "INSERT INTO aliases VALUES (1, 'u3', 7, 'champion', 2, 1, 1, 4)",
+    "INSERT INTO files VALUES (12, 'a', 'sha256:c', 1, 'other', NULL)",
+)
+
+
+def test_deletion_is_added_to_rows_that_exist(empty_location: str | Path) -> None:
+    """Rows, keys and every index are those of before; the newest version is the latest."""
+    with connected(empty_location) as connection:
+        migrate(connection, "0001")
+        for statement in FIRST_ROWS:
+            connection.execute(text(statement))
+        connection.commit()
+        migrate(connection, "0002")
+        model = connection.execute(select(tables.models)).one()
+        versions = connection.execute(select(tables.versions).order_by(tables.versions.c.id)).all()
+        assert (model.id, model.description, model.last_number, model.latest_number) == (7, "words", 2, 2)
+        assert (model.delete_time, model.purge_time) == (None, None)
+        assert [(row.id, row.number, row.semantic_version) for row in versions] == [
+            (11, 1, "1.0.1"),
+            (12, 2, "1.0.2"),
+        ]
+        assert {(row.import_time, row.delete_time) for row in versions} == {(None, None)}
+        assert connection.execute(select(tables.aliases.c.number)).scalar_one() == 2
+        first = update(tables.versions).where(tables.versions.c.id == 11)
+        for twice in ({"semantic_version": "1.0.2"}, {"digest": "sha256:b"}, {"number": 2}):
+            with pytest.raises(sqlalchemy.exc.IntegrityError):
+                connection.execute(first.values(twice))
+            connection.rollback()

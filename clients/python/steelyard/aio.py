@@ -126,6 +126,9 @@ class AsyncModels(_Wrapper[Models]):
     list = _list(Models.list)
     update = _call(Models.update)
     rename = _call(Models.rename)
+    delete = _call(Models.delete)
+    undelete = _call(Models.undelete)
+    purge = _call(Models.purge)
 
 
 class AsyncVersions(_Wrapper[Versions]):
@@ -136,6 +139,10 @@ class AsyncVersions(_Wrapper[Versions]):
     batch_get = _call(Versions.batch_get)
     list = _list(Versions.list)
     update = _call(Versions.update)
+    delete = _call(Versions.delete)
+    undelete = _call(Versions.undelete)
+    purge = _call(Versions.purge)
+    copy = _call(Versions.copy)
     manifest = _call(Versions.manifest)
     files = _list(Versions.files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steelyard import pages, types
@@ -23,8 +24,17 @@ _DIRECTIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge ended, or would end; `sequence` is 0 then."""
+
+    name: str
+    last_number: int
+    sequence: int
+
+
 class Models:
-    """Create, read, change and rename models."""
+    """Create, read, change, rename and delete models."""
 
     def __init__(self, connection: Connection, *, references: References) -> None:
         self._connection = connection
@@ -71,13 +81,19 @@ class Models:
         answer = self._connection.ask("ModelService/GetModel", request, pb.GetModelResponse)
         return types.model(answer.model)
 
-    def list(self, namespace: str | None = None) -> Iterator[Model]:
-        """Yield the models of a namespace, by default the client's, in the order of their names."""
+    def list(self, namespace: str | None = None, *, show_deleted: bool = False) -> Iterator[Model]:
+        """Yield the models of a namespace, by default the client's, in the order of their names.
+
+        Args:
+            show_deleted: yield deleted ones too.
+        """
 
         def ask(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
             return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
 
-        request = pb.ListModelsRequest(namespace=namespace or self._references.namespace)
+        request = pb.ListModelsRequest(
+            namespace=namespace or self._references.namespace, show_deleted=show_deleted
+        )
         yield from map(types.model, pages.entries(request, field="models", ask=ask))
 
     def update(
@@ -129,6 +145,59 @@ class Models:
         )
         answer = self._connection.ask("ModelService/RenameModel", request, pb.RenameModelResponse)
         return types.model(answer.model)
+
+    def delete(self, model: str, *, etag: str = "", validate_only: bool = False, reason: str = "") -> Model:
+        """Delete a model that has no aliases; it is not found any more, and `undelete` brings it back.
+
+        Args:
+            validate_only: change nothing, and return it as it would be.
+
+        Raises:
+            ModelInUse: it has aliases.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.DeleteModelRequest(
+            name=self._references.model(model),
+            etag=etag,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("ModelService/DeleteModel", request, pb.DeleteModelResponse)
+        return types.model(answer.model)
+
+    def undelete(self, model: str, *, etag: str = "", reason: str = "") -> Model:
+        """Bring a deleted model back as it was, with its versions.
+
+        Raises:
+            NotDeleted: it is not deleted.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.UndeleteModelRequest(
+            name=self._references.model(model), etag=etag, request_id=new_request_id(), reason=reason
+        )
+        answer = self._connection.ask("ModelService/UndeleteModel", request, pb.UndeleteModelResponse)
+        return types.model(answer.model)
+
+    def purge(self, model: str, *, etag: str = "", validate_only: bool = False, reason: str = "") -> Purged:
+        """End a deleted model for good with all its versions; its names are never given out again.
+
+        Args:
+            validate_only: change nothing, and return what would be ended.
+
+        Raises:
+            NotDeleted: it must be deleted first.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.PurgeModelRequest(
+            name=self._references.model(model),
+            etag=etag,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("ModelService/PurgeModel", request, pb.PurgeModelResponse)
+        return Purged(answer.name, answer.last_number, answer.sequence)
 
 
 def _directions(directions: Mapping[str, str]) -> dict[str, model_pb2.MetricDirection.ValueType]:

@@ -251,6 +251,18 @@ class VersionNotFound(errors.NotFound):
     reason = "VERSION_NOT_FOUND"
 
 
+class ModelDeleted(errors.NotFound):
+    """The model is deleted. Its versions and aliases are not found either."""
+
+    reason = "MODEL_DELETED"
+
+
+class VersionDeleted(errors.NotFound):
+    """The version is deleted."""
+
+    reason = "VERSION_DELETED"
+
+
 class AliasNotFound(errors.NotFound):
     """The model has no such alias."""
 
@@ -299,20 +311,50 @@ class BlobMissing(errors.FailedPrecondition):
     reason = "BLOB_MISSING"
 
 
+class ContentDeleted(errors.FailedPrecondition):
+    """The model has this content already, in a deleted version."""
+
+    reason = "CONTENT_DELETED"
+
+
+class NameDeleted(errors.FailedPrecondition):
+    """The name is one of a deleted model."""
+
+    reason = "NAME_DELETED"
+
+
+class VersionInUse(errors.FailedPrecondition):
+    """The version cannot be deleted, for aliases point to it."""
+
+    reason = "VERSION_IN_USE"
+
+
+class ModelInUse(errors.FailedPrecondition):
+    """The model cannot be deleted, for it has aliases."""
+
+    reason = "MODEL_IN_USE"
+
+
+class NotDeleted(errors.FailedPrecondition):
+    """What is to be undeleted or purged is not deleted."""
+
+    reason = "NOT_DELETED"
+
+
 class NamespaceNotEmpty(errors.FailedPrecondition):
-    """The namespace still has models."""
+    """The namespace still has models, deleted ones included."""
 
     reason = "NAMESPACE_NOT_EMPTY"
 
 
 class NameRetired(errors.FailedPrecondition):
-    """The name belonged to a model that was renamed; it redirects there for ever."""
+    """The name belonged to a model that was renamed."""
 
     reason = "NAME_RETIRED"
 
 
 class NoRollbackTarget(errors.FailedPrecondition):
-    """The alias never pointed anywhere before."""
+    """The alias never pointed anywhere before, or only to versions that are deleted now."""
 
     reason = "NO_ROLLBACK_TARGET"
 
@@ -473,6 +515,8 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "NAMESPACE_NOT_FOUND": NamespaceNotFound,
     "MODEL_NOT_FOUND": ModelNotFound,
     "VERSION_NOT_FOUND": VersionNotFound,
+    "MODEL_DELETED": ModelDeleted,
+    "VERSION_DELETED": VersionDeleted,
     "ALIAS_NOT_FOUND": AliasNotFound,
     "FILE_NOT_FOUND": FileNotFound,
     "NAMESPACE_ALREADY_EXISTS": NamespaceAlreadyExists,
@@ -481,6 +525,11 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "VERSION_ALREADY_EXISTS": VersionAlreadyExists,
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
     "BLOB_MISSING": BlobMissing,
+    "CONTENT_DELETED": ContentDeleted,
+    "NAME_DELETED": NameDeleted,
+    "VERSION_IN_USE": VersionInUse,
+    "MODEL_IN_USE": ModelInUse,
+    "NOT_DELETED": NotDeleted,
     "NAMESPACE_NOT_EMPTY": NamespaceNotEmpty,
     "NAME_RETIRED": NameRetired,
     "NO_ROLLBACK_TARGET": NoRollbackTarget,

@@ -49,8 +49,9 @@ class Model:
     Args:
         name: `namespace/model`.
         metric_directions: `higher-is-better` or `lower-is-better`, by the name of a metric.
-        latest_number: of the newest version; 0 while there is none.
+        latest_number: of the newest version that is not deleted; 0 while there is none.
         former_names: names that go on to find it.
+        delete_time: when it was deleted; None when it is not.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Model:
     etag: str
     latest_number: int
     former_names: tuple[str, ...]
+    delete_time: datetime | None
     message: model_pb2.Model = field(repr=False, compare=False)
 
 
@@ -81,6 +83,23 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a version was before it was copied or imported.
+
+    Args:
+        system: kind of registry, for example `steelyard`.
+        uri: of the registry.
+        version: its reference there.
+    """
+
+    system: str
+    uri: str
+    version: str
+    create_time: datetime | None
+    creator: str
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """Immutable content with a number, and what may change around it.
 
@@ -91,6 +110,9 @@ class Version:
         files: empty in lists; the first hundred otherwise, `file_count` says how many there are.
         stage: where it stands.
         aliases: names that point to it now, without `latest`.
+        origin: where it was copied or imported from; None for one that was created here.
+        import_time: when it was copied or imported.
+        delete_time: when it was deleted; None when it is not.
     """
 
     model: str
@@ -113,9 +135,12 @@ class Version:
     aliases: tuple[str, ...]
     semantic_version: str
     idempotency_key: str
+    origin: Origin | None
     creator: Actor
     create_time: datetime
     update_time: datetime
+    import_time: datetime | None
+    delete_time: datetime | None
     etag: str
     message: version_pb2.Version = field(repr=False, compare=False)
 
@@ -193,6 +218,7 @@ def model(message: model_pb2.Model) -> Model:
         etag=message.etag,
         latest_number=message.latest_number,
         former_names=tuple(message.former_names),
+        delete_time=time(message.delete_time) if message.HasField("delete_time") else None,
         message=message,
     )
 
@@ -223,12 +249,21 @@ def version(message: version_pb2.Version) -> Version:
         aliases=tuple(message.aliases),
         semantic_version=message.semantic_version,
         idempotency_key=message.idempotency_key,
+        origin=origin(message.origin) if message.HasField("origin") else None,
         creator=actor(message.creator),
         create_time=time(message.create_time),
         update_time=time(message.update_time),
+        import_time=time(message.import_time) if message.HasField("import_time") else None,
+        delete_time=time(message.delete_time) if message.HasField("delete_time") else None,
         etag=message.etag,
         message=message,
     )
+
+
+def origin(message: version_pb2.Origin) -> Origin:
+    """Read where a version was before."""
+    create_time = time(message.create_time) if message.HasField("create_time") else None
+    return Origin(message.system, message.uri, message.version, create_time, message.creator)
 
 
 def file(message: content_pb2.File) -> File:

@@ -29,6 +29,15 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge ended, or would end; `sequence` is 0 then."""
+
+    number: int
+    digest: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The canonical JSON whose sha256 is the digest of a version."""
 
@@ -38,7 +47,7 @@ class Manifest:
 
 
 class Versions:
-    """Create, read and change versions."""
+    """Create, read, change, copy and delete versions."""
 
     def __init__(self, connection: Connection, *, references: References) -> None:
         self._connection = connection
@@ -107,17 +116,20 @@ class Versions:
         answer = self._connection.ask("VersionService/BatchGetVersions", request, pb.BatchGetVersionsResponse)
         return tuple(map(types.version, answer.versions))
 
-    def list(self, model: str, *, order_by: str = "number") -> Iterator[Version]:
+    def list(self, model: str, *, order_by: str = "number", show_deleted: bool = False) -> Iterator[Version]:
         """Yield the versions of a model without files and parameters.
 
         Args:
             order_by: `number` or `number desc`.
+            show_deleted: yield deleted ones too.
         """
 
         def ask(request: pb.ListVersionsRequest) -> pb.ListVersionsResponse:
             return self._connection.ask("VersionService/ListVersions", request, pb.ListVersionsResponse)
 
-        request = pb.ListVersionsRequest(model=self._references.model(model), order_by=order_by)
+        request = pb.ListVersionsRequest(
+            model=self._references.model(model), order_by=order_by, show_deleted=show_deleted
+        )
         yield from map(types.version, pages.entries(request, field="versions", ask=ask))
 
     def update(
@@ -146,6 +158,92 @@ class Versions:
         request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
         answer = self._connection.ask("VersionService/UpdateVersion", request, pb.UpdateVersionResponse)
         return types.version(answer.version)
+
+    def delete(
+        self, ref: str | Version, *, etag: str = "", validate_only: bool = False, reason: str = ""
+    ) -> Version:
+        """Delete a version that no alias points to; it is not found any more, and `undelete` brings it back.
+
+        Args:
+            validate_only: change nothing, and return it as it would be.
+
+        Raises:
+            VersionInUse: an alias points to it.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.DeleteVersionRequest(
+            version=self._references.version(ref, exact=True),
+            etag=etag,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/DeleteVersion", request, pb.DeleteVersionResponse)
+        return types.version(answer.version)
+
+    def undelete(self, ref: str | Version, *, etag: str = "", reason: str = "") -> Version:
+        """Bring a deleted version back as it was.
+
+        Raises:
+            NotDeleted: it is not deleted.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.UndeleteVersionRequest(
+            version=self._references.version(ref, exact=True),
+            etag=etag,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/UndeleteVersion", request, pb.UndeleteVersionResponse)
+        return types.version(answer.version)
+
+    def purge(
+        self, ref: str | Version, *, etag: str = "", validate_only: bool = False, reason: str = ""
+    ) -> Purged:
+        """End a deleted version for good; its number is never given out again.
+
+        Args:
+            validate_only: change nothing, and return what would be ended.
+
+        Raises:
+            NotDeleted: it must be deleted first.
+            EtagMismatch: it changed since *etag* was read.
+        """
+        request = pb.PurgeVersionRequest(
+            version=self._references.version(ref, exact=True),
+            etag=etag,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/PurgeVersion", request, pb.PurgeVersionResponse)
+        return Purged(answer.number, answer.digest, answer.sequence)
+
+    def copy(
+        self,
+        ref: str | Version,
+        model: str,
+        *,
+        semantic_version: str = "",
+        validate_only: bool = False,
+        reason: str = "",
+    ) -> Created:
+        """Make a version of *model* with the content of another, also of another namespace; no bytes move.
+
+        Raises:
+            NotFound: no such version, or no such model.
+            ContentDeleted: *model* has the content in a deleted version.
+        """
+        request = pb.CopyVersionRequest(
+            source=self._references.version(ref, exact=True),
+            model=self._references.model(model),
+            semantic_version=semantic_version,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/CopyVersion", request, pb.CopyVersionResponse)
+        return Created(types.version(answer.version), answer.created, answer.sequence)
 
     def manifest(self, ref: str | Version) -> Manifest:
         """Return the manifest of a version; its sha256 is the digest of the version."""

@@ -35,6 +35,11 @@ def timestamp(microseconds: int) -> Timestamp:
     return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1000)
 
 
+def optional_timestamp(microseconds: int | None) -> Timestamp | None:
+    """Turn microseconds into a message; None stays absent."""
+    return None if microseconds is None else timestamp(microseconds)
+
+
 def read_time(request: Any, *, field: str = "read_time") -> int | None:
     """Return the microseconds of a timestamp field, None when it is absent.
 
@@ -111,6 +116,7 @@ def model(value: Model) -> model_pb2.Model:
         etag=str(value.sequence),
         latest_number=value.latest_number,
         former_names=value.former_names,
+        delete_time=optional_timestamp(value.delete_time),
     )
 
 
@@ -130,11 +136,24 @@ def version(value: Version) -> version_pb2.Version:
         aliases=value.aliases,
         semantic_version=value.semantic_version,
         idempotency_key=value.idempotency_key,
+        origin=origin(value.origin) if value.origin else None,
         creator=actor(value.creator),
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
         etag=str(value.sequence),
+        delete_time=optional_timestamp(value.delete_time),
+        import_time=optional_timestamp(value.import_time),
     )
+
+
+def origin(value: Mapping[str, str]) -> version_pb2.Origin:
+    """Turn where a version comes from, as its row keeps it, into a message."""
+    message = version_pb2.Origin(
+        system=value["system"], uri=value["uri"], version=value["version"], creator=value["creator"]
+    )
+    if "create_time" in value:
+        message.create_time.FromJsonString(value["create_time"])
+    return message
 
 
 def alias(value: Alias) -> alias_pb2.Alias:

@@ -9,7 +9,7 @@ from steelyard.v1.model_pb2 import Model
 from steelyard_server.api import convert, pages
 from steelyard_server.api.enums import DIRECTIONS
 from steelyard_server.api.transact import mutate, observe
-from steelyard_server.core import models
+from steelyard_server.core import model_deletions, models
 
 if TYPE_CHECKING:
     from steelyard_server.api.call import Call
@@ -47,7 +47,7 @@ class ModelService:
 
     async def ListModels(self, request: pb.ListModelsRequest, _: Call) -> pb.ListModelsResponse:
         """Answer a page of models."""
-        query = ("models", request.namespace)
+        query = ("models", request.namespace, request.show_deleted)
         (found, more), sequence = await observe(
             self._database,
             models.page,
@@ -55,6 +55,7 @@ class ModelService:
             namespace=request.namespace,
             after_name=pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
+            show_deleted=request.show_deleted,
         )
         return pb.ListModelsResponse(
             models=[convert.model(each) for each in found],
@@ -94,6 +95,60 @@ class ModelService:
             answer,
             name=request.name,
             new_name=request.new_name,
+            etag=request.etag,
+        )
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, call: Call) -> bytes:
+        """Delete a model softly."""
+
+        def answer(deleted: models.Model) -> pb.DeleteModelResponse:
+            model, sequence = convert.model(deleted), deleted.sequence
+            if request.validate_only:
+                model.etag, sequence = "", 0
+            return pb.DeleteModelResponse(model=model, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            model_deletions.remove,
+            answer,
+            validate_only=request.validate_only,
+            name=request.name,
+            etag=request.etag,
+        )
+
+    async def UndeleteModel(self, request: pb.UndeleteModelRequest, call: Call) -> bytes:
+        """Bring a deleted model back."""
+
+        def answer(restored: models.Model) -> pb.UndeleteModelResponse:
+            return pb.UndeleteModelResponse(model=convert.model(restored), sequence=restored.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            model_deletions.restore,
+            answer,
+            name=request.name,
+            etag=request.etag,
+        )
+
+    async def PurgeModel(self, request: pb.PurgeModelRequest, call: Call) -> bytes:
+        """End a deleted model for good."""
+
+        def answer(purged: model_deletions.Purged) -> pb.PurgeModelResponse:
+            sequence = 0 if request.validate_only else purged.sequence
+            return pb.PurgeModelResponse(name=purged.name, last_number=purged.last_number, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            model_deletions.purge,
+            answer,
+            validate_only=request.validate_only,
+            name=request.name,
             etag=request.etag,
         )
 

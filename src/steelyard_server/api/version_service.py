@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from steelyard.v1 import rule_pb2, version_pb2
 from steelyard.v1 import version_service_pb2 as pb
-from steelyard_server.api import convert, convert_content, pages, read_file, read_files
+from steelyard_server.api import admit, convert, convert_content, pages, read_file, read_files
 from steelyard_server.api.transact import mutate, observe
-from steelyard_server.core import files, manifest, versions
+from steelyard_server.core import copies, deletions, files, manifest, versions
 from steelyard_server.errors import BlobCorrupt, BlobLost
 
 if TYPE_CHECKING:
@@ -43,13 +45,10 @@ class VersionService:
 
     async def CreateVersion(self, request: pb.CreateVersionRequest, call: Call) -> bytes:
         """Append a version."""
-        rehearsal = request.validate_only
 
         def answer(outcome: Outcome) -> pb.CreateVersionResponse:
-            answered = pb.CreateVersionResponse(
-                version=convert.version(outcome.version), created=outcome.created, sequence=outcome.sequence
-            )
-            return _rehearsed(answered) if rehearsal and outcome.changed else answered
+            version, sequence = _appended(outcome, rehearsal=request.validate_only)
+            return pb.CreateVersionResponse(version=version, created=outcome.created, sequence=sequence)
 
         draft = versions.Draft(
             description=request.description,
@@ -63,7 +62,7 @@ class VersionService:
             request,
             versions.create,
             answer,
-            validate_only=rehearsal,
+            validate_only=request.validate_only,
             model=request.model,
             built=await _build(request),
             draft=draft,
@@ -113,7 +112,7 @@ class VersionService:
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _: Call) -> pb.ListVersionsResponse:
         """Answer a page of versions."""
-        query = ("versions", request.model, request.order_by)
+        query = ("versions", request.model, request.order_by, request.show_deleted)
         (found, more), sequence = await observe(
             self._database,
             versions.page,
@@ -122,6 +121,7 @@ class VersionService:
             order_by=request.order_by,
             after=pages.decode(query, request.page_token, int),
             page_size=request.page_size,
+            show_deleted=request.show_deleted,
         )
         return pb.ListVersionsResponse(
             versions=[convert.version(each) for each in found],
@@ -146,6 +146,80 @@ class VersionService:
             labels=dict(request.labels),
             mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
             etag=request.etag,
+        )
+
+    async def DeleteVersion(self, request: pb.DeleteVersionRequest, call: Call) -> bytes:
+        """Delete a version softly."""
+
+        def answer(deleted: Version) -> pb.DeleteVersionResponse:
+            version, sequence = convert.version(deleted), deleted.sequence
+            if request.validate_only:
+                version.etag, sequence = "", 0
+            return pb.DeleteVersionResponse(version=version, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.remove,
+            answer,
+            validate_only=request.validate_only,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, call: Call) -> bytes:
+        """Bring a deleted version back."""
+
+        def answer(restored: Version) -> pb.UndeleteVersionResponse:
+            return pb.UndeleteVersionResponse(version=convert.version(restored), sequence=restored.sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.restore,
+            answer,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def PurgeVersion(self, request: pb.PurgeVersionRequest, call: Call) -> bytes:
+        """End a deleted version for good."""
+
+        def answer(purged: deletions.Purged) -> pb.PurgeVersionResponse:
+            sequence = 0 if request.validate_only else purged.sequence
+            return pb.PurgeVersionResponse(number=purged.number, digest=purged.digest, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            deletions.purge,
+            answer,
+            validate_only=request.validate_only,
+            reference=convert.reference(request.version),
+            etag=request.etag,
+        )
+
+    async def CopyVersion(self, request: pb.CopyVersionRequest, call: Call) -> bytes:
+        """Append a copy of a version, also of another namespace."""
+
+        def answer(outcome: Outcome) -> pb.CopyVersionResponse:
+            version, sequence = _appended(outcome, rehearsal=request.validate_only)
+            return pb.CopyVersionResponse(version=version, created=outcome.created, sequence=sequence)
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            copies.copy,
+            answer,
+            validate_only=request.validate_only,
+            source=convert.reference(request.source, field="source"),
+            model=request.model,
+            semantic_version=request.semantic_version,
+            may_read=partial(admit.require, call.caller, rule_pb2.PERMISSION_READ_BYTES),
         )
 
     async def GetManifest(self, request: pb.GetManifestRequest, _: Call) -> pb.GetManifestResponse:
@@ -205,21 +279,23 @@ class VersionService:
             raise
 
 
+def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version, int]:
+    """Turn what a create did into version and sequence, without what only a commit gives."""
+    version = convert.version(outcome.version)
+    if not (rehearsal and outcome.changed):
+        return version, outcome.sequence
+    version.etag = ""
+    version.ClearField("update_time")
+    if outcome.created:
+        version.number, version.uid = 0, ""
+        version.ClearField("create_time")
+    return version, 0
+
+
 async def _build(request: pb.CreateVersionRequest) -> Manifest:
     if request.content.ByteSize() <= INLINE_BYTES_MAXIMUM:
         return manifest.build(convert_content.from_message(request.content))
     return await asyncio.to_thread(lambda: manifest.build(convert_content.from_message(request.content)))
-
-
-def _rehearsed(answer: pb.CreateVersionResponse) -> pb.CreateVersionResponse:
-    """Take out what only a commit gives."""
-    version = answer.version
-    version.etag, answer.sequence = "", 0
-    version.ClearField("update_time")
-    if answer.created:
-        version.number, version.uid = 0, ""
-        version.ClearField("create_time")
-    return answer
 
 
 def _sequence(value: int) -> bytes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard_server.history.act import Act
 
 _A, _V, _MV, _T = tables.aliases.c, tables.versions.c, tables.alias_moves.c, tables.event_texts.c
+_TS = tables.tombstones.c
 _PAGE = (
     select(tables.aliases, _V.digest)
     .join(tables.versions, (_V.model_id == _A.model_id) & (_V.number == _A.number))
@@ -36,21 +37,27 @@ _LAST = (
     .group_by(_MV.name)
     .subquery()
 )
-_MOVED = (
-    select(_MV.name, _MV.to_number.label("number"), _MV.move_time, _MV.sequence, _V.digest)
-    .join(_LAST, (_LAST.c.name == _MV.name) & (_LAST.c.sequence == _MV.sequence))
-    .join(tables.versions, (_V.model_id == _MV.model_id) & (_V.number == _MV.to_number))
+# Where an alias pointed stays known, whatever became of the version.
+_POINTED = (
+    select(
+        _MV.name,
+        _MV.to_number.label("number"),
+        _MV.move_time,
+        _MV.sequence,
+        func.coalesce(_V.digest, _TS.digest).label("digest"),
+    )
+    .outerjoin(tables.versions, (_V.model_id == _MV.model_id) & (_V.number == _MV.to_number))
+    .outerjoin(tables.tombstones, (_TS.model_id == _MV.model_id) & (_TS.number == _MV.to_number))
     .where(_MV.model_id == bindparam("model"))
 )
-_PAGE_AT = _MOVED.where(_MV.name > bindparam("after_name")).order_by(_MV.name).limit(bindparam("limit"))
+_PAGE_AT = (
+    _POINTED.join(_LAST, (_LAST.c.name == _MV.name) & (_LAST.c.sequence == _MV.sequence))
+    .where(_MV.to_number.is_not(None), _MV.name > bindparam("after_name"))
+    .order_by(_MV.name)
+    .limit(bindparam("limit"))
+)
 _ONE_AT = (
-    select(_MV.name, _MV.to_number.label("number"), _MV.move_time, _MV.sequence, _V.digest)
-    .outerjoin(tables.versions, (_V.model_id == _MV.model_id) & (_V.number == _MV.to_number))
-    .where(
-        _MV.model_id == bindparam("model"),
-        _MV.name == bindparam("name"),
-        _MV.move_time <= bindparam("read_time"),
-    )
+    _POINTED.where(_MV.name == bindparam("name"), _MV.move_time <= bindparam("read_time"))
     .order_by(_MV.sequence.desc())
     .limit(1)
 )
@@ -160,21 +167,24 @@ def remove(tx: Transaction, act: Act, *, model: str, name: str, etag: str = "") 
 def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = "") -> tuple[Alias, int]:
     """Point an alias back to where it pointed before its last set; return it with the sequence of the event.
 
+    Sets to a version that is deleted or purged, and to the one that it points to, are passed over.
+
     Raises:
         AliasNotFound: the model has no such alias.
-        NoRollbackTarget: it never pointed anywhere before.
+        NoRollbackTarget: it never pointed anywhere before, or nothing of that is left.
         AliasChanged: it moved since *etag* was given out.
     """
     alias = _locked(tx, model=model, name=name, etag=etag)
-    target = pointers.before_last_set(tx, model=alias.model, name=name)
-    if target is None:
-        message = f"{alias.model.text}@{name} never pointed anywhere before version {alias.number}."
-        raise NoRollbackTarget(message, model=alias.model.text, alias=name)
-    number, restores = target
-    _, version = references.resolve(tx, references.Reference(model, "number", number))
-    return pointers.move(
-        tx, act, model=alias.model, name=name, number=number, digest=version.digest, restores=restores
-    )
+    passed = 0
+    for number, restores in pointers.earlier_sets(tx, model=alias.model, name=name):
+        version = references.find_live(tx, model=alias.model, number=number)
+        if version is not None and number != alias.number:
+            target = {"number": number, "digest": version.digest, "restores": restores}
+            return pointers.move(tx, act, model=alias.model, name=name, **target)
+        passed += 1
+    why = f"; the {passed} sets before led to it or to versions that are deleted now" if passed else ""
+    message = f"{alias.model.text}@{name} never pointed anywhere before version {alias.number}{why}."
+    raise NoRollbackTarget(message, model=alias.model.text, alias=name)
 
 
 def moves(
@@ -215,7 +225,13 @@ def _check_unmoved(alias: Alias, *, etag: str) -> None:
 
 def _latest(tx: Transaction, model: Model, *, read_time: int | None) -> Alias:
     reference = references.Reference(model.text, "alias", names.LATEST)
-    _, row = references.resolve(tx, reference, read_time=read_time)
+    if read_time is None:
+        _, row = references.resolve(tx, reference)
+    else:
+        found = references.newest_at(tx, model=model, read_time=read_time)
+        if found is None:
+            raise references.not_found(tx, reference, model=model)
+        row = found
     return Alias(
         id=0,
         uid="",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import BigInteger, bindparam, literal, select, update
 
 from steelyard_server.core import names, namespaces
 from steelyard_server.db import tables
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Digests in the message and metadata of an error, which must stay small.
 DIGESTS_SHOWN = 20
 
-_H = tables.holdings.c
+_H, _F = tables.holdings.c, tables.files.c
 _HELD = select(_H.digest, _H.size_bytes).where(
     _H.namespace_id == bindparam("namespace"), any_of(_H.digest, "digests")
 )
@@ -47,6 +47,12 @@ _RENEW = (
 )
 _INSERT = insert_new(tables.blobs)
 _HOLD = insert_new(tables.holdings)
+_HOLD_FILES = insert_new(tables.holdings).from_select(
+    ["namespace_id", "digest", "size_bytes", "lease_expire_time"],
+    select(bindparam("namespace", type_=BigInteger()), _F.digest, _F.size_bytes, literal(0, BigInteger()))
+    .where(_F.version_id == bindparam("version"), _F.external_uri.is_(None))
+    .distinct(),
+)
 
 
 def find_missing(
@@ -132,6 +138,11 @@ def require(tx: Transaction, *, namespace_id: int, namespace: str, files: Sequen
             )
             facts = {"expected_bytes": file.size_bytes, "actual_bytes": held[file.digest]}
             raise SizeMismatch(message, field="content.files.size_bytes", **facts)
+
+
+def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:
+    """Let a namespace hold the blobs that a version in it names, as long as the version is there."""
+    tx.run(_HOLD_FILES, {"version": version_id, "namespace": namespace_id})
 
 
 def _held(tx: Transaction, *, namespace_id: int, digests: list[str]) -> dict[str, int]:

@@ -16,7 +16,9 @@ from steelyard_server.errors import (
     EnumInvalid,
     LimitExceeded,
     ModelAlreadyExists,
+    ModelDeleted,
     ModelNotFound,
+    NameDeleted,
     NameRetired,
     ResourceMismatch,
 )
@@ -43,12 +45,17 @@ _NAMED = (
 )
 _BY_NAME = _NAMED.where(_S.name == bindparam("namespace"), _N.name_key == bindparam("key"))
 _LOCKED = _BY_NAME.with_for_update(of=tables.models)
-_PAGE = (
+_PAGE_WITH_DELETED = (
     select(tables.models, bindparam("namespace").label("namespace"))
-    .where(_M.namespace_id == bindparam("namespace_id"), _M.name > bindparam("after_name"))
+    .where(
+        _M.namespace_id == bindparam("namespace_id"),
+        _M.name > bindparam("after_name"),
+        _M.purge_time.is_(None),
+    )
     .order_by(_M.name)
     .limit(bindparam("limit"))
 )
+_PAGE = _PAGE_WITH_DELETED.where(_M.delete_time.is_(None))
 _FORMER = select(_N.name).where(_N.model_id == bindparam("model")).order_by(_N.name)
 _INSERT = insert_generated(tables.models)
 _INSERT_NAME = insert(tables.model_names)
@@ -88,7 +95,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as it stands; times are microseconds, `id` and `namespace_id` are keys of rows."""
+    """A model as it stands; times are microseconds, `id` and `namespace_id` are keys of rows.
+
+    `latest_number` is of the newest version that is not deleted, `last_number` the highest ever given out.
+    """
 
     id: int
     uid: str
@@ -104,6 +114,8 @@ class Model:
     update_time: int
     sequence: int
     latest_number: int
+    last_number: int
+    delete_time: int | None = None
     former_names: Sequence[str] = ()
 
     @property
@@ -118,7 +130,8 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
     Raises:
         NamespaceNotFound: no such namespace.
         ModelAlreadyExists: a model has the name, letter case aside.
-        NameRetired: the name redirects to a renamed model.
+        NameRetired: the name redirects to a renamed model, or was one of a purged model.
+        NameDeleted: the name is one of a deleted model.
     """
     namespace, short = names.model(name, field="name")
     fields = draft.check()
@@ -138,12 +151,14 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
         update_time=at.time,
         sequence=at.sequence,
         latest_number=0,
+        last_number=0,
     )
-    inserted = tx.one(_INSERT, **_row(model), last_number=0)
+    unset = {"latest_number": 0, "last_number": 0, "delete_time": None, "purge_time": None}
+    inserted = tx.one(_INSERT, **_row(model), **unset)
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
     _insert_name(tx, replace(model, id=inserted.id))
-    events.append(tx, act, at, action="model.create", changes=[_change(model, previous=0)])
+    events.append(tx, act, at, action="model.create", changes=[change(model, previous=0)])
     return model
 
 
@@ -153,19 +168,24 @@ def get(tx: Transaction, *, name: str) -> Model:
     Raises:
         NamespaceNotFound: no such namespace.
         ModelNotFound: no such model.
+        ModelDeleted: it is deleted.
     """
-    model = find(tx, name=name, field="name")
-    return replace(model, former_names=_former_names(tx, model))
+    return with_former_names(tx, find(tx, name=name, field="name"))
 
 
-def find(tx: Transaction, *, name: str, field: str = "model", lock: bool = False) -> Model:
+def find(
+    tx: Transaction, *, name: str, field: str = "model", lock: bool = False, deleted: bool = False
+) -> Model:
     """Return the model that has or had *name*, letter case aside.
 
-    With *lock* others cannot change it, nor add versions to it, until the commit.
+    Args:
+        lock: keep others from changing it, and from adding versions to it, until the commit.
+        deleted: return it also when it is deleted.
 
     Raises:
         NamespaceNotFound: no such namespace.
-        ModelNotFound: no such model.
+        ModelNotFound: no such model, or it was purged.
+        ModelDeleted: it is deleted.
     """
     namespace, short = names.model(name, field=field)
     statement = _LOCKED if lock else _BY_NAME
@@ -173,13 +193,24 @@ def find(tx: Transaction, *, name: str, field: str = "model", lock: bool = False
     if row is None:
         namespaces.find_id(tx, name=namespace)
         raise ModelNotFound(f"There is no model {name}; create it, or correct the name.", model=name)
-    return _value(row)
+    model = _value(row)
+    if row.purge_time is not None:
+        purge_time = events.time_text(row.purge_time)
+        message = f"The model {model.text} was purged at {purge_time}; its names are never used again."
+        raise ModelNotFound(message, model=name, purge_time=purge_time)
+    if model.delete_time is not None and not deleted:
+        delete_time = events.time_text(model.delete_time)
+        message = f"The model {model.text} was deleted at {delete_time}; undelete it to use it again."
+        raise ModelDeleted(message, model=model.text, delete_time=delete_time)
+    return model
 
 
 def page(
-    tx: Transaction, *, namespace: str, after_name: str = "", page_size: int = 0
+    tx: Transaction, *, namespace: str, after_name: str = "", page_size: int = 0, show_deleted: bool = False
 ) -> tuple[list[Model], bool]:
     """Return models of a namespace without former names, those after *after_name*, and whether more follow.
+
+    Deleted ones are left out unless *show_deleted*; purged ones always.
 
     Raises:
         NamespaceNotFound: no such namespace.
@@ -187,7 +218,7 @@ def page(
     names.namespace(namespace)
     rows, more = pages.take(
         tx,
-        _PAGE,
+        _PAGE_WITH_DELETED if show_deleted else _PAGE,
         after={"after_name": after_name},
         key=lambda row: {"after_name": row.name},
         size_bytes=_listed_bytes,
@@ -226,7 +257,8 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
     Raises:
         ModelNotFound: no such model.
         ModelAlreadyExists: another model has the new name.
-        NameRetired: the new name redirects to another model.
+        NameRetired: the new name redirects to another model, or was one of a purged model.
+        NameDeleted: the new name is one of a deleted model.
         LimitExceeded: it had Limits.former_names_count other names already.
         EtagMismatch: it changed since *etag* was given out.
     """
@@ -237,7 +269,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
         raise ResourceMismatch(message, field="new_name")
     masks.check_etag(etag, before.sequence)
     if short == before.name:
-        return replace(before, former_names=_former_names(tx, before))
+        return with_former_names(tx, before)
     known = _check_free(tx, namespace=namespace, name=short, owner=before.id)
     if not known:
         _require_room_for_names(tx, before)
@@ -253,8 +285,8 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
 
 def _save(tx: Transaction, act: Act, at: events.Stamp, *, action: str, before: Model, after: Model) -> Model:
     tx.run(_UPDATE, {name: _row(after)[name] for name in _CHANGING} | {"model": after.id})
-    after = replace(after, former_names=_former_names(tx, after))
-    events.append(tx, act, at, action=action, changes=[_change(after, previous=before.sequence)])
+    after = with_former_names(tx, after)
+    events.append(tx, act, at, action=action, changes=[change(after, previous=before.sequence)])
     return after
 
 
@@ -266,11 +298,21 @@ def _check_free(tx: Transaction, *, namespace: str, name: str, owner: int | None
     if row.id == owner:
         return True
     taken = _value(row)
+    wanted = f"{namespace}/{name}"
+    if row.purge_time is not None:
+        message = f"{wanted} was a name of the purged model {taken.text}; choose another name."
+        raise NameRetired(message, name=wanted, model=taken.text)
+    if taken.delete_time is not None:
+        message = (
+            f"{wanted} is a name of the deleted model {taken.text}; undelete it, or choose another name."
+        )
+        delete_time = events.time_text(taken.delete_time)
+        raise NameDeleted(message, name=wanted, model=taken.text, delete_time=delete_time)
     if names.model_key(taken.name) == names.model_key(name):
         message = f"The model {taken.text} exists already; use it, or choose another name."
         raise ModelAlreadyExists(message, model=taken.text)
-    message = f"{namespace}/{name} was a name of {taken.text} and redirects there; choose another name."
-    raise NameRetired(message, name=f"{namespace}/{name}", model=taken.text)
+    message = f"{wanted} was a name of {taken.text} and redirects there; choose another name."
+    raise NameRetired(message, name=wanted, model=taken.text)
 
 
 def _insert_name(tx: Transaction, model: Model) -> None:
@@ -283,6 +325,11 @@ def _insert_name(tx: Transaction, model: Model) -> None:
             "model_id": model.id,
         },
     )
+
+
+def with_former_names(tx: Transaction, model: Model) -> Model:
+    """Return *model* with the names that redirect to it."""
+    return replace(model, former_names=_former_names(tx, model))
 
 
 def _former_names(tx: Transaction, model: Model) -> list[str]:
@@ -333,7 +380,9 @@ def _value(row: Row) -> Model:
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,
-        latest_number=row.last_number,
+        latest_number=row.latest_number,
+        last_number=row.last_number,
+        delete_time=row.delete_time,
     )
 
 
@@ -353,7 +402,8 @@ def _row(model: Model) -> dict[str, object]:
     }
 
 
-def _change(model: Model, *, previous: int) -> Change:
+def change(model: Model, *, previous: int) -> Change:
+    """Say how *model* stands after an event; *previous* is the sequence of its last change."""
     after: dict[str, Json | Text] = {
         "namespace": model.namespace,
         "name": model.name,
@@ -366,4 +416,6 @@ def _change(model: Model, *, previous: int) -> Change:
         "create_time": events.time_text(model.create_time),
         "update_time": events.time_text(model.update_time),
     }
+    if model.delete_time is not None:
+        after["delete_time"] = events.time_text(model.delete_time)
     return Change(f"model/{model.text}", model.uid, previous, after, model_uid=model.uid)

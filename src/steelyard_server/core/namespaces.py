@@ -46,8 +46,11 @@ _DELETE_HOLDINGS = delete(tables.holdings).where(tables.holdings.c.namespace_id 
 _COUNT_MODELS = (
     select(func.count().label("models"))
     .select_from(tables.models)
-    .where(tables.models.c.namespace_id == bindparam("namespace"))
+    .where(tables.models.c.namespace_id == bindparam("namespace"), tables.models.c.purge_time.is_(None))
 )
+# What is left of purged models: their names, which end with the namespace.
+_DELETE_NAMES = delete(tables.model_names).where(tables.model_names.c.namespace_id == bindparam("namespace"))
+_DELETE_MODELS = delete(tables.models).where(tables.models.c.namespace_id == bindparam("namespace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,11 @@ def modify(
 
 
 def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
-    """Delete a namespace without models and return the sequence of the event.
+    """Delete a namespace without models, purged ones aside, and return the sequence of the event.
 
     Raises:
         NamespaceNotFound: there is none of this name.
-        NamespaceNotEmpty: it has models.
+        NamespaceNotEmpty: it has models, deleted ones included.
         ReservedName: it is `default`.
     """
     names.namespace(name, field="name")
@@ -155,11 +158,11 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
     masks.check_etag(etag, before.sequence)
     counted = tx.one(_COUNT_MODELS, namespace=before.id)
     if counted is not None and counted.models:
-        message = f"The namespace {name} still has {counted.models} models; delete them first."
+        message = f"The namespace {name} still has {counted.models} models; delete and purge them first."
         raise NamespaceNotEmpty(message, namespace=name, models=counted.models)
     at = events.stamp(tx)
-    tx.run(_DELETE_HOLDINGS, {"namespace": before.id})
-    tx.run(_DELETE, {"namespace": before.id})
+    for statement in (_DELETE_HOLDINGS, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
+        tx.run(statement, {"namespace": before.id})
     change = Change(f"namespace/{name}", before.uid, before.sequence, after=None)
     return events.append(tx, act, at, action="namespace.delete", changes=[change])
 

@@ -20,6 +20,8 @@ from steelyard_server.history.events import Change
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from steelyard_server.core.models import Model
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
@@ -90,12 +92,14 @@ def alias_value(row: Row, *, model: Model) -> Alias:
     )
 
 
-def before_last_set(tx: Transaction, *, model: Model, name: str) -> tuple[int, int] | None:
-    """Return number and sequence of the set before the one in effect; None when there is none."""
+def earlier_sets(tx: Transaction, *, model: Model, name: str) -> Iterator[tuple[int, int]]:
+    """Yield number and sequence of the sets before the one in effect, the last one first."""
     current = tx.one(_LAST_MOVE, model=model.id, name=name)
-    in_effect = _set_at(tx, model=model, name=name, sequence=current.effective if current else None)
-    before = _set_at(tx, model=model, name=name, sequence=in_effect.previous if in_effect else None)
-    return (before.to_number, before.sequence) if before else None
+    each = _set_at(tx, model=model, name=name, sequence=current.effective if current else None)
+    while each is not None:
+        each = _set_at(tx, model=model, name=name, sequence=each.previous)
+        if each is not None:
+            yield each.to_number, each.sequence
 
 
 def _set_at(tx: Transaction, *, model: Model, name: str, sequence: int | None) -> Row | None:

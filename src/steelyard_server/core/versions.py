@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from steelyard_server.core import blobs, files, manifest, masks, models, names, pages, references
+from steelyard_server.core import (
+    blobs,
+    files,
+    identity,
+    manifest,
+    masks,
+    models,
+    names,
+    pages,
+    references,
+)
 from steelyard_server.core.content import Content
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
-from steelyard_server.errors import (
-    FieldRequired,
-    IdempotencyKeyReused,
-    LimitExceeded,
-    OrderByInvalid,
-    ResourceMismatch,
-    SemanticVersionAlreadyExists,
-    VersionAlreadyExists,
-)
+from steelyard_server.errors import FieldRequired, LimitExceeded, OrderByInvalid, ResourceMismatch
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels")
-SET_ONCE = ("semantic_version", "idempotency_key")
-IMMUTABLE = ("content", "digest", "number", *SET_ONCE, "origin")
+IMMUTABLE = ("content", "digest", "number", *identity.SET_ONCE, "origin")
 FIRST_STAGE = "development"
 ORDERS = ("number", "number desc")
 # All aliases of a model may point to versions of one page.
@@ -46,11 +47,14 @@ ALIASES_BYTES_MAXIMUM = LIMITS.aliases_count * (LIMITS.name_characters + 3)
 
 _V, _A = tables.versions.c, tables.aliases.c
 _OF_MODEL = select(tables.versions).where(_V.model_id == bindparam("model"))
-_BY_DIGEST = _OF_MODEL.where(_V.digest == bindparam("digest"))
-_BY_KEY = _OF_MODEL.where(_V.idempotency_key == bindparam("idempotency_key"))
-_BY_SEMANTIC_VERSION = _OF_MODEL.where(_V.semantic_version == bindparam("semantic_version"))
-_UP = _OF_MODEL.where(_V.number > bindparam("after")).order_by(_V.number).limit(bindparam("limit"))
-_DOWN = _OF_MODEL.where(_V.number < bindparam("after")).order_by(_V.number.desc()).limit(bindparam("limit"))
+_UP_WITH_DELETED = (
+    _OF_MODEL.where(_V.number > bindparam("after")).order_by(_V.number).limit(bindparam("limit"))
+)
+_DOWN_WITH_DELETED = (
+    _OF_MODEL.where(_V.number < bindparam("after")).order_by(_V.number.desc()).limit(bindparam("limit"))
+)
+_UP = _UP_WITH_DELETED.where(_V.delete_time.is_(None))
+_DOWN = _DOWN_WITH_DELETED.where(_V.delete_time.is_(None))
 _ALIASES = (
     select(_A.name, _A.number)
     .where(_A.model_id == bindparam("model"), any_of(_A.number, "numbers"))
@@ -60,7 +64,7 @@ _MANIFEST = select(tables.manifests.c.content).where(tables.manifests.c.digest =
 _TAKE_NUMBER = (
     update(tables.models)
     .where(tables.models.c.id == bindparam("model"))
-    .values(last_number=tables.models.c.last_number + 1)
+    .values(last_number=tables.models.c.last_number + 1, latest_number=tables.models.c.last_number + 1)
     .returning(tables.models.c.last_number)
 )
 _INSERT_MANIFEST = insert_new(tables.manifests)
@@ -70,7 +74,7 @@ _INSERT_METRICS = insert(tables.metrics)
 _UPDATE = (
     update(tables.versions)
     .where(_V.id == bindparam("version"))
-    .values({name: bindparam(name) for name in (*MUTABLE, *SET_ONCE, "update_time", "sequence")})
+    .values({name: bindparam(name) for name in (*MUTABLE, *identity.SET_ONCE, "update_time", "sequence")})
 )
 
 
@@ -101,6 +105,8 @@ class Version:
     create_time: int
     update_time: int
     sequence: int
+    import_time: int | None = None
+    delete_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,29 +144,21 @@ def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Dra
         ModelNotFound: no such model.
         BlobMissing: the namespace does not hold a file.
         IdempotencyKeyReused, SemanticVersionAlreadyExists, VersionAlreadyExists: a set-once field clashes.
+        ContentDeleted: the model has the content in a deleted version.
     """
     labels = draft.check()
     parent = models.find(tx, name=model, lock=True)
-    existing = _existing(tx, parent=parent, digest=built.digest, draft=draft)
+    existing = known(tx, act, parent=parent, digest=built.digest, draft=draft)
     if existing is not None:
-        before = _full(tx, existing, model=parent)
-        wanted = {name: getattr(draft, name) for name in SET_ONCE if not getattr(before, name)}
-        wanted = {name: value for name, value in wanted.items() if value}
-        if not wanted:
-            return Outcome(before, sequence=events.seen(tx))
-        after = _changed(tx, act, before, **wanted)
-        return Outcome(after, sequence=after.sequence, changed=True)
+        return existing
     blobs.require(tx, namespace_id=parent.namespace_id, namespace=parent.namespace, files=built.content.files)
     at = events.stamp(tx)
-    taken = tx.one(_TAKE_NUMBER, model=parent.id)
-    if taken is None:
-        raise RuntimeError("A locked model disappeared.")
     version = Version(
         id=0,
         uid=str(uuid.uuid4()),
         model=parent.text,
         model_uid=parent.uid,
-        number=taken.last_number,
+        number=take_number(tx, parent=parent),
         digest=built.digest,
         content=replace(built.content, files=built.content.files[: LIMITS.version_files_count]),
         file_count=len(built.content.files),
@@ -177,15 +175,44 @@ def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Dra
         update_time=at.time,
         sequence=at.sequence,
     )
-    _insert(tx, version, parent=parent, built=built)
-    events.append(tx, act, at, action="version.create", changes=[_change(version, previous=0)])
+    tx.run(_INSERT_MANIFEST, {"digest": built.digest, "content": built.encoded})
+    key = insert_row(tx, version, parent=parent, summary=built.summary, details=built.details)
+    tx.run(_INSERT_FILES, [files.row(file, version_id=key) for file in built.content.files])
+    tx.run(_INSERT_METRICS, _metric_rows(built.content, version=version, version_id=key, model_id=parent.id))
+    events.append(tx, act, at, action="version.create", changes=[change(version, previous=0)])
     return Outcome(version, sequence=at.sequence, created=True, changed=True)
+
+
+def known(tx: Transaction, act: Act, *, parent: Model, digest: str, draft: Draft) -> Outcome | None:
+    """Return what `create` answers for content that *parent* has already; None for new content.
+
+    A set-once field that the version does not have yet is set.
+    """
+    existing = identity.find(tx, parent=parent, digest=digest, draft=draft)
+    if existing is None:
+        return None
+    before = complete(tx, existing, model=parent)
+    wanted = {name: getattr(draft, name) for name in identity.SET_ONCE if not getattr(before, name)}
+    wanted = {name: value for name, value in wanted.items() if value}
+    if not wanted:
+        return Outcome(before, sequence=events.seen(tx))
+    after = _changed(tx, act, before, **wanted)
+    return Outcome(after, sequence=after.sequence, changed=True)
+
+
+def take_number(tx: Transaction, *, parent: Model) -> int:
+    """Take the next number of a locked model, which makes it the newest."""
+    taken = tx.one(_TAKE_NUMBER, model=parent.id)
+    if taken is None:
+        raise RuntimeError("A locked model disappeared.")
+    number: int = taken.last_number
+    return number
 
 
 def get(tx: Transaction, *, reference: Reference, read_time: int | None = None) -> Version:
     """Return one version with all its content, of the files the first ``Limits.version_files_count``."""
     model, row = references.resolve(tx, reference, read_time=read_time)
-    return _full(tx, row, model=model)
+    return complete(tx, row, model=model)
 
 
 def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -> list[Version]:
@@ -217,9 +244,17 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
 
 
 def page(
-    tx: Transaction, *, model: str, order_by: str = "", after: int | None = None, page_size: int = 0
+    tx: Transaction,
+    *,
+    model: str,
+    order_by: str = "",
+    after: int | None = None,
+    page_size: int = 0,
+    show_deleted: bool = False,
 ) -> tuple[list[Version], bool]:
     """Return the versions that follow number *after* in the order asked for, and whether more follow.
+
+    Deleted ones are left out unless *show_deleted*.
 
     Raises:
         ModelNotFound: no such model.
@@ -232,9 +267,10 @@ def page(
     up = order == ORDERS[0]
     parent = models.find(tx, name=model)
     start = (0 if up else names.INT64_MAXIMUM) if after is None else after
+    with_deleted, without = (_UP_WITH_DELETED, _UP) if up else (_DOWN_WITH_DELETED, _DOWN)
     rows, more = pages.take(
         tx,
-        _UP if up else _DOWN,
+        with_deleted if show_deleted else without,
         after={"after": start},
         key=lambda row: {"after": row.number},
         size_bytes=lambda row: _listed_bytes(row, model=parent),
@@ -263,7 +299,7 @@ def modify(
     given = {"description": names.description(description), "labels": names.labels(labels)}
     wanted = masks.chosen(given, mask, mutable=MUTABLE, immutable=IMMUTABLE)
     model, row = references.resolve(tx, reference, lock=True)
-    before = _full(tx, row, model=model)
+    before = complete(tx, row, model=model)
     masks.check_etag(etag, before.sequence)
     return _changed(tx, act, before, **wanted)
 
@@ -289,51 +325,12 @@ def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Versi
         "sequence": after.sequence,
     }
     tx.run(_UPDATE, row | {"version": after.id})
-    events.append(tx, act, at, action="version.update", changes=[_change(after, previous=before.sequence)])
+    events.append(tx, act, at, action="version.update", changes=[change(after, previous=before.sequence)])
     return after
 
 
-def _existing(tx: Transaction, *, parent: Model, digest: str, draft: Draft) -> Row | None:
-    """Find the version that has this content already, and refuse clashes of set-once fields."""
-    if draft.idempotency_key:
-        keyed = tx.one(_BY_KEY, model=parent.id, idempotency_key=draft.idempotency_key)
-        if keyed is not None and keyed.digest != digest:
-            message = (
-                f"The idempotency key {names.quoted(draft.idempotency_key)} belongs to "
-                f"{parent.text}:{keyed.number}, which has other content; use a new key."
-            )
-            facts = {"number": keyed.number, "idempotency_key": draft.idempotency_key}
-            raise IdempotencyKeyReused(message, model=parent.text, **facts)
-    same = tx.one(_BY_DIGEST, model=parent.id, digest=digest)
-    if same is None or not same.semantic_version:
-        _check_semantic_version(tx, parent=parent, draft=draft)
-    if same is None:
-        return None
-    for name in SET_ONCE:
-        asked, stands = getattr(draft, name), getattr(same, name)
-        if asked and stands and asked != stands:
-            message = (
-                f"This content is {parent.text}:{same.number}, whose {name} is {names.quoted(stands)} "
-                f"and stays so; leave {name} empty, or use that version."
-            )
-            raise VersionAlreadyExists(message, model=parent.text, number=same.number)
-    return same
-
-
-def _check_semantic_version(tx: Transaction, *, parent: Model, draft: Draft) -> None:
-    if not draft.semantic_version:
-        return
-    taken = tx.one(_BY_SEMANTIC_VERSION, model=parent.id, semantic_version=draft.semantic_version)
-    if taken is not None:
-        message = (
-            f"{parent.text}:{taken.number} is {draft.semantic_version} already; raise the semantic version."
-        )
-        facts = {"number": taken.number, "semantic_version": draft.semantic_version}
-        raise SemanticVersionAlreadyExists(message, model=parent.text, **facts)
-
-
-def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest) -> None:
-    tx.run(_INSERT_MANIFEST, {"digest": built.digest, "content": built.encoded})
+def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str, details: str) -> int:
+    """Insert the row of a version whose manifest is there, and return its key."""
     inserted = tx.one(
         _INSERT,
         uid=version.uid,
@@ -345,23 +342,22 @@ def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest
         stage=version.stage,
         semantic_version=version.semantic_version or None,
         idempotency_key=version.idempotency_key or None,
-        origin=None,
-        summary=built.summary,
-        details=built.details,
+        origin=canonical.text(version.origin) if version.origin else None,
+        summary=summary,
+        details=details,
         file_count=version.file_count,
         size_bytes=version.size_bytes,
         creator=canonical.text(version.creator),
         create_time=version.create_time,
         update_time=version.update_time,
+        import_time=version.import_time,
+        delete_time=None,
         sequence=version.sequence,
     )
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
-    tx.run(_INSERT_FILES, [files.row(file, version_id=inserted.id) for file in built.content.files])
-    tx.run(
-        _INSERT_METRICS,
-        _metric_rows(built.content, version=version, version_id=inserted.id, model_id=parent.id),
-    )
+    key: int = inserted.id
+    return key
 
 
 def _metric_rows(
@@ -382,7 +378,8 @@ def _metric_rows(
     ]
 
 
-def _full(tx: Transaction, row: Row, *, model: Model) -> Version:
+def complete(tx: Transaction, row: Row, *, model: Model) -> Version:
+    """Return the version of *row* with all its content, of the files the first of them."""
     listed, _ = files.page_of(tx, version_id=row.id, page_size=LIMITS.version_files_count)
     content = manifest.parse(row.summary, row.details, files=tuple(listed))
     aliases = _aliases(tx, [row.number], model=model)
@@ -432,10 +429,13 @@ def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) 
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,
+        import_time=row.import_time,
+        delete_time=row.delete_time,
     )
 
 
-def _change(version: Version, *, previous: int) -> Change:
+def change(version: Version, *, previous: int) -> Change:
+    """Say how *version* stands after an event; *previous* is the sequence of its last change."""
     after: dict[str, Json | Text] = {
         "model": version.model_uid,
         "number": str(version.number),
@@ -450,5 +450,9 @@ def _change(version: Version, *, previous: int) -> Change:
         "create_time": events.time_text(version.create_time),
         "update_time": events.time_text(version.update_time),
     }
+    if version.import_time is not None:
+        after["import_time"] = events.time_text(version.import_time)
+    if version.delete_time is not None:
+        after["delete_time"] = events.time_text(version.delete_time)
     name = f"version/{version.model}:{version.number}"
     return Change(name, version.uid, previous, after, model_uid=version.model_uid)

@@ -105,7 +105,11 @@ class Namespace(Base, table=True):
 
 
 class Model(Base, table=True):
-    """A line of versions; ``last_number`` is the highest number ever given out in it."""
+    """A line of versions; ``last_number`` is the highest number ever given out in it.
+
+    ``latest_number`` is that of its newest version that is not deleted, 0 when there is none. A model
+    with a ``purge_time`` is gone; the row keeps its names and its last number from ever being used again.
+    """
 
     __tablename__ = "models"
     __table_args__ = (sqlalchemy.Index(None, "namespace_id", "name"),)
@@ -119,8 +123,11 @@ class Model(Base, table=True):
     owners: Text
     metric_directions: Text
     last_number: Integer
+    latest_number: Integer
     create_time: Integer
     update_time: Integer
+    delete_time: OptionalInteger
+    purge_time: OptionalInteger
     creator: Text
     sequence: Integer
 
@@ -149,12 +156,15 @@ class Manifest(Base, table=True):
 
 
 class Version(Base, table=True):
-    """A version. ``summary`` and ``details`` repeat its manifest in parts: what lists show, and the rest."""
+    """A version. ``summary`` and ``details`` repeat its manifest in parts: what lists show, and the rest.
+
+    The digest comes first in its index, so that a purge finds whether another version needs the manifest.
+    """
 
     __tablename__ = "versions"
     __table_args__ = (
         sqlalchemy.UniqueConstraint("model_id", "number"),
-        sqlalchemy.UniqueConstraint("model_id", "digest"),
+        sqlalchemy.UniqueConstraint("digest", "model_id"),
         unique_where_given("model_id", "semantic_version"),
         unique_where_given("model_id", "idempotency_key"),
     )
@@ -176,8 +186,38 @@ class Version(Base, table=True):
     size_bytes: Integer
     create_time: Integer
     update_time: Integer
+    import_time: OptionalInteger
+    delete_time: OptionalInteger
     creator: Text
     sequence: Integer
+
+
+class Tombstone(Base, table=True):
+    """What is left of a purged version: its number and its idempotency key are never given out again."""
+
+    __tablename__ = "tombstones"
+    __table_args__ = (unique_where_given("model_id", "idempotency_key"), CLUSTERED)
+
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="models.id")]
+    number: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True)]
+    uid: Text
+    digest: Text
+    idempotency_key: OptionalText
+    create_time: Integer
+    delete_time: Integer
+    purge_time: Integer
+
+
+class Undeletion(Base, table=True):
+    """A time in which a version was deleted and after which it came back, for reading as of then."""
+
+    __tablename__ = "undeletions"
+    __table_args__ = (CLUSTERED,)
+
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="models.id")]
+    number: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True)]
+    delete_time: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True)]
+    undelete_time: Integer
 
 
 class File(Base, table=True):
@@ -346,6 +386,8 @@ models: Final = Model.__table__
 model_names: Final = ModelName.__table__
 manifests: Final = Manifest.__table__
 versions: Final = Version.__table__
+tombstones: Final = Tombstone.__table__
+undeletions: Final = Undeletion.__table__
 files: Final = File.__table__
 metrics: Final = Metric.__table__
 aliases: Final = Alias.__table__

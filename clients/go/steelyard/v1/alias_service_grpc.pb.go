@@ -39,6 +39,7 @@ type AliasServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
 	// * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
 	//   `etag` and `number` say where it is.
@@ -46,10 +47,14 @@ type AliasServiceClient interface {
 	SetAlias(ctx context.Context, in *SetAliasRequest, opts ...grpc.CallOption) (*SetAliasResponse, error)
 	// Answers one Alias, also as it was at an earlier moment.
 	//
+	// Where it pointed then is answered also when that Version is deleted or purged now.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
 	GetAlias(ctx context.Context, in *GetAliasRequest, opts ...grpc.CallOption) (*GetAliasResponse, error)
 	// Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+	//
+	// Where they pointed then is answered also when that Version is deleted or purged now.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -63,11 +68,12 @@ type AliasServiceClient interface {
 	DeleteAlias(ctx context.Context, in *DeleteAliasRequest, opts ...grpc.CallOption) (*DeleteAliasResponse, error)
 	// Points an Alias back to the Version that it pointed to before its last SetAlias.
 	//
-	// A second rollback goes one further back, never forward again.
+	// A second rollback goes one further back, never forward again. A Version that is deleted or purged
+	// now is passed over, and so is the one that the Alias points to.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
 	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	RollbackAlias(ctx context.Context, in *RollbackAliasRequest, opts ...grpc.CallOption) (*RollbackAliasResponse, error)
 	// Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.
@@ -158,6 +164,7 @@ type AliasServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
 	// * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
 	//   `etag` and `number` say where it is.
@@ -165,10 +172,14 @@ type AliasServiceServer interface {
 	SetAlias(context.Context, *SetAliasRequest) (*SetAliasResponse, error)
 	// Answers one Alias, also as it was at an earlier moment.
 	//
+	// Where it pointed then is answered also when that Version is deleted or purged now.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
 	GetAlias(context.Context, *GetAliasRequest) (*GetAliasResponse, error)
 	// Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+	//
+	// Where they pointed then is answered also when that Version is deleted or purged now.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -182,11 +193,12 @@ type AliasServiceServer interface {
 	DeleteAlias(context.Context, *DeleteAliasRequest) (*DeleteAliasResponse, error)
 	// Points an Alias back to the Version that it pointed to before its last SetAlias.
 	//
-	// A second rollback goes one further back, never forward again.
+	// A second rollback goes one further back, never forward again. A Version that is deleted or purged
+	// now is passed over, and so is the one that the Alias points to.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+	// * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
 	// * ABORTED, ALIAS_CHANGED: it moved since it was read.
 	RollbackAlias(context.Context, *RollbackAliasRequest) (*RollbackAliasResponse, error)
 	// Answers the moves of an Alias, or of all Aliases of a Model, the newest first, a page at a time.

@@ -275,16 +275,28 @@ const (
 	ErrorReason_ERROR_REASON_NAMESPACE_NOT_FOUND ErrorReason = 37
 	// NOT_FOUND: No model has this name.
 	//
-	// Metadata: `model`.
+	// Metadata: `model`; `purge_time` when it was purged.
 	//
 	// Advice: Create it, or correct the name.
 	ErrorReason_ERROR_REASON_MODEL_NOT_FOUND ErrorReason = 38
 	// NOT_FOUND: The model has no such version.
 	//
-	// Metadata: `model`, `version`.
+	// Metadata: `model`, `version`; `purge_time` when it was purged.
 	//
 	// Advice: List the versions of the model.
 	ErrorReason_ERROR_REASON_VERSION_NOT_FOUND ErrorReason = 39
+	// NOT_FOUND: The model is deleted. Its versions and aliases are not found either.
+	//
+	// Metadata: `model`, `delete_time`.
+	//
+	// Advice: Bring it back with UndeleteModel.
+	ErrorReason_ERROR_REASON_MODEL_DELETED ErrorReason = 81
+	// NOT_FOUND: The version is deleted.
+	//
+	// Metadata: `model`, `number`, `delete_time`.
+	//
+	// Advice: Bring it back with UndeleteVersion.
+	ErrorReason_ERROR_REASON_VERSION_DELETED ErrorReason = 80
 	// NOT_FOUND: The model has no such alias.
 	//
 	// Metadata: `model`, `alias`.
@@ -322,7 +334,8 @@ const (
 	//
 	// Advice: Use the existing version, or leave these fields empty.
 	ErrorReason_ERROR_REASON_VERSION_ALREADY_EXISTS ErrorReason = 45
-	// ALREADY_EXISTS: The idempotency key belongs to a version with other content.
+	// ALREADY_EXISTS: The idempotency key belongs to a version with other content, or to one that was
+	// purged: a key is never used twice.
 	//
 	// Metadata: `model`, `number`, `idempotency_key`.
 	//
@@ -334,19 +347,52 @@ const (
 	//
 	// Advice: Upload them with WriteBlobs, then call again.
 	ErrorReason_ERROR_REASON_BLOB_MISSING ErrorReason = 47
-	// FAILED_PRECONDITION: The namespace still has models.
+	// FAILED_PRECONDITION: The model has this content already, in a deleted version.
+	//
+	// Metadata: `model`, `number`, `delete_time`.
+	//
+	// Advice: Bring the version back with UndeleteVersion, or end it with PurgeVersion and call again.
+	ErrorReason_ERROR_REASON_CONTENT_DELETED ErrorReason = 82
+	// FAILED_PRECONDITION: The name is one of a deleted model.
+	//
+	// Metadata: `name`, `model`: its present name, `delete_time`.
+	//
+	// Advice: Bring the model back with UndeleteModel, or choose another name.
+	ErrorReason_ERROR_REASON_NAME_DELETED ErrorReason = 83
+	// FAILED_PRECONDITION: The version cannot be deleted, for aliases point to it.
+	//
+	// Metadata: `model`, `number`, `count`: how many point there, `aliases`: the first 20, separated by
+	// spaces.
+	//
+	// Advice: Point them elsewhere or delete them first.
+	ErrorReason_ERROR_REASON_VERSION_IN_USE ErrorReason = 84
+	// FAILED_PRECONDITION: The model cannot be deleted, for it has aliases.
+	//
+	// Metadata: `model`, `count`: how many there are, `aliases`: the first 20, separated by spaces.
+	//
+	// Advice: Delete them first.
+	ErrorReason_ERROR_REASON_MODEL_IN_USE ErrorReason = 85
+	// FAILED_PRECONDITION: What is to be undeleted or purged is not deleted.
+	//
+	// Metadata: `model`; `number` of a version.
+	//
+	// Advice: Delete it before it is purged; there is nothing to undelete.
+	ErrorReason_ERROR_REASON_NOT_DELETED ErrorReason = 86
+	// FAILED_PRECONDITION: The namespace still has models, deleted ones included.
 	//
 	// Metadata: `namespace`, `models`: how many.
 	//
-	// Advice: Delete the models first.
+	// Advice: Delete and purge the models first.
 	ErrorReason_ERROR_REASON_NAMESPACE_NOT_EMPTY ErrorReason = 48
-	// FAILED_PRECONDITION: The name belonged to a model that was renamed; it redirects there for ever.
+	// FAILED_PRECONDITION: The name belonged to a model that was renamed, where it redirects for ever, or
+	// to one that was purged.
 	//
-	// Metadata: `name`, `model`: where it redirects.
+	// Metadata: `name`, `model`: where it redirects, or what was purged.
 	//
 	// Advice: Choose another name.
 	ErrorReason_ERROR_REASON_NAME_RETIRED ErrorReason = 49
-	// FAILED_PRECONDITION: The alias never pointed anywhere before.
+	// FAILED_PRECONDITION: The alias never pointed anywhere before, or only to versions that are deleted
+	// now.
 	//
 	// Metadata: `model`, `alias`.
 	//
@@ -515,6 +561,8 @@ var (
 		37: "ERROR_REASON_NAMESPACE_NOT_FOUND",
 		38: "ERROR_REASON_MODEL_NOT_FOUND",
 		39: "ERROR_REASON_VERSION_NOT_FOUND",
+		81: "ERROR_REASON_MODEL_DELETED",
+		80: "ERROR_REASON_VERSION_DELETED",
 		40: "ERROR_REASON_ALIAS_NOT_FOUND",
 		41: "ERROR_REASON_FILE_NOT_FOUND",
 		42: "ERROR_REASON_NAMESPACE_ALREADY_EXISTS",
@@ -523,6 +571,11 @@ var (
 		45: "ERROR_REASON_VERSION_ALREADY_EXISTS",
 		46: "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
 		47: "ERROR_REASON_BLOB_MISSING",
+		82: "ERROR_REASON_CONTENT_DELETED",
+		83: "ERROR_REASON_NAME_DELETED",
+		84: "ERROR_REASON_VERSION_IN_USE",
+		85: "ERROR_REASON_MODEL_IN_USE",
+		86: "ERROR_REASON_NOT_DELETED",
 		48: "ERROR_REASON_NAMESPACE_NOT_EMPTY",
 		49: "ERROR_REASON_NAME_RETIRED",
 		50: "ERROR_REASON_NO_ROLLBACK_TARGET",
@@ -589,6 +642,8 @@ var (
 		"ERROR_REASON_NAMESPACE_NOT_FOUND":             37,
 		"ERROR_REASON_MODEL_NOT_FOUND":                 38,
 		"ERROR_REASON_VERSION_NOT_FOUND":               39,
+		"ERROR_REASON_MODEL_DELETED":                   81,
+		"ERROR_REASON_VERSION_DELETED":                 80,
 		"ERROR_REASON_ALIAS_NOT_FOUND":                 40,
 		"ERROR_REASON_FILE_NOT_FOUND":                  41,
 		"ERROR_REASON_NAMESPACE_ALREADY_EXISTS":        42,
@@ -597,6 +652,11 @@ var (
 		"ERROR_REASON_VERSION_ALREADY_EXISTS":          45,
 		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":          46,
 		"ERROR_REASON_BLOB_MISSING":                    47,
+		"ERROR_REASON_CONTENT_DELETED":                 82,
+		"ERROR_REASON_NAME_DELETED":                    83,
+		"ERROR_REASON_VERSION_IN_USE":                  84,
+		"ERROR_REASON_MODEL_IN_USE":                    85,
+		"ERROR_REASON_NOT_DELETED":                     86,
 		"ERROR_REASON_NAMESPACE_NOT_EMPTY":             48,
 		"ERROR_REASON_NAME_RETIRED":                    49,
 		"ERROR_REASON_NO_ROLLBACK_TARGET":              50,
@@ -653,7 +713,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xcd\x13\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xae\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -697,7 +757,9 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_INVALID_FILE_PATH\x10$\x12$\n" +
 	" ERROR_REASON_NAMESPACE_NOT_FOUND\x10%\x12 \n" +
 	"\x1cERROR_REASON_MODEL_NOT_FOUND\x10&\x12\"\n" +
-	"\x1eERROR_REASON_VERSION_NOT_FOUND\x10'\x12 \n" +
+	"\x1eERROR_REASON_VERSION_NOT_FOUND\x10'\x12\x1e\n" +
+	"\x1aERROR_REASON_MODEL_DELETED\x10Q\x12 \n" +
+	"\x1cERROR_REASON_VERSION_DELETED\x10P\x12 \n" +
 	"\x1cERROR_REASON_ALIAS_NOT_FOUND\x10(\x12\x1f\n" +
 	"\x1bERROR_REASON_FILE_NOT_FOUND\x10)\x12)\n" +
 	"%ERROR_REASON_NAMESPACE_ALREADY_EXISTS\x10*\x12%\n" +
@@ -705,7 +767,12 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	",ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS\x10,\x12'\n" +
 	"#ERROR_REASON_VERSION_ALREADY_EXISTS\x10-\x12'\n" +
 	"#ERROR_REASON_IDEMPOTENCY_KEY_REUSED\x10.\x12\x1d\n" +
-	"\x19ERROR_REASON_BLOB_MISSING\x10/\x12$\n" +
+	"\x19ERROR_REASON_BLOB_MISSING\x10/\x12 \n" +
+	"\x1cERROR_REASON_CONTENT_DELETED\x10R\x12\x1d\n" +
+	"\x19ERROR_REASON_NAME_DELETED\x10S\x12\x1f\n" +
+	"\x1bERROR_REASON_VERSION_IN_USE\x10T\x12\x1d\n" +
+	"\x19ERROR_REASON_MODEL_IN_USE\x10U\x12\x1c\n" +
+	"\x18ERROR_REASON_NOT_DELETED\x10V\x12$\n" +
 	" ERROR_REASON_NAMESPACE_NOT_EMPTY\x100\x12\x1d\n" +
 	"\x19ERROR_REASON_NAME_RETIRED\x101\x12#\n" +
 	"\x1fERROR_REASON_NO_ROLLBACK_TARGET\x102\x12!\n" +

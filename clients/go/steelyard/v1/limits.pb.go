@@ -117,6 +117,8 @@ type Limits struct {
 	FindBlobsCount int64 `protobuf:"varint,64,opt,name=find_blobs_count,json=findBlobsCount,proto3" json:"find_blobs_count,omitempty"`
 	// Most files in one ReadFiles.
 	ReadFilesCount int64 `protobuf:"varint,65,opt,name=read_files_count,json=readFilesCount,proto3" json:"read_files_count,omitempty"`
+	// Most files in all Versions of a Model that one PurgeModel ends.
+	PurgedFilesCount int64 `protobuf:"varint,69,opt,name=purged_files_count,json=purgedFilesCount,proto3" json:"purged_files_count,omitempty"`
 	// Most bytes of a request message: 4 MiB.
 	MessageBytes int64 `protobuf:"varint,80,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
 	// Most bytes of a blob in one message of WriteBlobs: 1 MiB.
@@ -465,6 +467,13 @@ func (x *Limits) GetReadFilesCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetPurgedFilesCount() int64 {
+	if x != nil {
+		return x.PurgedFilesCount
+	}
+	return 0
+}
+
 func (x *Limits) GetMessageBytes() int64 {
 	if x != nil {
 		return x.MessageBytes
@@ -570,7 +579,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe1\x16\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x97\x17\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -619,7 +628,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"page_bytes\x18> \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\tpageBytes\x126\n" +
 	"\x14batch_versions_count\x18? \x01(\x03B\x04\x88\xb5\x18dR\x12batchVersionsCount\x12/\n" +
 	"\x10find_blobs_count\x18@ \x01(\x03B\x05\x88\xb5\x18\x90NR\x0efindBlobsCount\x12/\n" +
-	"\x10read_files_count\x18A \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x0ereadFilesCount\x12,\n" +
+	"\x10read_files_count\x18A \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x0ereadFilesCount\x124\n" +
+	"\x12purged_files_count\x18E \x01(\x03B\x06\x88\xb5\x18\xa0\x8d\x06R\x10purgedFilesCount\x12,\n" +
 	"\rmessage_bytes\x18P \x01(\x03B\a\x88\xb5\x18\x80\x80\x80\x02R\fmessageBytes\x12'\n" +
 	"\vchunk_bytes\x18Q \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\n" +
 	"chunkBytes\x126\n" +

@@ -102,10 +102,12 @@ type Model struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Output only. Changes with every change of the Model; opaque. A new Version does not change it.
 	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
-	// Output only. Number of the newest Version that exists; 0 when there is none.
+	// Output only. Number of the newest Version that is not deleted; 0 when there is none.
 	LatestNumber int64 `protobuf:"varint,11,opt,name=latest_number,json=latestNumber,proto3" json:"latest_number,omitempty"`
 	// Output only. Names that redirect to this Model, in the order of their text. Lists leave them out.
-	FormerNames   []string `protobuf:"bytes,12,rep,name=former_names,json=formerNames,proto3" json:"former_names,omitempty"`
+	FormerNames []string `protobuf:"bytes,12,rep,name=former_names,json=formerNames,proto3" json:"former_names,omitempty"`
+	// Output only. When the Model was deleted; UndeleteModel brings it back. Absent otherwise.
+	DeleteTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,11 +226,18 @@ func (x *Model) GetFormerNames() []string {
 	return nil
 }
 
+func (x *Model) GetDeleteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeleteTime
+	}
+	return nil
+}
+
 var File_steelyard_v1_model_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x18steelyard/v1/model.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\"\x9c\x05\n" +
+	"\x18steelyard/v1/model.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\"\xd9\x05\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
@@ -244,7 +253,9 @@ const file_steelyard_v1_model_proto_rawDesc = "" +
 	"\x04etag\x18\n" +
 	" \x01(\tR\x04etag\x12#\n" +
 	"\rlatest_number\x18\v \x01(\x03R\flatestNumber\x12!\n" +
-	"\fformer_names\x18\f \x03(\tR\vformerNames\x1a9\n" +
+	"\fformer_names\x18\f \x03(\tR\vformerNames\x12;\n" +
+	"\vdelete_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"deleteTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1ab\n" +
@@ -286,12 +297,13 @@ var file_steelyard_v1_model_proto_depIdxs = []int32{
 	4, // 2: steelyard.v1.Model.creator:type_name -> steelyard.v1.Actor
 	5, // 3: steelyard.v1.Model.create_time:type_name -> google.protobuf.Timestamp
 	5, // 4: steelyard.v1.Model.update_time:type_name -> google.protobuf.Timestamp
-	0, // 5: steelyard.v1.Model.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5, // 5: steelyard.v1.Model.delete_time:type_name -> google.protobuf.Timestamp
+	0, // 6: steelyard.v1.Model.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_model_proto_init() }

@@ -298,8 +298,10 @@ type ListModelsRequest struct {
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Whether deleted Models are listed too.
+	ShowDeleted   bool `protobuf:"varint,12,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListModelsRequest) Reset() {
@@ -358,6 +360,13 @@ func (x *ListModelsRequest) GetMinimumSequence() int64 {
 		return x.MinimumSequence
 	}
 	return 0
+}
+
+func (x *ListModelsRequest) GetShowDeleted() bool {
+	if x != nil {
+		return x.ShowDeleted
+	}
+	return false
 }
 
 // Response of ListModels.
@@ -699,6 +708,417 @@ func (x *RenameModelResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of DeleteModel.
+type DeleteModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `namespace/model` of the Model, the present name or a former one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It is deleted only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check only: the answer has the Model as it would be. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteModelRequest) Reset() {
+	*x = DeleteModelRequest{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteModelRequest) ProtoMessage() {}
+
+func (x *DeleteModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteModelRequest.ProtoReflect.Descriptor instead.
+func (*DeleteModelRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteModelRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteModelRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *DeleteModelRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteModelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of DeleteModel.
+type DeleteModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Model, with `delete_time`.
+	Model *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Sequence of the event that was made; 0 with `validate_only`.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteModelResponse) Reset() {
+	*x = DeleteModelResponse{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteModelResponse) ProtoMessage() {}
+
+func (x *DeleteModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteModelResponse.ProtoReflect.Descriptor instead.
+func (*DeleteModelResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeleteModelResponse) GetModel() *Model {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *DeleteModelResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of UndeleteModel.
+type UndeleteModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `namespace/model` of the Model, the present name or a former one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It is brought back only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteModelRequest) Reset() {
+	*x = UndeleteModelRequest{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteModelRequest) ProtoMessage() {}
+
+func (x *UndeleteModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteModelRequest.ProtoReflect.Descriptor instead.
+func (*UndeleteModelRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UndeleteModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UndeleteModelRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *UndeleteModelRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UndeleteModelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of UndeleteModel.
+type UndeleteModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Model.
+	Model *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Sequence of the event that was made.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteModelResponse) Reset() {
+	*x = UndeleteModelResponse{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteModelResponse) ProtoMessage() {}
+
+func (x *UndeleteModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteModelResponse.ProtoReflect.Descriptor instead.
+func (*UndeleteModelResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UndeleteModelResponse) GetModel() *Model {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *UndeleteModelResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of PurgeModel.
+type PurgeModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `namespace/model` of the Model, the present name or a former one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It is purged only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check only: the answer is the same but for `sequence`. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeModelRequest) Reset() {
+	*x = PurgeModelRequest{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeModelRequest) ProtoMessage() {}
+
+func (x *PurgeModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeModelRequest.ProtoReflect.Descriptor instead.
+func (*PurgeModelRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PurgeModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PurgeModelRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *PurgeModelRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *PurgeModelRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PurgeModelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of PurgeModel.
+type PurgeModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `namespace/model` that the Model was called last, which is never given to another one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The largest number that was ever used in it; 0 when none was.
+	LastNumber int64 `protobuf:"varint,2,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
+	// Sequence of the event that was made; 0 with `validate_only`.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeModelResponse) Reset() {
+	*x = PurgeModelResponse{}
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeModelResponse) ProtoMessage() {}
+
+func (x *PurgeModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_model_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeModelResponse.ProtoReflect.Descriptor instead.
+func (*PurgeModelResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_model_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PurgeModelResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PurgeModelResponse) GetLastNumber() int64 {
+	if x != nil {
+		return x.LastNumber
+	}
+	return 0
+}
+
+func (x *PurgeModelResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_steelyard_v1_model_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_model_service_proto_rawDesc = "" +
@@ -727,13 +1147,14 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"Y\n" +
 	"\x10GetModelResponse\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x98\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xbb\x01\n" +
 	"\x11ListModelsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x85\x01\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12!\n" +
+	"\fshow_deleted\x18\f \x01(\bR\vshowDeleted\"\x85\x01\n" +
 	"\x12ListModelsResponse\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.steelyard.v1.ModelR\x06models\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
@@ -758,7 +1179,38 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n" +
 	"\x13RenameModelResponse\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence2\xfd\x03\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x98\x01\n" +
+	"\x12DeleteModelRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n" +
+	"\x13DeleteModelResponse\x12)\n" +
+	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"u\n" +
+	"\x14UndeleteModelRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"^\n" +
+	"\x15UndeleteModelResponse\x12)\n" +
+	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x97\x01\n" +
+	"\x11PurgeModelRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"e\n" +
+	"\x12PurgeModelResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
+	"\vlast_number\x18\x02 \x01(\x03R\n" +
+	"lastNumber\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xa6\x06\n" +
 	"\fModelService\x12`\n" +
 	"\vCreateModel\x12 .steelyard.v1.CreateModelRequest\x1a!.steelyard.v1.CreateModelResponse\"\f\x8a\xb5\x18\b\b\x05\x12\x04name\x12Z\n" +
 	"\bGetModel\x12\x1d.steelyard.v1.GetModelRequest\x1a\x1e.steelyard.v1.GetModelResponse\"\x0f\x8a\xb5\x18\b\b\x03\x12\x04name\x90\x02\x01\x12e\n" +
@@ -766,7 +1218,11 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"ListModels\x12\x1f.steelyard.v1.ListModelsRequest\x1a .steelyard.v1.ListModelsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12f\n" +
 	"\vUpdateModel\x12 .steelyard.v1.UpdateModelRequest\x1a!.steelyard.v1.UpdateModelResponse\"\x12\x8a\xb5\x18\x0e\b\x05\x12\n" +
 	"model.name\x12`\n" +
-	"\vRenameModel\x12 .steelyard.v1.RenameModelRequest\x1a!.steelyard.v1.RenameModelResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04nameB\xb1\x01\n" +
+	"\vRenameModel\x12 .steelyard.v1.RenameModelRequest\x1a!.steelyard.v1.RenameModelResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04name\x12`\n" +
+	"\vDeleteModel\x12 .steelyard.v1.DeleteModelRequest\x1a!.steelyard.v1.DeleteModelResponse\"\f\x8a\xb5\x18\b\b\x05\x12\x04name\x12f\n" +
+	"\rUndeleteModel\x12\".steelyard.v1.UndeleteModelRequest\x1a#.steelyard.v1.UndeleteModelResponse\"\f\x8a\xb5\x18\b\b\x05\x12\x04name\x12]\n" +
+	"\n" +
+	"PurgeModel\x12\x1f.steelyard.v1.PurgeModelRequest\x1a .steelyard.v1.PurgeModelResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04nameB\xb1\x01\n" +
 	"\x10com.steelyard.v1B\x11ModelServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -781,7 +1237,7 @@ func file_steelyard_v1_model_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_model_service_proto_rawDescData
 }
 
-var file_steelyard_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_steelyard_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_steelyard_v1_model_service_proto_goTypes = []any{
 	(*CreateModelRequest)(nil),    // 0: steelyard.v1.CreateModelRequest
 	(*CreateModelResponse)(nil),   // 1: steelyard.v1.CreateModelResponse
@@ -793,38 +1249,52 @@ var file_steelyard_v1_model_service_proto_goTypes = []any{
 	(*UpdateModelResponse)(nil),   // 7: steelyard.v1.UpdateModelResponse
 	(*RenameModelRequest)(nil),    // 8: steelyard.v1.RenameModelRequest
 	(*RenameModelResponse)(nil),   // 9: steelyard.v1.RenameModelResponse
-	nil,                           // 10: steelyard.v1.CreateModelRequest.LabelsEntry
-	nil,                           // 11: steelyard.v1.CreateModelRequest.MetricDirectionsEntry
-	(*Model)(nil),                 // 12: steelyard.v1.Model
-	(*fieldmaskpb.FieldMask)(nil), // 13: google.protobuf.FieldMask
-	(MetricDirection)(0),          // 14: steelyard.v1.MetricDirection
+	(*DeleteModelRequest)(nil),    // 10: steelyard.v1.DeleteModelRequest
+	(*DeleteModelResponse)(nil),   // 11: steelyard.v1.DeleteModelResponse
+	(*UndeleteModelRequest)(nil),  // 12: steelyard.v1.UndeleteModelRequest
+	(*UndeleteModelResponse)(nil), // 13: steelyard.v1.UndeleteModelResponse
+	(*PurgeModelRequest)(nil),     // 14: steelyard.v1.PurgeModelRequest
+	(*PurgeModelResponse)(nil),    // 15: steelyard.v1.PurgeModelResponse
+	nil,                           // 16: steelyard.v1.CreateModelRequest.LabelsEntry
+	nil,                           // 17: steelyard.v1.CreateModelRequest.MetricDirectionsEntry
+	(*Model)(nil),                 // 18: steelyard.v1.Model
+	(*fieldmaskpb.FieldMask)(nil), // 19: google.protobuf.FieldMask
+	(MetricDirection)(0),          // 20: steelyard.v1.MetricDirection
 }
 var file_steelyard_v1_model_service_proto_depIdxs = []int32{
-	10, // 0: steelyard.v1.CreateModelRequest.labels:type_name -> steelyard.v1.CreateModelRequest.LabelsEntry
-	11, // 1: steelyard.v1.CreateModelRequest.metric_directions:type_name -> steelyard.v1.CreateModelRequest.MetricDirectionsEntry
-	12, // 2: steelyard.v1.CreateModelResponse.model:type_name -> steelyard.v1.Model
-	12, // 3: steelyard.v1.GetModelResponse.model:type_name -> steelyard.v1.Model
-	12, // 4: steelyard.v1.ListModelsResponse.models:type_name -> steelyard.v1.Model
-	12, // 5: steelyard.v1.UpdateModelRequest.model:type_name -> steelyard.v1.Model
-	13, // 6: steelyard.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
-	12, // 7: steelyard.v1.UpdateModelResponse.model:type_name -> steelyard.v1.Model
-	12, // 8: steelyard.v1.RenameModelResponse.model:type_name -> steelyard.v1.Model
-	14, // 9: steelyard.v1.CreateModelRequest.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
-	0,  // 10: steelyard.v1.ModelService.CreateModel:input_type -> steelyard.v1.CreateModelRequest
-	2,  // 11: steelyard.v1.ModelService.GetModel:input_type -> steelyard.v1.GetModelRequest
-	4,  // 12: steelyard.v1.ModelService.ListModels:input_type -> steelyard.v1.ListModelsRequest
-	6,  // 13: steelyard.v1.ModelService.UpdateModel:input_type -> steelyard.v1.UpdateModelRequest
-	8,  // 14: steelyard.v1.ModelService.RenameModel:input_type -> steelyard.v1.RenameModelRequest
-	1,  // 15: steelyard.v1.ModelService.CreateModel:output_type -> steelyard.v1.CreateModelResponse
-	3,  // 16: steelyard.v1.ModelService.GetModel:output_type -> steelyard.v1.GetModelResponse
-	5,  // 17: steelyard.v1.ModelService.ListModels:output_type -> steelyard.v1.ListModelsResponse
-	7,  // 18: steelyard.v1.ModelService.UpdateModel:output_type -> steelyard.v1.UpdateModelResponse
-	9,  // 19: steelyard.v1.ModelService.RenameModel:output_type -> steelyard.v1.RenameModelResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	16, // 0: steelyard.v1.CreateModelRequest.labels:type_name -> steelyard.v1.CreateModelRequest.LabelsEntry
+	17, // 1: steelyard.v1.CreateModelRequest.metric_directions:type_name -> steelyard.v1.CreateModelRequest.MetricDirectionsEntry
+	18, // 2: steelyard.v1.CreateModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 3: steelyard.v1.GetModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 4: steelyard.v1.ListModelsResponse.models:type_name -> steelyard.v1.Model
+	18, // 5: steelyard.v1.UpdateModelRequest.model:type_name -> steelyard.v1.Model
+	19, // 6: steelyard.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	18, // 7: steelyard.v1.UpdateModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 8: steelyard.v1.RenameModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 9: steelyard.v1.DeleteModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 10: steelyard.v1.UndeleteModelResponse.model:type_name -> steelyard.v1.Model
+	20, // 11: steelyard.v1.CreateModelRequest.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
+	0,  // 12: steelyard.v1.ModelService.CreateModel:input_type -> steelyard.v1.CreateModelRequest
+	2,  // 13: steelyard.v1.ModelService.GetModel:input_type -> steelyard.v1.GetModelRequest
+	4,  // 14: steelyard.v1.ModelService.ListModels:input_type -> steelyard.v1.ListModelsRequest
+	6,  // 15: steelyard.v1.ModelService.UpdateModel:input_type -> steelyard.v1.UpdateModelRequest
+	8,  // 16: steelyard.v1.ModelService.RenameModel:input_type -> steelyard.v1.RenameModelRequest
+	10, // 17: steelyard.v1.ModelService.DeleteModel:input_type -> steelyard.v1.DeleteModelRequest
+	12, // 18: steelyard.v1.ModelService.UndeleteModel:input_type -> steelyard.v1.UndeleteModelRequest
+	14, // 19: steelyard.v1.ModelService.PurgeModel:input_type -> steelyard.v1.PurgeModelRequest
+	1,  // 20: steelyard.v1.ModelService.CreateModel:output_type -> steelyard.v1.CreateModelResponse
+	3,  // 21: steelyard.v1.ModelService.GetModel:output_type -> steelyard.v1.GetModelResponse
+	5,  // 22: steelyard.v1.ModelService.ListModels:output_type -> steelyard.v1.ListModelsResponse
+	7,  // 23: steelyard.v1.ModelService.UpdateModel:output_type -> steelyard.v1.UpdateModelResponse
+	9,  // 24: steelyard.v1.ModelService.RenameModel:output_type -> steelyard.v1.RenameModelResponse
+	11, // 25: steelyard.v1.ModelService.DeleteModel:output_type -> steelyard.v1.DeleteModelResponse
+	13, // 26: steelyard.v1.ModelService.UndeleteModel:output_type -> steelyard.v1.UndeleteModelResponse
+	15, // 27: steelyard.v1.ModelService.PurgeModel:output_type -> steelyard.v1.PurgeModelResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_model_service_proto_init() }
@@ -840,7 +1310,7 @@ func file_steelyard_v1_model_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_model_service_proto_rawDesc), len(file_steelyard_v1_model_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,18 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ModelService_CreateModel_FullMethodName = "/steelyard.v1.ModelService/CreateModel"
-	ModelService_GetModel_FullMethodName    = "/steelyard.v1.ModelService/GetModel"
-	ModelService_ListModels_FullMethodName  = "/steelyard.v1.ModelService/ListModels"
-	ModelService_UpdateModel_FullMethodName = "/steelyard.v1.ModelService/UpdateModel"
-	ModelService_RenameModel_FullMethodName = "/steelyard.v1.ModelService/RenameModel"
+	ModelService_CreateModel_FullMethodName   = "/steelyard.v1.ModelService/CreateModel"
+	ModelService_GetModel_FullMethodName      = "/steelyard.v1.ModelService/GetModel"
+	ModelService_ListModels_FullMethodName    = "/steelyard.v1.ModelService/ListModels"
+	ModelService_UpdateModel_FullMethodName   = "/steelyard.v1.ModelService/UpdateModel"
+	ModelService_RenameModel_FullMethodName   = "/steelyard.v1.ModelService/RenameModel"
+	ModelService_DeleteModel_FullMethodName   = "/steelyard.v1.ModelService/DeleteModel"
+	ModelService_UndeleteModel_FullMethodName = "/steelyard.v1.ModelService/UndeleteModel"
+	ModelService_PurgeModel_FullMethodName    = "/steelyard.v1.ModelService/PurgeModel"
 )
 
 // ModelServiceClient is the client API for ModelService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Models: create, read, change and rename them.
+// Models: create, read, change, rename and delete them.
 type ModelServiceClient interface {
 	// Creates a Model without Versions.
 	//
@@ -41,14 +44,18 @@ type ModelServiceClient interface {
 	// * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-	// * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+	// * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+	// * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
 	CreateModel(ctx context.Context, in *CreateModelRequest, opts ...grpc.CallOption) (*CreateModelResponse, error)
 	// Answers one Model, also by a name that it had before; letter case does not matter.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+	// * NOT_FOUND, MODEL_DELETED: undelete it first.
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error)
 	// Answers the Models of a Namespace in the order of their names, a page at a time.
+	//
+	// Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -57,7 +64,7 @@ type ModelServiceClient interface {
 	// Changes description, labels, owners or metric directions of a Model.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateModel(ctx context.Context, in *UpdateModelRequest, opts ...grpc.CallOption) (*UpdateModelResponse, error)
@@ -68,13 +75,45 @@ type ModelServiceClient interface {
 	// already makes no event.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+	// * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
 	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	RenameModel(ctx context.Context, in *RenameModelRequest, opts ...grpc.CallOption) (*RenameModelResponse, error)
+	// Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+	//
+	// Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+	// taken.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_DELETED: it is deleted already.
+	// * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	DeleteModel(ctx context.Context, in *DeleteModelRequest, opts ...grpc.CallOption) (*DeleteModelResponse, error)
+	// Brings a deleted Model back as it was, with its Versions.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	UndeleteModel(ctx context.Context, in *UndeleteModelRequest, opts ...grpc.CallOption) (*UndeleteModelResponse, error)
+	// Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+	//
+	// Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+	// event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+	// garbage collection.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+	//   some of them first.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	PurgeModel(ctx context.Context, in *PurgeModelRequest, opts ...grpc.CallOption) (*PurgeModelResponse, error)
 }
 
 type modelServiceClient struct {
@@ -135,11 +174,41 @@ func (c *modelServiceClient) RenameModel(ctx context.Context, in *RenameModelReq
 	return out, nil
 }
 
+func (c *modelServiceClient) DeleteModel(ctx context.Context, in *DeleteModelRequest, opts ...grpc.CallOption) (*DeleteModelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteModelResponse)
+	err := c.cc.Invoke(ctx, ModelService_DeleteModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) UndeleteModel(ctx context.Context, in *UndeleteModelRequest, opts ...grpc.CallOption) (*UndeleteModelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndeleteModelResponse)
+	err := c.cc.Invoke(ctx, ModelService_UndeleteModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) PurgeModel(ctx context.Context, in *PurgeModelRequest, opts ...grpc.CallOption) (*PurgeModelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeModelResponse)
+	err := c.cc.Invoke(ctx, ModelService_PurgeModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ModelServiceServer is the server API for ModelService service.
 // All implementations must embed UnimplementedModelServiceServer
 // for forward compatibility.
 //
-// Models: create, read, change and rename them.
+// Models: create, read, change, rename and delete them.
 type ModelServiceServer interface {
 	// Creates a Model without Versions.
 	//
@@ -150,14 +219,18 @@ type ModelServiceServer interface {
 	// * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-	// * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+	// * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+	// * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
 	CreateModel(context.Context, *CreateModelRequest) (*CreateModelResponse, error)
 	// Answers one Model, also by a name that it had before; letter case does not matter.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+	// * NOT_FOUND, MODEL_DELETED: undelete it first.
 	GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error)
 	// Answers the Models of a Namespace in the order of their names, a page at a time.
+	//
+	// Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -166,7 +239,7 @@ type ModelServiceServer interface {
 	// Changes description, labels, owners or metric directions of a Model.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateModel(context.Context, *UpdateModelRequest) (*UpdateModelResponse, error)
@@ -177,13 +250,45 @@ type ModelServiceServer interface {
 	// already makes no event.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+	// * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+	// * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
 	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	RenameModel(context.Context, *RenameModelRequest) (*RenameModelResponse, error)
+	// Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+	//
+	// Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+	// taken.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_DELETED: it is deleted already.
+	// * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	DeleteModel(context.Context, *DeleteModelRequest) (*DeleteModelResponse, error)
+	// Brings a deleted Model back as it was, with its Versions.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	UndeleteModel(context.Context, *UndeleteModelRequest) (*UndeleteModelResponse, error)
+	// Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+	//
+	// Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+	// event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+	// garbage collection.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+	//   some of them first.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	PurgeModel(context.Context, *PurgeModelRequest) (*PurgeModelResponse, error)
 	mustEmbedUnimplementedModelServiceServer()
 }
 
@@ -208,6 +313,15 @@ func (UnimplementedModelServiceServer) UpdateModel(context.Context, *UpdateModel
 }
 func (UnimplementedModelServiceServer) RenameModel(context.Context, *RenameModelRequest) (*RenameModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RenameModel not implemented")
+}
+func (UnimplementedModelServiceServer) DeleteModel(context.Context, *DeleteModelRequest) (*DeleteModelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteModel not implemented")
+}
+func (UnimplementedModelServiceServer) UndeleteModel(context.Context, *UndeleteModelRequest) (*UndeleteModelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndeleteModel not implemented")
+}
+func (UnimplementedModelServiceServer) PurgeModel(context.Context, *PurgeModelRequest) (*PurgeModelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeModel not implemented")
 }
 func (UnimplementedModelServiceServer) mustEmbedUnimplementedModelServiceServer() {}
 func (UnimplementedModelServiceServer) testEmbeddedByValue()                      {}
@@ -320,6 +434,60 @@ func _ModelService_RenameModel_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_DeleteModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).DeleteModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_DeleteModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).DeleteModel(ctx, req.(*DeleteModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_UndeleteModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndeleteModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).UndeleteModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_UndeleteModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).UndeleteModel(ctx, req.(*UndeleteModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_PurgeModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).PurgeModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_PurgeModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).PurgeModel(ctx, req.(*PurgeModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ModelService_ServiceDesc is the grpc.ServiceDesc for ModelService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -346,6 +514,18 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RenameModel",
 			Handler:    _ModelService_RenameModel_Handler,
+		},
+		{
+			MethodName: "DeleteModel",
+			Handler:    _ModelService_DeleteModel_Handler,
+		},
+		{
+			MethodName: "UndeleteModel",
+			Handler:    _ModelService_UndeleteModel_Handler,
+		},
+		{
+			MethodName: "PurgeModel",
+			Handler:    _ModelService_PurgeModel_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -59,11 +59,14 @@ type NamespaceServiceClient interface {
 	UpdateNamespace(ctx context.Context, in *UpdateNamespaceRequest, opts ...grpc.CallOption) (*UpdateNamespaceResponse, error)
 	// Deletes a Namespace that has no models, for good; it stays in the history.
 	//
+	// Deleted Models count until they are purged. The names of purged Models are kept as long as the
+	// Namespace is there: in a new Namespace of the same name they are free.
+	//
 	// Blobs that were uploaded to it and never named by a version are forgotten.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
-	// * FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY: it has models.
+	// * FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY: it has models, perhaps deleted ones.
 	// * INVALID_ARGUMENT, RESERVED_NAME: `default` cannot be deleted.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	DeleteNamespace(ctx context.Context, in *DeleteNamespaceRequest, opts ...grpc.CallOption) (*DeleteNamespaceResponse, error)
@@ -160,11 +163,14 @@ type NamespaceServiceServer interface {
 	UpdateNamespace(context.Context, *UpdateNamespaceRequest) (*UpdateNamespaceResponse, error)
 	// Deletes a Namespace that has no models, for good; it stays in the history.
 	//
+	// Deleted Models count until they are purged. The names of purged Models are kept as long as the
+	// Namespace is there: in a new Namespace of the same name they are free.
+	//
 	// Blobs that were uploaded to it and never named by a version are forgotten.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
-	// * FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY: it has models.
+	// * FAILED_PRECONDITION, NAMESPACE_NOT_EMPTY: it has models, perhaps deleted ones.
 	// * INVALID_ARGUMENT, RESERVED_NAME: `default` cannot be deleted.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	DeleteNamespace(context.Context, *DeleteNamespaceRequest) (*DeleteNamespaceResponse, error)

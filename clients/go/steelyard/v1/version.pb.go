@@ -56,7 +56,7 @@ type Version struct {
 	SemanticVersion string `protobuf:"bytes,12,opt,name=semantic_version,json=semanticVersion,proto3" json:"semantic_version,omitempty"`
 	// Set once. The key of the call that made the Version. Empty when it had none.
 	IdempotencyKey string `protobuf:"bytes,13,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	// Set once, by an import. Where the Version was before. Absent otherwise.
+	// Set once, by an import or a copy. Where the Version was before. Absent otherwise.
 	Origin *Origin `protobuf:"bytes,14,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Output only. Who created the Version.
 	Creator *Actor `protobuf:"bytes,15,opt,name=creator,proto3" json:"creator,omitempty"`
@@ -64,8 +64,14 @@ type Version struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Output only. When description, labels or stage changed last; moving an alias does not change it.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Output only. Changes with every change of description, labels or stage; opaque.
-	Etag          string `protobuf:"bytes,18,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Output only. Changes with every change of description, labels or stage, with a deletion and its
+	// undoing; opaque.
+	Etag string `protobuf:"bytes,18,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Output only. When the Version was deleted; UndeleteVersion brings it back. Absent otherwise.
+	DeleteTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
+	// Output only. When the Version was imported or copied; `create_time` of `origin` says when it was
+	// made. Absent otherwise.
+	ImportTime    *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=import_time,json=importTime,proto3" json:"import_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,6 +232,20 @@ func (x *Version) GetEtag() string {
 	return ""
 }
 
+func (x *Version) GetDeleteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeleteTime
+	}
+	return nil
+}
+
+func (x *Version) GetImportTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ImportTime
+	}
+	return nil
+}
+
 // Names one Version.
 type VersionRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -334,7 +354,7 @@ type VersionRef_Number struct {
 }
 
 type VersionRef_Alias struct {
-	// An alias of the Model, or `latest` for the newest Version.
+	// An alias of the Model, or `latest` for the newest Version that is not deleted.
 	Alias string `protobuf:"bytes,3,opt,name=alias,proto3,oneof"`
 }
 
@@ -356,14 +376,14 @@ func (*VersionRef_Digest) isVersionRef_Selector() {}
 
 func (*VersionRef_SemanticVersion) isVersionRef_Selector() {}
 
-// Where an imported Version was before. Each text is one line of at most Limits.text_bytes.
+// Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kind of registry, for example `mlflow` or `steelyard`.
 	System string `protobuf:"bytes,1,opt,name=system,proto3" json:"system,omitempty"`
-	// Address there.
+	// Address of the registry; of a copy `urn:uuid:` and the uid of this one.
 	Uri string `protobuf:"bytes,2,opt,name=uri,proto3" json:"uri,omitempty"`
-	// Its version there.
+	// Its version there; of a copy `namespace/model:number`.
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// When it was created there. Absent when not known.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -442,7 +462,7 @@ var File_steelyard_v1_version_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_proto_rawDesc = "" +
 	"\n" +
-	"\x1asteelyard/v1/version.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\xd7\x05\n" +
+	"\x1asteelyard/v1/version.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\xd1\x06\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n" +
@@ -466,7 +486,11 @@ const file_steelyard_v1_version_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\x12 \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\x12 \x01(\tR\x04etag\x12;\n" +
+	"\vdelete_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"deleteTime\x12;\n" +
+	"\vimport_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"importTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x01\n" +
@@ -517,12 +541,14 @@ var file_steelyard_v1_version_proto_depIdxs = []int32{
 	5, // 3: steelyard.v1.Version.creator:type_name -> steelyard.v1.Actor
 	6, // 4: steelyard.v1.Version.create_time:type_name -> google.protobuf.Timestamp
 	6, // 5: steelyard.v1.Version.update_time:type_name -> google.protobuf.Timestamp
-	6, // 6: steelyard.v1.Origin.create_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 6: steelyard.v1.Version.delete_time:type_name -> google.protobuf.Timestamp
+	6, // 7: steelyard.v1.Version.import_time:type_name -> google.protobuf.Timestamp
+	6, // 8: steelyard.v1.Origin.create_time:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_proto_init() }

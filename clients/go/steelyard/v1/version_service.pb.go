@@ -212,7 +212,8 @@ type GetVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Which Version.
 	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Resolve an alias as it was at this moment. Absent means now.
+	// Resolve an alias as it was at this moment. Absent means now. A Version that is deleted now is not
+	// found then either.
 	ReadTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=read_time,json=readTime,proto3" json:"read_time,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,3,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
@@ -458,8 +459,10 @@ type ListVersionsRequest struct {
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,5,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Whether deleted Versions are listed too.
+	ShowDeleted   bool `protobuf:"varint,11,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListVersionsRequest) Reset() {
@@ -525,6 +528,13 @@ func (x *ListVersionsRequest) GetMinimumSequence() int64 {
 		return x.MinimumSequence
 	}
 	return 0
+}
+
+func (x *ListVersionsRequest) GetShowDeleted() bool {
+	if x != nil {
+		return x.ShowDeleted
+	}
+	return false
 }
 
 // Response of ListVersions.
@@ -1449,6 +1459,573 @@ func (x *FilePart) GetData() []byte {
 	return nil
 }
 
+// Request of DeleteVersion.
+type DeleteVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// It is deleted only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check only: the answer has the Version as it would be. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteVersionRequest) Reset() {
+	*x = DeleteVersionRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteVersionRequest) ProtoMessage() {}
+
+func (x *DeleteVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteVersionRequest.ProtoReflect.Descriptor instead.
+func (*DeleteVersionRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DeleteVersionRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *DeleteVersionRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteVersionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *DeleteVersionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of DeleteVersion.
+type DeleteVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Version, with `delete_time`.
+	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Sequence of the event that was made; 0 with `validate_only`.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteVersionResponse) Reset() {
+	*x = DeleteVersionResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteVersionResponse) ProtoMessage() {}
+
+func (x *DeleteVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteVersionResponse.ProtoReflect.Descriptor instead.
+func (*DeleteVersionResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DeleteVersionResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *DeleteVersionResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of UndeleteVersion.
+type UndeleteVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version, by number, digest or semantic version; no alias points to a deleted one.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// It is brought back only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteVersionRequest) Reset() {
+	*x = UndeleteVersionRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteVersionRequest) ProtoMessage() {}
+
+func (x *UndeleteVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteVersionRequest.ProtoReflect.Descriptor instead.
+func (*UndeleteVersionRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UndeleteVersionRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *UndeleteVersionRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *UndeleteVersionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *UndeleteVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of UndeleteVersion.
+type UndeleteVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Version.
+	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Sequence of the event that was made.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndeleteVersionResponse) Reset() {
+	*x = UndeleteVersionResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndeleteVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndeleteVersionResponse) ProtoMessage() {}
+
+func (x *UndeleteVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndeleteVersionResponse.ProtoReflect.Descriptor instead.
+func (*UndeleteVersionResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UndeleteVersionResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *UndeleteVersionResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of PurgeVersion.
+type PurgeVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version, by number, digest or semantic version; no alias points to a deleted one.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// It is purged only if it still has this etag. Empty means in any case.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check only: the answer is the same but for `sequence`. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeVersionRequest) Reset() {
+	*x = PurgeVersionRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeVersionRequest) ProtoMessage() {}
+
+func (x *PurgeVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeVersionRequest.ProtoReflect.Descriptor instead.
+func (*PurgeVersionRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PurgeVersionRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PurgeVersionRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *PurgeVersionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *PurgeVersionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PurgeVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of PurgeVersion.
+type PurgeVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number that the Version had, which is never given out again.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Digest that the Version had.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Sequence of the event that was made; 0 with `validate_only`.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeVersionResponse) Reset() {
+	*x = PurgeVersionResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeVersionResponse) ProtoMessage() {}
+
+func (x *PurgeVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeVersionResponse.ProtoReflect.Descriptor instead.
+func (*PurgeVersionResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PurgeVersionResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *PurgeVersionResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PurgeVersionResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of CopyVersion.
+type CopyVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The Version to copy.
+	Source *VersionRef `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Required. `namespace/model` that gets the copy.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one.
+	SemanticVersion string `protobuf:"bytes,3,opt,name=semantic_version,json=semanticVersion,proto3" json:"semantic_version,omitempty"`
+	// Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyVersionRequest) Reset() {
+	*x = CopyVersionRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyVersionRequest) ProtoMessage() {}
+
+func (x *CopyVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyVersionRequest.ProtoReflect.Descriptor instead.
+func (*CopyVersionRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CopyVersionRequest) GetSource() *VersionRef {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *CopyVersionRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *CopyVersionRequest) GetSemanticVersion() string {
+	if x != nil {
+		return x.SemanticVersion
+	}
+	return ""
+}
+
+func (x *CopyVersionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *CopyVersionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CopyVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of CopyVersion.
+type CopyVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The copy, or the Version that had the content already.
+	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether this call created it.
+	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// Sequence of the event that was made; of the last one when nothing was created; 0 when
+	// `validate_only` would have created it.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyVersionResponse) Reset() {
+	*x = CopyVersionResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyVersionResponse) ProtoMessage() {}
+
+func (x *CopyVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyVersionResponse.ProtoReflect.Descriptor instead.
+func (*CopyVersionResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CopyVersionResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *CopyVersionResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+func (x *CopyVersionResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
@@ -1485,14 +2062,15 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"i\n" +
 	"\x18BatchGetVersionsResponse\x121\n" +
 	"\bversions\x18\x01 \x03(\v2\x15.steelyard.v1.VersionR\bversions\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xad\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xd0\x01\n" +
 	"\x13ListVersionsRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x19\n" +
 	"\border_by\x18\x02 \x01(\tR\aorderBy\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n" +
+	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12!\n" +
+	"\fshow_deleted\x18\v \x01(\bR\vshowDeleted\"\x8d\x01\n" +
 	"\x14ListVersionsResponse\x121\n" +
 	"\bversions\x18\x01 \x03(\v2\x15.steelyard.v1.VersionR\bversions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
@@ -1560,14 +2138,60 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x03R\bsequence\"F\n" +
 	"\bFilePart\x12&\n" +
 	"\x04file\x18\x01 \x01(\v2\x12.steelyard.v1.FileR\x04file\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2\xde\a\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x01\n" +
+	"\x14DeleteVersionRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"d\n" +
+	"\x15DeleteVersionResponse\x12/\n" +
+	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x97\x01\n" +
+	"\x16UndeleteVersionRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"f\n" +
+	"\x17UndeleteVersionResponse\x12/\n" +
+	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb9\x01\n" +
+	"\x13PurgeVersionRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"b\n" +
+	"\x14PurgeVersionResponse\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xe3\x01\n" +
+	"\x12CopyVersionRequest\x120\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\x06source\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12)\n" +
+	"\x10semantic_version\x18\x03 \x01(\tR\x0fsemanticVersion\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"|\n" +
+	"\x13CopyVersionResponse\x12/\n" +
+	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\x97\v\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
 	"GetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12w\n" +
 	"\x10BatchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12g\n" +
 	"\fListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05model\x90\x02\x01\x12o\n" +
-	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
+	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12o\n" +
+	"\rDeleteVersion\x12\".steelyard.v1.DeleteVersionRequest\x1a#.steelyard.v1.DeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12u\n" +
+	"\x0fUndeleteVersion\x12$.steelyard.v1.UndeleteVersionRequest\x1a%.steelyard.v1.UndeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
+	"\fPurgeVersion\x12!.steelyard.v1.PurgeVersionRequest\x1a\".steelyard.v1.PurgeVersionResponse\"\x15\x8a\xb5\x18\x11\b\r\x12\rversion.model\x12a\n" +
+	"\vCopyVersion\x12 .steelyard.v1.CopyVersionRequest\x1a!.steelyard.v1.CopyVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12l\n" +
 	"\vGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12f\n" +
 	"\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12e\n" +
 	"\bReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01\x12h\n" +
@@ -1586,7 +2210,7 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
 	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
@@ -1608,61 +2232,84 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*ReadFilesRequest)(nil),         // 17: steelyard.v1.ReadFilesRequest
 	(*ReadFilesResponse)(nil),        // 18: steelyard.v1.ReadFilesResponse
 	(*FilePart)(nil),                 // 19: steelyard.v1.FilePart
-	nil,                              // 20: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 21: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 22: steelyard.v1.Content
-	(*Version)(nil),                  // 23: steelyard.v1.Version
-	(*VersionRef)(nil),               // 24: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 26: google.protobuf.FieldMask
-	(*File)(nil),                     // 27: steelyard.v1.File
+	(*DeleteVersionRequest)(nil),     // 20: steelyard.v1.DeleteVersionRequest
+	(*DeleteVersionResponse)(nil),    // 21: steelyard.v1.DeleteVersionResponse
+	(*UndeleteVersionRequest)(nil),   // 22: steelyard.v1.UndeleteVersionRequest
+	(*UndeleteVersionResponse)(nil),  // 23: steelyard.v1.UndeleteVersionResponse
+	(*PurgeVersionRequest)(nil),      // 24: steelyard.v1.PurgeVersionRequest
+	(*PurgeVersionResponse)(nil),     // 25: steelyard.v1.PurgeVersionResponse
+	(*CopyVersionRequest)(nil),       // 26: steelyard.v1.CopyVersionRequest
+	(*CopyVersionResponse)(nil),      // 27: steelyard.v1.CopyVersionResponse
+	nil,                              // 28: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                              // 29: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                  // 30: steelyard.v1.Content
+	(*Version)(nil),                  // 31: steelyard.v1.Version
+	(*VersionRef)(nil),               // 32: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),    // 33: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 34: google.protobuf.FieldMask
+	(*File)(nil),                     // 35: steelyard.v1.File
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	22, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	20, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	23, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	25, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	23, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	23, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	23, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	24, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	21, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	26, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	23, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	24, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	27, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	24, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	30, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	28, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	31, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	32, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	33, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	31, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	32, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	31, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	31, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	32, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	29, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	34, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	31, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	32, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	32, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	35, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	32, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
 	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	27, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	24, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	35, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	32, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
 	19, // 20: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
-	27, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
-	0,  // 22: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 23: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 24: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 25: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 26: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	10, // 27: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 28: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 29: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	17, // 30: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 31: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 32: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 33: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 34: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 35: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	11, // 36: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 37: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 38: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	18, // 39: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	35, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	32, // 22: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	31, // 23: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	32, // 24: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	31, // 25: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	32, // 26: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	32, // 27: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
+	31, // 28: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
+	0,  // 29: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 30: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	4,  // 31: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	6,  // 32: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	8,  // 33: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	20, // 34: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
+	22, // 35: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
+	24, // 36: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
+	26, // 37: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
+	10, // 38: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	12, // 39: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	14, // 40: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	17, // 41: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 42: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 43: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	5,  // 44: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	7,  // 45: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	9,  // 46: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	21, // 47: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
+	23, // 48: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
+	25, // 49: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
+	27, // 50: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
+	11, // 51: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	13, // 52: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	15, // 53: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	18, // 54: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	42, // [42:55] is the sub-list for method output_type
+	29, // [29:42] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -1679,7 +2326,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

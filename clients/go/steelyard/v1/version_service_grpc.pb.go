@@ -24,6 +24,10 @@ const (
 	VersionService_BatchGetVersions_FullMethodName = "/steelyard.v1.VersionService/BatchGetVersions"
 	VersionService_ListVersions_FullMethodName     = "/steelyard.v1.VersionService/ListVersions"
 	VersionService_UpdateVersion_FullMethodName    = "/steelyard.v1.VersionService/UpdateVersion"
+	VersionService_DeleteVersion_FullMethodName    = "/steelyard.v1.VersionService/DeleteVersion"
+	VersionService_UndeleteVersion_FullMethodName  = "/steelyard.v1.VersionService/UndeleteVersion"
+	VersionService_PurgeVersion_FullMethodName     = "/steelyard.v1.VersionService/PurgeVersion"
+	VersionService_CopyVersion_FullMethodName      = "/steelyard.v1.VersionService/CopyVersion"
 	VersionService_GetManifest_FullMethodName      = "/steelyard.v1.VersionService/GetManifest"
 	VersionService_ListFiles_FullMethodName        = "/steelyard.v1.VersionService/ListFiles"
 	VersionService_ReadFile_FullMethodName         = "/steelyard.v1.VersionService/ReadFile"
@@ -45,11 +49,13 @@ type VersionServiceClient interface {
 	//
 	// Content that the Model has already answers the existing Version with
 	// `created` false; a semantic version or idempotency key that it does not
-	// have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+	// have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
 	// Repeating a call with the same `request_id` answers the first result.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+	// * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
 	// * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
 	//   Upload the digests in `digests` (the first 20; `count` says how many
 	//   there are), then call again.
@@ -59,15 +65,16 @@ type VersionServiceClient interface {
 	// * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
 	//   others: a field of the content is wrong; the message names it.
-	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
 	//   semantic version or idempotency key.
-	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
 	CreateVersion(ctx context.Context, in *CreateVersionRequest, opts ...grpc.CallOption) (*CreateVersionResponse, error)
 	// Answers one Version.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionResponse, error)
 	// Answers up to Limits.batch_versions_count Versions of one Namespace from one
@@ -76,16 +83,17 @@ type VersionServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
 	//   than Limits.page_bytes in all; ask for fewer.
 	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
 	BatchGetVersions(ctx context.Context, in *BatchGetVersionsRequest, opts ...grpc.CallOption) (*BatchGetVersionsResponse, error)
 	// Answers the Versions of a Model in the order of their numbers, a page at a time.
 	//
-	// Pages neither skip nor repeat a Version while others are created.
+	// Pages neither skip nor repeat a Version while others are created or deleted.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
@@ -93,18 +101,68 @@ type VersionServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateVersion(ctx context.Context, in *UpdateVersionRequest, opts ...grpc.CallOption) (*UpdateVersionResponse, error)
+	// Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+	//
+	// It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+	// it back as it was. `latest` then means the newest Version that is not deleted.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+	// * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	DeleteVersion(ctx context.Context, in *DeleteVersionRequest, opts ...grpc.CallOption) (*DeleteVersionResponse, error)
+	// Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	UndeleteVersion(ctx context.Context, in *UndeleteVersionRequest, opts ...grpc.CallOption) (*UndeleteVersionResponse, error)
+	// Ends a deleted Version for good.
+	//
+	// Its number and its idempotency key are never given out again. Its semantic version is free, and its
+	// content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+	// else needs are freed by garbage collection.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	PurgeVersion(ctx context.Context, in *PurgeVersionRequest, opts ...grpc.CallOption) (*PurgeVersionResponse, error)
+	// Appends a Version to a Model whose content, description and labels are those of another Version, also
+	// of another Namespace.
+	//
+	// No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+	// `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+	// evaluations stay behind. It needs the permission to read the bytes of the source too.
+	//
+	// Content that the Model has already answers the existing Version with `created` false; a semantic version
+	// that it does not have yet is set, once.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+	// * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+	// * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
+	CopyVersion(ctx context.Context, in *CopyVersionRequest, opts ...grpc.CallOption) (*CopyVersionResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	GetManifest(ctx context.Context, in *GetManifestRequest, opts ...grpc.CallOption) (*GetManifestResponse, error)
 	// Answers the files of a Version in the order of their paths, a page at a time.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListFiles(ctx context.Context, in *ListFilesRequest, opts ...grpc.CallOption) (*ListFilesResponse, error)
 	// Streams the bytes of a file, or of a range of it.
@@ -115,6 +173,7 @@ type VersionServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -130,6 +189,7 @@ type VersionServiceClient interface {
 	// Errors; all but DATA_LOSS come before any byte is sent:
 	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -188,6 +248,46 @@ func (c *versionServiceClient) UpdateVersion(ctx context.Context, in *UpdateVers
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateVersionResponse)
 	err := c.cc.Invoke(ctx, VersionService_UpdateVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) DeleteVersion(ctx context.Context, in *DeleteVersionRequest, opts ...grpc.CallOption) (*DeleteVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteVersionResponse)
+	err := c.cc.Invoke(ctx, VersionService_DeleteVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) UndeleteVersion(ctx context.Context, in *UndeleteVersionRequest, opts ...grpc.CallOption) (*UndeleteVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndeleteVersionResponse)
+	err := c.cc.Invoke(ctx, VersionService_UndeleteVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) PurgeVersion(ctx context.Context, in *PurgeVersionRequest, opts ...grpc.CallOption) (*PurgeVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeVersionResponse)
+	err := c.cc.Invoke(ctx, VersionService_PurgeVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) CopyVersion(ctx context.Context, in *CopyVersionRequest, opts ...grpc.CallOption) (*CopyVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CopyVersionResponse)
+	err := c.cc.Invoke(ctx, VersionService_CopyVersion_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -267,11 +367,13 @@ type VersionServiceServer interface {
 	//
 	// Content that the Model has already answers the existing Version with
 	// `created` false; a semantic version or idempotency key that it does not
-	// have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+	// have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
 	// Repeating a call with the same `request_id` answers the first result.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+	// * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
 	// * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
 	//   Upload the digests in `digests` (the first 20; `count` says how many
 	//   there are), then call again.
@@ -281,15 +383,16 @@ type VersionServiceServer interface {
 	// * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
 	//   others: a field of the content is wrong; the message names it.
-	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
 	//   semantic version or idempotency key.
-	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
 	CreateVersion(context.Context, *CreateVersionRequest) (*CreateVersionResponse, error)
 	// Answers one Version.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error)
 	// Answers up to Limits.batch_versions_count Versions of one Namespace from one
@@ -298,16 +401,17 @@ type VersionServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
 	//   than Limits.page_bytes in all; ask for fewer.
 	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
 	BatchGetVersions(context.Context, *BatchGetVersionsRequest) (*BatchGetVersionsResponse, error)
 	// Answers the Versions of a Model in the order of their numbers, a page at a time.
 	//
-	// Pages neither skip nor repeat a Version while others are created.
+	// Pages neither skip nor repeat a Version while others are created or deleted.
 	//
 	// Errors:
-	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
 	// * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)
@@ -315,18 +419,68 @@ type VersionServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateVersion(context.Context, *UpdateVersionRequest) (*UpdateVersionResponse, error)
+	// Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+	//
+	// It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+	// it back as it was. `latest` then means the newest Version that is not deleted.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+	// * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	DeleteVersion(context.Context, *DeleteVersionRequest) (*DeleteVersionResponse, error)
+	// Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	UndeleteVersion(context.Context, *UndeleteVersionRequest) (*UndeleteVersionResponse, error)
+	// Ends a deleted Version for good.
+	//
+	// Its number and its idempotency key are never given out again. Its semantic version is free, and its
+	// content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+	// else needs are freed by garbage collection.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
+	PurgeVersion(context.Context, *PurgeVersionRequest) (*PurgeVersionResponse, error)
+	// Appends a Version to a Model whose content, description and labels are those of another Version, also
+	// of another Namespace.
+	//
+	// No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+	// `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+	// evaluations stay behind. It needs the permission to read the bytes of the source too.
+	//
+	// Content that the Model has already answers the existing Version with `created` false; a semantic version
+	// that it does not have yet is set, once.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+	// * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+	// * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
+	CopyVersion(context.Context, *CopyVersionRequest) (*CopyVersionResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	GetManifest(context.Context, *GetManifestRequest) (*GetManifestResponse, error)
 	// Answers the files of a Version in the order of their paths, a page at a time.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListFiles(context.Context, *ListFilesRequest) (*ListFilesResponse, error)
 	// Streams the bytes of a file, or of a range of it.
@@ -337,6 +491,7 @@ type VersionServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -352,6 +507,7 @@ type VersionServiceServer interface {
 	// Errors; all but DATA_LOSS come before any byte is sent:
 	// * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -380,6 +536,18 @@ func (UnimplementedVersionServiceServer) ListVersions(context.Context, *ListVers
 }
 func (UnimplementedVersionServiceServer) UpdateVersion(context.Context, *UpdateVersionRequest) (*UpdateVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) DeleteVersion(context.Context, *DeleteVersionRequest) (*DeleteVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) UndeleteVersion(context.Context, *UndeleteVersionRequest) (*UndeleteVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndeleteVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) PurgeVersion(context.Context, *PurgeVersionRequest) (*PurgeVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) CopyVersion(context.Context, *CopyVersionRequest) (*CopyVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CopyVersion not implemented")
 }
 func (UnimplementedVersionServiceServer) GetManifest(context.Context, *GetManifestRequest) (*GetManifestResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetManifest not implemented")
@@ -504,6 +672,78 @@ func _VersionService_UpdateVersion_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _VersionService_DeleteVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).DeleteVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_DeleteVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).DeleteVersion(ctx, req.(*DeleteVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_UndeleteVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndeleteVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).UndeleteVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_UndeleteVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).UndeleteVersion(ctx, req.(*UndeleteVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_PurgeVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).PurgeVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_PurgeVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).PurgeVersion(ctx, req.(*PurgeVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_CopyVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CopyVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).CopyVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_CopyVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).CopyVersion(ctx, req.(*CopyVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _VersionService_GetManifest_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetManifestRequest)
 	if err := dec(in); err != nil {
@@ -588,6 +828,22 @@ var VersionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateVersion",
 			Handler:    _VersionService_UpdateVersion_Handler,
+		},
+		{
+			MethodName: "DeleteVersion",
+			Handler:    _VersionService_DeleteVersion_Handler,
+		},
+		{
+			MethodName: "UndeleteVersion",
+			Handler:    _VersionService_UndeleteVersion_Handler,
+		},
+		{
+			MethodName: "PurgeVersion",
+			Handler:    _VersionService_PurgeVersion_Handler,
+		},
+		{
+			MethodName: "CopyVersion",
+			Handler:    _VersionService_CopyVersion_Handler,
 		},
 		{
 			MethodName: "GetManifest",

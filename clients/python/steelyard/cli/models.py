@@ -1,12 +1,15 @@
-"""``models``: list, show, create, edit and rename them."""
+"""``models``: list, show, create, edit, rename, delete and purge them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steelyard.cli import output, session, values
+
+if TYPE_CHECKING:
+    from steelyard.types import Model as ModelValue
 
 app = typer.Typer(help="Lines of versions.", no_args_is_help=True)
 
@@ -18,6 +21,8 @@ Directions = Annotated[
     list[str] | None, typer.Option("--direction", help="metric=higher or metric=lower is better; repeat it.")
 ]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say whether it could be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command("ls")
@@ -25,19 +30,19 @@ def ls(
     context: typer.Context,
     namespace: Annotated[str, typer.Argument(help="Namespace; empty means yours.")] = "",
     limit: output.Limit = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="List deleted ones too.")] = False,
     json: output.Json = False,
 ) -> None:
     """List the models of a namespace."""
     with session.of(context).client() as client:
-        found = output.first(client.models.list(namespace or None), limit=limit, json=json)
+        listed = client.models.list(namespace or None, show_deleted=deleted)
+        found = output.first(listed, limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return
-    rows = [
-        (each.name, each.latest_number or "", each.description, output.age(each.update_time))
-        for each in found
-    ]
-    output.table(("model", "latest", "description", "changed"), rows)
+    headers = ("model", "latest", "description", "changed")
+    rows = [(*_row(each), output.age(each.delete_time)) if deleted else _row(each) for each in found]
+    output.table((*headers, "deleted") if deleted else headers, rows)
 
 
 @app.command("show")
@@ -131,3 +136,51 @@ def rename(
     output.changed(
         f"The model is {renamed.name} now; its old name goes on to find it.", renamed.message, json=json
     )
+
+
+@app.command("rm")
+def rm(
+    context: typer.Context,
+    model: Model,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
+    """Delete a model that has no aliases, with all its versions; restore brings it back."""
+    with session.of(context).client() as client:
+        found = client.models.delete(model, validate_only=dry_run, reason=reason)
+    text = f"{found.name} can be deleted." if dry_run else f"{found.name} is deleted; restore brings it back."
+    output.changed(text, found.message, json=json)
+
+
+@app.command("restore")
+def restore(context: typer.Context, model: Model, reason: Reason = "", json: output.Json = False) -> None:
+    """Bring a deleted model back as it was, with its versions."""
+    with session.of(context).client() as client:
+        found = client.models.undelete(model, reason=reason)
+    output.changed(f"{found.name} is there again.", found.message, json=json)
+
+
+@app.command("purge")
+def purge(
+    context: typer.Context,
+    model: Model,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
+    """End a deleted model for good with all its versions; its names are never used again."""
+    with session.of(context).client() as client:
+        found = client.models.purge(model, validate_only=True)
+        if not dry_run:
+            question = f"Nothing can bring {found.name} and its versions back. Purge them?"
+            values.confirm(question, yes=yes)
+            found = client.models.purge(model, reason=reason)
+    text = f"{found.name} can be purged." if dry_run else f"{found.name} is gone for good."
+    facts = {"name": found.name, "lastNumber": found.last_number, "sequence": found.sequence}
+    output.purged(text, facts, json=json)
+
+
+def _row(model: ModelValue) -> tuple[object, ...]:
+    return (model.name, model.latest_number or "", model.description, output.age(model.update_time))

@@ -72,6 +72,14 @@ def removed(text: str, sequence: int, *, json: bool) -> None:
         note(text)
 
 
+def purged(text: str, facts: Mapping[str, object], *, json: bool) -> None:
+    """Say what is gone for good, or print *facts* as JSON."""
+    if json:
+        facts_json({name: str(value) for name, value in facts.items()})
+    else:
+        note(text)
+
+
 def result(text: str) -> None:
     """Print a result as one line."""
     print(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,6 +129,20 @@ def require_change(**options: object) -> None:
     if all(value is None for value in options.values()):
         names = ", ".join(f"--{name}" for name in options)
         raise typer.BadParameter(f"nothing to change; give one of {names}.")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is gone for good, unless *yes* was said already.
+
+    Raises:
+        typer.BadParameter: there is no terminal to ask on.
+        typer.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to ask on; say --yes to go on.", param_hint="--yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def merged(before: Mapping[str, str], texts: list[str] | None) -> dict[str, str] | None:

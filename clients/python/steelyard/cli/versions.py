@@ -1,4 +1,4 @@
-"""``versions``: list, show and edit them."""
+"""``versions``: list, show, edit, copy, delete and purge them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
+Deleted = Annotated[str, typer.Argument(help="A deleted one: fraud:3, fraud:1.4.0 or fraud@sha256:….")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say whether it could be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command("ls")
@@ -24,16 +27,20 @@ def ls(
     model: Model,
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with version 1.")] = False,
     limit: output.Limit = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="List deleted ones too.")] = False,
     json: output.Json = False,
 ) -> None:
     """List the versions of a model, the newest first."""
     order = "number" if oldest_first else "number desc"
     with session.of(context).client() as client:
-        found = output.first(client.versions.list(model, order_by=order), limit=limit, json=json)
+        listed = client.versions.list(model, order_by=order, show_deleted=deleted)
+        found = output.first(listed, limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return
-    output.table(("version", "aliases", "stage", "metrics", "size", "created", "by"), map(_row, found))
+    headers = ("version", "aliases", "stage", "metrics", "size", "created", "by")
+    rows = [(*_row(each), output.age(each.delete_time)) if deleted else _row(each) for each in found]
+    output.table((*headers, "deleted") if deleted else headers, rows)
 
 
 @app.command("show")
@@ -72,6 +79,77 @@ def edit(
             reason=reason,
         )
     output.changed(f"{found.model}:{found.number} is changed.", changed.message, json=json)
+
+
+@app.command("rm")
+def rm(
+    context: typer.Context,
+    ref: Ref,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
+    """Delete a version that no alias points to; restore brings it back."""
+    with session.of(context).client() as client:
+        found = client.versions.delete(ref, validate_only=dry_run, reason=reason)
+    text = f"{found} can be deleted." if dry_run else f"{found} is deleted; restore brings it back."
+    output.changed(text, found.message, json=json)
+
+
+@app.command("restore")
+def restore(context: typer.Context, ref: Deleted, reason: Reason = "", json: output.Json = False) -> None:
+    """Bring a deleted version back as it was."""
+    with session.of(context).client() as client:
+        found = client.versions.undelete(ref, reason=reason)
+    output.changed(f"{found} is there again.", found.message, json=json)
+
+
+@app.command("purge")
+def purge(
+    context: typer.Context,
+    ref: Deleted,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
+    """End a deleted version for good; its number is never used again."""
+    with session.of(context).client() as client:
+        found = client.versions.purge(ref, validate_only=True)
+        name = f"version {found.number} of {ref.partition('@')[0].partition(':')[0]}"
+        if not dry_run:
+            question = f"Nothing can bring {name} ({output.short(found.digest)}) back. Purge it?"
+            values.confirm(question, yes=yes)
+            found = client.versions.purge(ref, reason=reason)
+    text = f"{name} can be purged." if dry_run else f"{name} is gone for good."
+    facts = {"number": found.number, "digest": found.digest, "sequence": found.sequence}
+    output.purged(text[0].upper() + text[1:], facts, json=json)
+
+
+@app.command("copy")
+def copy(
+    context: typer.Context,
+    ref: Ref,
+    model: Annotated[str, typer.Argument(help="The model that gets the copy, also of another namespace.")],
+    semantic_version: Annotated[str, typer.Option("--semver", help="Semantic version of the copy.")] = "",
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
+    """Make a version of another model with the same content; no bytes move."""
+    with session.of(context).client() as client:
+        done = client.versions.copy(
+            ref, model, semantic_version=semantic_version, validate_only=dry_run, reason=reason
+        )
+    if json:
+        output.message_json(done.version.message)
+        return
+    if not done.created:
+        output.note(f"{done.version} has this content already.")
+    elif dry_run:
+        output.note(f"It can be copied to {done.version.model}.")
+        return
+    output.result(str(done.version))
 
 
 def _row(version: Version) -> tuple[object, ...]:
@@ -115,5 +193,6 @@ def _facts(version: Version) -> dict[str, object]:
         "labels": version.labels,
         "idempotency key": version.idempotency_key,
         "created": f"{output.age(version.create_time)} by {output.actor(version.creator)}",
+        "copied from": version.origin.version if version.origin else "",
         "uid": version.uid,
     }

@@ -78,6 +78,7 @@ class AliasServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
         * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
         `etag` and `number` say where it is.
@@ -90,6 +91,8 @@ class AliasServiceServicer(object):
     def GetAlias(self, request, context):
         """Answers one Alias, also as it was at an earlier moment.
 
+        Where it pointed then is answered also when that Version is deleted or purged now.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
         """
@@ -99,6 +102,8 @@ class AliasServiceServicer(object):
 
     def ListAliases(self, request, context):
         """Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+
+        Where they pointed then is answered also when that Version is deleted or purged now.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -122,11 +127,12 @@ class AliasServiceServicer(object):
     def RollbackAlias(self, request, context):
         """Points an Alias back to the Version that it pointed to before its last SetAlias.
 
-        A second rollback goes one further back, never forward again.
+        A second rollback goes one further back, never forward again. A Version that is deleted or purged
+        now is passed over, and so is the one that the Alias points to.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-        * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+        * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
         * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

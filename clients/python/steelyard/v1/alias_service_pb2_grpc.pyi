@@ -40,6 +40,7 @@ class AliasServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
     * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
       `etag` and `number` say where it is.
@@ -48,11 +49,15 @@ class AliasServiceStub:
     GetAlias: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.GetAliasRequest, _alias_service_pb2.GetAliasResponse]
     """Answers one Alias, also as it was at an earlier moment.
 
+    Where it pointed then is answered also when that Version is deleted or purged now.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
     """
     ListAliases: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasesRequest, _alias_service_pb2.ListAliasesResponse]
     """Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+
+    Where they pointed then is answered also when that Version is deleted or purged now.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -68,11 +73,12 @@ class AliasServiceStub:
     RollbackAlias: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.RollbackAliasRequest, _alias_service_pb2.RollbackAliasResponse]
     """Points an Alias back to the Version that it pointed to before its last SetAlias.
 
-    A second rollback goes one further back, never forward again.
+    A second rollback goes one further back, never forward again. A Version that is deleted or purged
+    now is passed over, and so is the one that the Alias points to.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-    * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+    * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
     * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     ListAliasMoves: _grpc.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasMovesRequest, _alias_service_pb2.ListAliasMovesResponse]
@@ -95,6 +101,7 @@ class AliasServiceAsyncStub(AliasServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
     * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
       `etag` and `number` say where it is.
@@ -103,11 +110,15 @@ class AliasServiceAsyncStub(AliasServiceStub):
     GetAlias: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.GetAliasRequest, _alias_service_pb2.GetAliasResponse]  # type: ignore[assignment]
     """Answers one Alias, also as it was at an earlier moment.
 
+    Where it pointed then is answered also when that Version is deleted or purged now.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
     """
     ListAliases: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasesRequest, _alias_service_pb2.ListAliasesResponse]  # type: ignore[assignment]
     """Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+
+    Where they pointed then is answered also when that Version is deleted or purged now.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -123,11 +134,12 @@ class AliasServiceAsyncStub(AliasServiceStub):
     RollbackAlias: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.RollbackAliasRequest, _alias_service_pb2.RollbackAliasResponse]  # type: ignore[assignment]
     """Points an Alias back to the Version that it pointed to before its last SetAlias.
 
-    A second rollback goes one further back, never forward again.
+    A second rollback goes one further back, never forward again. A Version that is deleted or purged
+    now is passed over, and so is the one that the Alias points to.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-    * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+    * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
     * ABORTED, ALIAS_CHANGED: it moved since it was read.
     """
     ListAliasMoves: _aio.UnaryUnaryMultiCallable[_alias_service_pb2.ListAliasMovesRequest, _alias_service_pb2.ListAliasMovesResponse]  # type: ignore[assignment]
@@ -153,6 +165,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: no such Version.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, INVALID_NAME or RESERVED_NAME: the name is not allowed.
         * ABORTED, ALIAS_CHANGED: it moved since it was read, or exists and `must_not_exist` was set;
           `etag` and `number` say where it is.
@@ -167,6 +180,8 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_alias_service_pb2.GetAliasResponse, _abc.Awaitable[_alias_service_pb2.GetAliasResponse]]:
         """Answers one Alias, also as it was at an earlier moment.
 
+        Where it pointed then is answered also when that Version is deleted or purged now.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
         """
@@ -178,6 +193,8 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alias_service_pb2.ListAliasesResponse, _abc.Awaitable[_alias_service_pb2.ListAliasesResponse]]:
         """Answers the Aliases of a Model in the order of their names, also as they were at an earlier moment.
+
+        Where they pointed then is answered also when that Version is deleted or purged now.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
@@ -205,11 +222,12 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_alias_service_pb2.RollbackAliasResponse, _abc.Awaitable[_alias_service_pb2.RollbackAliasResponse]]:
         """Points an Alias back to the Version that it pointed to before its last SetAlias.
 
-        A second rollback goes one further back, never forward again.
+        A second rollback goes one further back, never forward again. A Version that is deleted or purged
+        now is passed over, and so is the one that the Alias points to.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND or ALIAS_NOT_FOUND.
-        * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before.
+        * FAILED_PRECONDITION, NO_ROLLBACK_TARGET: it never pointed anywhere before, or to nothing that is left.
         * ABORTED, ALIAS_CHANGED: it moved since it was read.
         """
 

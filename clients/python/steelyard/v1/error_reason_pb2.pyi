@@ -307,16 +307,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 38
     """NOT_FOUND: No model has this name.
 
-    Metadata: `model`.
+    Metadata: `model`; `purge_time` when it was purged.
 
     Advice: Create it, or correct the name.
     """
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 39
     """NOT_FOUND: The model has no such version.
 
-    Metadata: `model`, `version`.
+    Metadata: `model`, `version`; `purge_time` when it was purged.
 
     Advice: List the versions of the model.
+    """
+    ERROR_REASON_MODEL_DELETED: _ErrorReason.ValueType  # 81
+    """NOT_FOUND: The model is deleted. Its versions and aliases are not found either.
+
+    Metadata: `model`, `delete_time`.
+
+    Advice: Bring it back with UndeleteModel.
+    """
+    ERROR_REASON_VERSION_DELETED: _ErrorReason.ValueType  # 80
+    """NOT_FOUND: The version is deleted.
+
+    Metadata: `model`, `number`, `delete_time`.
+
+    Advice: Bring it back with UndeleteVersion.
     """
     ERROR_REASON_ALIAS_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND: The model has no such alias.
@@ -362,7 +376,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Use the existing version, or leave these fields empty.
     """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 46
-    """ALREADY_EXISTS: The idempotency key belongs to a version with other content.
+    """ALREADY_EXISTS: The idempotency key belongs to a version with other content, or to one that was
+    purged: a key is never used twice.
 
     Metadata: `model`, `number`, `idempotency_key`.
 
@@ -375,22 +390,60 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Upload them with WriteBlobs, then call again.
     """
+    ERROR_REASON_CONTENT_DELETED: _ErrorReason.ValueType  # 82
+    """FAILED_PRECONDITION: The model has this content already, in a deleted version.
+
+    Metadata: `model`, `number`, `delete_time`.
+
+    Advice: Bring the version back with UndeleteVersion, or end it with PurgeVersion and call again.
+    """
+    ERROR_REASON_NAME_DELETED: _ErrorReason.ValueType  # 83
+    """FAILED_PRECONDITION: The name is one of a deleted model.
+
+    Metadata: `name`, `model`: its present name, `delete_time`.
+
+    Advice: Bring the model back with UndeleteModel, or choose another name.
+    """
+    ERROR_REASON_VERSION_IN_USE: _ErrorReason.ValueType  # 84
+    """FAILED_PRECONDITION: The version cannot be deleted, for aliases point to it.
+
+    Metadata: `model`, `number`, `count`: how many point there, `aliases`: the first 20, separated by
+    spaces.
+
+    Advice: Point them elsewhere or delete them first.
+    """
+    ERROR_REASON_MODEL_IN_USE: _ErrorReason.ValueType  # 85
+    """FAILED_PRECONDITION: The model cannot be deleted, for it has aliases.
+
+    Metadata: `model`, `count`: how many there are, `aliases`: the first 20, separated by spaces.
+
+    Advice: Delete them first.
+    """
+    ERROR_REASON_NOT_DELETED: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION: What is to be undeleted or purged is not deleted.
+
+    Metadata: `model`; `number` of a version.
+
+    Advice: Delete it before it is purged; there is nothing to undelete.
+    """
     ERROR_REASON_NAMESPACE_NOT_EMPTY: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION: The namespace still has models.
+    """FAILED_PRECONDITION: The namespace still has models, deleted ones included.
 
     Metadata: `namespace`, `models`: how many.
 
-    Advice: Delete the models first.
+    Advice: Delete and purge the models first.
     """
     ERROR_REASON_NAME_RETIRED: _ErrorReason.ValueType  # 49
-    """FAILED_PRECONDITION: The name belonged to a model that was renamed; it redirects there for ever.
+    """FAILED_PRECONDITION: The name belonged to a model that was renamed, where it redirects for ever, or
+    to one that was purged.
 
-    Metadata: `name`, `model`: where it redirects.
+    Metadata: `name`, `model`: where it redirects, or what was purged.
 
     Advice: Choose another name.
     """
     ERROR_REASON_NO_ROLLBACK_TARGET: _ErrorReason.ValueType  # 50
-    """FAILED_PRECONDITION: The alias never pointed anywhere before.
+    """FAILED_PRECONDITION: The alias never pointed anywhere before, or only to versions that are deleted
+    now.
 
     Metadata: `model`, `alias`.
 
@@ -826,16 +879,30 @@ Advice: Create it, or correct the name.
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 38
 """NOT_FOUND: No model has this name.
 
-Metadata: `model`.
+Metadata: `model`; `purge_time` when it was purged.
 
 Advice: Create it, or correct the name.
 """
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 39
 """NOT_FOUND: The model has no such version.
 
-Metadata: `model`, `version`.
+Metadata: `model`, `version`; `purge_time` when it was purged.
 
 Advice: List the versions of the model.
+"""
+ERROR_REASON_MODEL_DELETED: ErrorReason.ValueType  # 81
+"""NOT_FOUND: The model is deleted. Its versions and aliases are not found either.
+
+Metadata: `model`, `delete_time`.
+
+Advice: Bring it back with UndeleteModel.
+"""
+ERROR_REASON_VERSION_DELETED: ErrorReason.ValueType  # 80
+"""NOT_FOUND: The version is deleted.
+
+Metadata: `model`, `number`, `delete_time`.
+
+Advice: Bring it back with UndeleteVersion.
 """
 ERROR_REASON_ALIAS_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND: The model has no such alias.
@@ -881,7 +948,8 @@ Metadata: `model`, `number`.
 Advice: Use the existing version, or leave these fields empty.
 """
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 46
-"""ALREADY_EXISTS: The idempotency key belongs to a version with other content.
+"""ALREADY_EXISTS: The idempotency key belongs to a version with other content, or to one that was
+purged: a key is never used twice.
 
 Metadata: `model`, `number`, `idempotency_key`.
 
@@ -894,22 +962,60 @@ Metadata: `namespace`, `count`, `digests`: the first 20, separated by spaces.
 
 Advice: Upload them with WriteBlobs, then call again.
 """
+ERROR_REASON_CONTENT_DELETED: ErrorReason.ValueType  # 82
+"""FAILED_PRECONDITION: The model has this content already, in a deleted version.
+
+Metadata: `model`, `number`, `delete_time`.
+
+Advice: Bring the version back with UndeleteVersion, or end it with PurgeVersion and call again.
+"""
+ERROR_REASON_NAME_DELETED: ErrorReason.ValueType  # 83
+"""FAILED_PRECONDITION: The name is one of a deleted model.
+
+Metadata: `name`, `model`: its present name, `delete_time`.
+
+Advice: Bring the model back with UndeleteModel, or choose another name.
+"""
+ERROR_REASON_VERSION_IN_USE: ErrorReason.ValueType  # 84
+"""FAILED_PRECONDITION: The version cannot be deleted, for aliases point to it.
+
+Metadata: `model`, `number`, `count`: how many point there, `aliases`: the first 20, separated by
+spaces.
+
+Advice: Point them elsewhere or delete them first.
+"""
+ERROR_REASON_MODEL_IN_USE: ErrorReason.ValueType  # 85
+"""FAILED_PRECONDITION: The model cannot be deleted, for it has aliases.
+
+Metadata: `model`, `count`: how many there are, `aliases`: the first 20, separated by spaces.
+
+Advice: Delete them first.
+"""
+ERROR_REASON_NOT_DELETED: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION: What is to be undeleted or purged is not deleted.
+
+Metadata: `model`; `number` of a version.
+
+Advice: Delete it before it is purged; there is nothing to undelete.
+"""
 ERROR_REASON_NAMESPACE_NOT_EMPTY: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION: The namespace still has models.
+"""FAILED_PRECONDITION: The namespace still has models, deleted ones included.
 
 Metadata: `namespace`, `models`: how many.
 
-Advice: Delete the models first.
+Advice: Delete and purge the models first.
 """
 ERROR_REASON_NAME_RETIRED: ErrorReason.ValueType  # 49
-"""FAILED_PRECONDITION: The name belonged to a model that was renamed; it redirects there for ever.
+"""FAILED_PRECONDITION: The name belonged to a model that was renamed, where it redirects for ever, or
+to one that was purged.
 
-Metadata: `name`, `model`: where it redirects.
+Metadata: `name`, `model`: where it redirects, or what was purged.
 
 Advice: Choose another name.
 """
 ERROR_REASON_NO_ROLLBACK_TARGET: ErrorReason.ValueType  # 50
-"""FAILED_PRECONDITION: The alias never pointed anywhere before.
+"""FAILED_PRECONDITION: The alias never pointed anywhere before, or only to versions that are deleted
+now.
 
 Metadata: `model`, `alias`.
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from steelyard.v1 import actor_pb2 as steelyard_dot_v1_dot_actor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18steelyard/v1/model.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\"\x9c\x05\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.steelyard.v1.Model.LabelsEntryR\x06labels\x12\x16\n\x06owners\x18\x05 \x03(\tR\x06owners\x12V\n\x11metric_directions\x18\x06 \x03(\x0b\x32).steelyard.v1.Model.MetricDirectionsEntryR\x10metricDirections\x12-\n\x07\x63reator\x18\x07 \x01(\x0b\x32\x13.steelyard.v1.ActorR\x07\x63reator\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\n \x01(\tR\x04\x65tag\x12#\n\rlatest_number\x18\x0b \x01(\x03R\x0clatestNumber\x12!\n\x0c\x66ormer_names\x18\x0c \x03(\tR\x0b\x66ormerNames\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x62\n\x15MetricDirectionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0e\x32\x1d.steelyard.v1.MetricDirectionR\x05value:\x02\x38\x01*\x80\x01\n\x0fMetricDirection\x12 \n\x1cMETRIC_DIRECTION_UNSPECIFIED\x10\x00\x12%\n!METRIC_DIRECTION_HIGHER_IS_BETTER\x10\x01\x12$\n METRIC_DIRECTION_LOWER_IS_BETTER\x10\x02\x42\xaa\x01\n\x10\x63om.steelyard.v1B\nModelProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18steelyard/v1/model.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\"\xd9\x05\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x37\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.steelyard.v1.Model.LabelsEntryR\x06labels\x12\x16\n\x06owners\x18\x05 \x03(\tR\x06owners\x12V\n\x11metric_directions\x18\x06 \x03(\x0b\x32).steelyard.v1.Model.MetricDirectionsEntryR\x10metricDirections\x12-\n\x07\x63reator\x18\x07 \x01(\x0b\x32\x13.steelyard.v1.ActorR\x07\x63reator\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\n \x01(\tR\x04\x65tag\x12#\n\rlatest_number\x18\x0b \x01(\x03R\x0clatestNumber\x12!\n\x0c\x66ormer_names\x18\x0c \x03(\tR\x0b\x66ormerNames\x12;\n\x0b\x64\x65lete_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ndeleteTime\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x62\n\x15MetricDirectionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0e\x32\x1d.steelyard.v1.MetricDirectionR\x05value:\x02\x38\x01*\x80\x01\n\x0fMetricDirection\x12 \n\x1cMETRIC_DIRECTION_UNSPECIFIED\x10\x00\x12%\n!METRIC_DIRECTION_HIGHER_IS_BETTER\x10\x01\x12$\n METRIC_DIRECTION_LOWER_IS_BETTER\x10\x02\x42\xaa\x01\n\x10\x63om.steelyard.v1B\nModelProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL_METRICDIRECTIONSENTRY']._loaded_options = None
   _globals['_MODEL_METRICDIRECTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_METRICDIRECTION']._serialized_start=773
-  _globals['_METRICDIRECTION']._serialized_end=901
+  _globals['_METRICDIRECTION']._serialized_start=834
+  _globals['_METRICDIRECTION']._serialized_end=962
   _globals['_MODEL']._serialized_start=102
-  _globals['_MODEL']._serialized_end=770
-  _globals['_MODEL_LABELSENTRY']._serialized_start=613
-  _globals['_MODEL_LABELSENTRY']._serialized_end=670
-  _globals['_MODEL_METRICDIRECTIONSENTRY']._serialized_start=672
-  _globals['_MODEL_METRICDIRECTIONSENTRY']._serialized_end=770
+  _globals['_MODEL']._serialized_end=831
+  _globals['_MODEL_LABELSENTRY']._serialized_start=674
+  _globals['_MODEL_LABELSENTRY']._serialized_end=731
+  _globals['_MODEL_METRICDIRECTIONSENTRY']._serialized_start=733
+  _globals['_MODEL_METRICDIRECTIONSENTRY']._serialized_end=831
 # @@protoc_insertion_point(module_scope)

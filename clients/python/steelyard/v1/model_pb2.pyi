@@ -103,6 +103,7 @@ class Model(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     LATEST_NUMBER_FIELD_NUMBER: _builtins.int
     FORMER_NAMES_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. `namespace/model`. The part after the slash has 1 to 256
     characters, is NFC, has no control character and none of `/ : @ \\`, no
@@ -116,7 +117,7 @@ class Model(_message.Message):
     etag: _builtins.str
     """Output only. Changes with every change of the Model; opaque. A new Version does not change it."""
     latest_number: _builtins.int
-    """Output only. Number of the newest Version that exists; 0 when there is none."""
+    """Output only. Number of the newest Version that is not deleted; 0 when there is none."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Key and value pairs for programs, within the limits of labels. Empty by default."""
@@ -147,6 +148,10 @@ class Model(_message.Message):
     def former_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Names that redirect to this Model, in the order of their text. Lists leave them out."""
 
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the Model was deleted; UndeleteModel brings it back. Absent otherwise."""
+
     def __init__(
         self,
         *,
@@ -162,10 +167,11 @@ class Model(_message.Message):
         etag: _builtins.str = ...,
         latest_number: _builtins.int = ...,
         former_names: _abc.Iterable[_builtins.str] | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "description", b"description", "etag", b"etag", "former_names", b"former_names", "labels", b"labels", "latest_number", b"latest_number", "metric_directions", b"metric_directions", "name", b"name", "owners", b"owners", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "former_names", b"former_names", "labels", b"labels", "latest_number", b"latest_number", "metric_directions", b"metric_directions", "name", b"name", "owners", b"owners", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

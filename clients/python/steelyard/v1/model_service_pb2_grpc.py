@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """Models: create, read, change and rename them.
+    """Models: create, read, change, rename and delete them.
     """
 
     def __init__(self, channel):
@@ -60,10 +60,25 @@ class ModelServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_model__service__pb2.RenameModelRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_model__service__pb2.RenameModelResponse.FromString,
                 _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/steelyard.v1.ModelService/DeleteModel',
+                request_serializer=steelyard_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
+                _registered_method=True)
+        self.UndeleteModel = channel.unary_unary(
+                '/steelyard.v1.ModelService/UndeleteModel',
+                request_serializer=steelyard_dot_v1_dot_model__service__pb2.UndeleteModelRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_model__service__pb2.UndeleteModelResponse.FromString,
+                _registered_method=True)
+        self.PurgeModel = channel.unary_unary(
+                '/steelyard.v1.ModelService/PurgeModel',
+                request_serializer=steelyard_dot_v1_dot_model__service__pb2.PurgeModelRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_model__service__pb2.PurgeModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
-    """Models: create, read, change and rename them.
+    """Models: create, read, change, rename and delete them.
     """
 
     def CreateModel(self, request, context):
@@ -76,7 +91,8 @@ class ModelServiceServicer(object):
         * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-        * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+        * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+        * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +102,8 @@ class ModelServiceServicer(object):
         """Answers one Model, also by a name that it had before; letter case does not matter.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+        * NOT_FOUND, MODEL_DELETED: undelete it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +111,8 @@ class ModelServiceServicer(object):
 
     def ListModels(self, request, context):
         """Answers the Models of a Namespace in the order of their names, a page at a time.
+
+        Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -107,7 +126,7 @@ class ModelServiceServicer(object):
         """Changes description, labels, owners or metric directions of a Model.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
@@ -123,11 +142,58 @@ class ModelServiceServicer(object):
         already makes no event.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-        * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+        * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+        * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
         * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModel(self, request, context):
+        """Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+
+        Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+        taken.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_DELETED: it is deleted already.
+        * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteModel(self, request, context):
+        """Brings a deleted Model back as it was, with its Versions.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeModel(self, request, context):
+        """Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+
+        Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+        event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+        garbage collection.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+        * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+        some of them first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -162,6 +228,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=steelyard_dot_v1_dot_model__service__pb2.RenameModelRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_model__service__pb2.RenameModelResponse.SerializeToString,
             ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=steelyard_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_model__service__pb2.DeleteModelResponse.SerializeToString,
+            ),
+            'UndeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteModel,
+                    request_deserializer=steelyard_dot_v1_dot_model__service__pb2.UndeleteModelRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_model__service__pb2.UndeleteModelResponse.SerializeToString,
+            ),
+            'PurgeModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeModel,
+                    request_deserializer=steelyard_dot_v1_dot_model__service__pb2.PurgeModelRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_model__service__pb2.PurgeModelResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'steelyard.v1.ModelService', rpc_method_handlers)
@@ -171,7 +252,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Models: create, read, change and rename them.
+    """Models: create, read, change, rename and delete them.
     """
 
     @staticmethod
@@ -299,6 +380,87 @@ class ModelService(object):
             '/steelyard.v1.ModelService/RenameModel',
             steelyard_dot_v1_dot_model__service__pb2.RenameModelRequest.SerializeToString,
             steelyard_dot_v1_dot_model__service__pb2.RenameModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.ModelService/DeleteModel',
+            steelyard_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
+            steelyard_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.ModelService/UndeleteModel',
+            steelyard_dot_v1_dot_model__service__pb2.UndeleteModelRequest.SerializeToString,
+            steelyard_dot_v1_dot_model__service__pb2.UndeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.ModelService/PurgeModel',
+            steelyard_dot_v1_dot_model__service__pb2.PurgeModelRequest.SerializeToString,
+            steelyard_dot_v1_dot_model__service__pb2.PurgeModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Models: create, read, change and rename them."""
+    """Models: create, read, change, rename and delete them."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,16 +43,20 @@ class ModelServiceStub:
     * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-    * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+    * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+    * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Answers one Model, also by a name that it had before; letter case does not matter.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+    * NOT_FOUND, MODEL_DELETED: undelete it first.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
     """Answers the Models of a Namespace in the order of their names, a page at a time.
+
+    Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -62,7 +66,7 @@ class ModelServiceStub:
     """Changes description, labels, owners or metric directions of a Model.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
@@ -74,17 +78,52 @@ class ModelServiceStub:
     already makes no event.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-    * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+    * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+    * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
     * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    DeleteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _model_service_pb2.DeleteModelResponse]
+    """Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+
+    Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+    taken.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_DELETED: it is deleted already.
+    * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    UndeleteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UndeleteModelRequest, _model_service_pb2.UndeleteModelResponse]
+    """Brings a deleted Model back as it was, with its Versions.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    PurgeModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PurgeModelRequest, _model_service_pb2.PurgeModelResponse]
+    """Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+
+    Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+    event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+    garbage collection.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+    * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+      some of them first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Models: create, read, change and rename them."""
+    """Models: create, read, change, rename and delete them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.CreateModelRequest, _model_service_pb2.CreateModelResponse]  # type: ignore[assignment]
@@ -97,16 +136,20 @@ class ModelServiceAsyncStub(ModelServiceStub):
     * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-    * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+    * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+    * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Answers one Model, also by a name that it had before; letter case does not matter.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+    * NOT_FOUND, MODEL_DELETED: undelete it first.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Answers the Models of a Namespace in the order of their names, a page at a time.
+
+    Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -116,7 +159,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Changes description, labels, owners or metric directions of a Model.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
@@ -128,16 +171,51 @@ class ModelServiceAsyncStub(ModelServiceStub):
     already makes no event.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-    * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+    * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+    * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
     * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
+    DeleteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _model_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
+    """Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+
+    Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+    taken.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_DELETED: it is deleted already.
+    * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    UndeleteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UndeleteModelRequest, _model_service_pb2.UndeleteModelResponse]  # type: ignore[assignment]
+    """Brings a deleted Model back as it was, with its Versions.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    PurgeModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PurgeModelRequest, _model_service_pb2.PurgeModelResponse]  # type: ignore[assignment]
+    """Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+
+    Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+    event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+    garbage collection.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+    * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+      some of them first.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Models: create, read, change and rename them."""
+    """Models: create, read, change, rename and delete them."""
 
     @_abc_1.abstractmethod
     def CreateModel(
@@ -154,7 +232,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-        * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+        * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+        * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
         """
 
     @_abc_1.abstractmethod
@@ -166,7 +245,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers one Model, also by a name that it had before; letter case does not matter.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+        * NOT_FOUND, MODEL_DELETED: undelete it first.
         """
 
     @_abc_1.abstractmethod
@@ -176,6 +256,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
         """Answers the Models of a Namespace in the order of their names, a page at a time.
+
+        Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -191,7 +273,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes description, labels, owners or metric directions of a Model.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
@@ -209,11 +291,64 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         already makes no event.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-        * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+        * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+        * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
         * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteModel(
+        self,
+        request: _model_service_pb2.DeleteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.DeleteModelResponse, _abc.Awaitable[_model_service_pb2.DeleteModelResponse]]:
+        """Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+
+        Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+        taken.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_DELETED: it is deleted already.
+        * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteModel(
+        self,
+        request: _model_service_pb2.UndeleteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.UndeleteModelResponse, _abc.Awaitable[_model_service_pb2.UndeleteModelResponse]]:
+        """Brings a deleted Model back as it was, with its Versions.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeModel(
+        self,
+        request: _model_service_pb2.PurgeModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.PurgeModelResponse, _abc.Awaitable[_model_service_pb2.PurgeModelResponse]]:
+        """Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+
+        Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+        event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+        garbage collection.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+        * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+          some of them first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -68,6 +68,8 @@ class Version(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    IMPORT_TIME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Output only. `namespace/model`, the present name of the Model."""
     number: _builtins.int
@@ -91,7 +93,9 @@ class Version(_message.Message):
     idempotency_key: _builtins.str
     """Set once. The key of the call that made the Version. Empty when it had none."""
     etag: _builtins.str
-    """Output only. Changes with every change of description, labels or stage; opaque."""
+    """Output only. Changes with every change of description, labels or stage, with a deletion and its
+    undoing; opaque.
+    """
     @_builtins.property
     def content(self) -> _content_pb2.Content:
         """What the Version is made of. Lists leave out files, parameters and schema.
@@ -109,7 +113,7 @@ class Version(_message.Message):
 
     @_builtins.property
     def origin(self) -> Global___Origin:
-        """Set once, by an import. Where the Version was before. Absent otherwise."""
+        """Set once, by an import or a copy. Where the Version was before. Absent otherwise."""
 
     @_builtins.property
     def creator(self) -> _actor_pb2.Actor:
@@ -122,6 +126,16 @@ class Version(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When description, labels or stage changed last; moving an alias does not change it."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the Version was deleted; UndeleteVersion brings it back. Absent otherwise."""
+
+    @_builtins.property
+    def import_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the Version was imported or copied; `create_time` of `origin` says when it was
+        made. Absent otherwise.
+        """
 
     def __init__(
         self,
@@ -144,10 +158,12 @@ class Version(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        import_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "creator", b"creator", "origin", b"origin", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "import_time", b"import_time", "origin", b"origin", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "content", b"content", "create_time", b"create_time", "creator", b"creator", "description", b"description", "digest", b"digest", "etag", b"etag", "file_count", b"file_count", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "number", b"number", "origin", b"origin", "semantic_version", b"semantic_version", "size_bytes", b"size_bytes", "stage", b"stage", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "description", b"description", "digest", b"digest", "etag", b"etag", "file_count", b"file_count", "idempotency_key", b"idempotency_key", "import_time", b"import_time", "labels", b"labels", "model", b"model", "number", b"number", "origin", b"origin", "semantic_version", b"semantic_version", "size_bytes", b"size_bytes", "stage", b"stage", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,7 +185,7 @@ class VersionRef(_message.Message):
     number: _builtins.int
     """Its number, from 1."""
     alias: _builtins.str
-    """An alias of the Model, or `latest` for the newest Version."""
+    """An alias of the Model, or `latest` for the newest Version that is not deleted."""
     digest: _builtins.str
     """The digest of its manifest."""
     semantic_version: _builtins.str
@@ -195,7 +211,7 @@ Global___VersionRef: _TypeAlias = VersionRef  # noqa: Y015
 
 @_typing.final
 class Origin(_message.Message):
-    """Where an imported Version was before. Each text is one line of at most Limits.text_bytes."""
+    """Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -207,9 +223,9 @@ class Origin(_message.Message):
     system: _builtins.str
     """Kind of registry, for example `mlflow` or `steelyard`."""
     uri: _builtins.str
-    """Address there."""
+    """Address of the registry; of a copy `urn:uuid:` and the uid of this one."""
     version: _builtins.str
-    """Its version there."""
+    """Its version there; of a copy `namespace/model:number`."""
     creator: _builtins.str
     """Who created it there. Empty when not known."""
     @_builtins.property

@@ -153,7 +153,9 @@ class GetVersionRequest(_message.Message):
 
     @_builtins.property
     def read_time(self) -> _timestamp_pb2.Timestamp:
-        """Resolve an alias as it was at this moment. Absent means now."""
+        """Resolve an alias as it was at this moment. Absent means now. A Version that is deleted now is not
+        found then either.
+        """
 
     def __init__(
         self,
@@ -269,6 +271,7 @@ class ListVersionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. `namespace/model`."""
     order_by: _builtins.str
@@ -279,6 +282,8 @@ class ListVersionsRequest(_message.Message):
     """Token of the page before. Empty for the first page."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    show_deleted: _builtins.bool
+    """Whether deleted Versions are listed too."""
     def __init__(
         self,
         *,
@@ -287,10 +292,11 @@ class ListVersionsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         minimum_sequence: _builtins.int = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "model", b"model", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "model", b"model", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -775,3 +781,283 @@ class FilePart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FilePart: _TypeAlias = FilePart  # noqa: Y015
+
+@_typing.final
+class DeleteVersionRequest(_message.Message):
+    """Request of DeleteVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """It is deleted only if it still has this etag. Empty means in any case."""
+    validate_only: _builtins.bool
+    """Check only: the answer has the Version as it would be. Nothing changes."""
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionRequest: _TypeAlias = DeleteVersionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVersionResponse(_message.Message):
+    """Response of DeleteVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the event that was made; 0 with `validate_only`."""
+    @_builtins.property
+    def version(self) -> _version_pb2.Version:
+        """The Version, with `delete_time`."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.Version | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionResponse: _TypeAlias = DeleteVersionResponse  # noqa: Y015
+
+@_typing.final
+class UndeleteVersionRequest(_message.Message):
+    """Request of UndeleteVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """It is brought back only if it still has this etag. Empty means in any case."""
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version, by number, digest or semantic version; no alias points to a deleted one."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndeleteVersionRequest: _TypeAlias = UndeleteVersionRequest  # noqa: Y015
+
+@_typing.final
+class UndeleteVersionResponse(_message.Message):
+    """Response of UndeleteVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the event that was made."""
+    @_builtins.property
+    def version(self) -> _version_pb2.Version:
+        """The Version."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.Version | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndeleteVersionResponse: _TypeAlias = UndeleteVersionResponse  # noqa: Y015
+
+@_typing.final
+class PurgeVersionRequest(_message.Message):
+    """Request of PurgeVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """It is purged only if it still has this etag. Empty means in any case."""
+    validate_only: _builtins.bool
+    """Check only: the answer is the same but for `sequence`. Nothing changes."""
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version, by number, digest or semantic version; no alias points to a deleted one."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeVersionRequest: _TypeAlias = PurgeVersionRequest  # noqa: Y015
+
+@_typing.final
+class PurgeVersionResponse(_message.Message):
+    """Response of PurgeVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number that the Version had, which is never given out again."""
+    digest: _builtins.str
+    """Digest that the Version had."""
+    sequence: _builtins.int
+    """Sequence of the event that was made; 0 with `validate_only`."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "number", b"number", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeVersionResponse: _TypeAlias = PurgeVersionResponse  # noqa: Y015
+
+@_typing.final
+class CopyVersionRequest(_message.Message):
+    """Request of CopyVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEMANTIC_VERSION_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Required. `namespace/model` that gets the copy."""
+    semantic_version: _builtins.str
+    """After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one."""
+    validate_only: _builtins.bool
+    """Check only: the answer has the Version that would be created, with number 0. Nothing changes."""
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def source(self) -> _version_pb2.VersionRef:
+        """Required. The Version to copy."""
+
+    def __init__(
+        self,
+        *,
+        source: _version_pb2.VersionRef | None = ...,
+        model: _builtins.str = ...,
+        semantic_version: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "request_id", b"request_id", "semantic_version", b"semantic_version", "source", b"source", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyVersionRequest: _TypeAlias = CopyVersionRequest  # noqa: Y015
+
+@_typing.final
+class CopyVersionResponse(_message.Message):
+    """Response of CopyVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether this call created it."""
+    sequence: _builtins.int
+    """Sequence of the event that was made; of the last one when nothing was created; 0 when
+    `validate_only` would have created it.
+    """
+    @_builtins.property
+    def version(self) -> _version_pb2.Version:
+        """The copy, or the Version that had the content already."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.Version | None = ...,
+        created: _builtins.bool = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "sequence", b"sequence", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyVersionResponse: _TypeAlias = CopyVersionResponse  # noqa: Y015

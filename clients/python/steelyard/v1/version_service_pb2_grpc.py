@@ -60,6 +60,26 @@ class VersionServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.UpdateVersionRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_version__service__pb2.UpdateVersionResponse.FromString,
                 _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/steelyard.v1.VersionService/DeleteVersion',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.DeleteVersionResponse.FromString,
+                _registered_method=True)
+        self.UndeleteVersion = channel.unary_unary(
+                '/steelyard.v1.VersionService/UndeleteVersion',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionResponse.FromString,
+                _registered_method=True)
+        self.PurgeVersion = channel.unary_unary(
+                '/steelyard.v1.VersionService/PurgeVersion',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.PurgeVersionRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.PurgeVersionResponse.FromString,
+                _registered_method=True)
+        self.CopyVersion = channel.unary_unary(
+                '/steelyard.v1.VersionService/CopyVersion',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.FromString,
+                _registered_method=True)
         self.GetManifest = channel.unary_unary(
                 '/steelyard.v1.VersionService/GetManifest',
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.GetManifestRequest.SerializeToString,
@@ -96,11 +116,13 @@ class VersionServiceServicer(object):
 
         Content that the Model has already answers the existing Version with
         `created` false; a semantic version or idempotency key that it does not
-        have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+        have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
         Repeating a call with the same `request_id` answers the first result.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+        * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
         * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
         Upload the digests in `digests` (the first 20; `count` says how many
         there are), then call again.
@@ -110,10 +132,10 @@ class VersionServiceServicer(object):
         * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
         others: a field of the content is wrong; the message names it.
-        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
         * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
         semantic version or idempotency key.
-        * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+        * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +146,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -137,6 +160,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
         than Limits.page_bytes in all; ask for fewer.
         * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
@@ -148,10 +172,10 @@ class VersionServiceServicer(object):
     def ListVersions(self, request, context):
         """Answers the Versions of a Model in the order of their numbers, a page at a time.
 
-        Pages neither skip nor repeat a Version while others are created.
+        Pages neither skip nor repeat a Version while others are created or deleted.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
@@ -164,8 +188,76 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersion(self, request, context):
+        """Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+
+        It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+        it back as it was. `latest` then means the newest Version that is not deleted.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+        * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndeleteVersion(self, request, context):
+        """Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeVersion(self, request, context):
+        """Ends a deleted Version for good.
+
+        Its number and its idempotency key are never given out again. Its semantic version is free, and its
+        content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+        else needs are freed by garbage collection.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyVersion(self, request, context):
+        """Appends a Version to a Model whose content, description and labels are those of another Version, also
+        of another Namespace.
+
+        No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+        `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+        evaluations stay behind. It needs the permission to read the bytes of the source too.
+
+        Content that the Model has already answers the existing Version with `created` false; a semantic version
+        that it does not have yet is set, once.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+        * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+        * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+        * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +268,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +279,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,6 +295,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -221,6 +316,7 @@ class VersionServiceServicer(object):
         Errors; all but DATA_LOSS come before any byte is sent:
         * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
         * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -256,6 +352,26 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.UpdateVersion,
                     request_deserializer=steelyard_dot_v1_dot_version__service__pb2.UpdateVersionRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_version__service__pb2.UpdateVersionResponse.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.DeleteVersionResponse.SerializeToString,
+            ),
+            'UndeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndeleteVersion,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionResponse.SerializeToString,
+            ),
+            'PurgeVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeVersion,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.PurgeVersionRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.PurgeVersionResponse.SerializeToString,
+            ),
+            'CopyVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyVersion,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.SerializeToString,
             ),
             'GetManifest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetManifest,
@@ -414,6 +530,114 @@ class VersionService(object):
             '/steelyard.v1.VersionService/UpdateVersion',
             steelyard_dot_v1_dot_version__service__pb2.UpdateVersionRequest.SerializeToString,
             steelyard_dot_v1_dot_version__service__pb2.UpdateVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/DeleteVersion',
+            steelyard_dot_v1_dot_version__service__pb2.DeleteVersionRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.DeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/UndeleteVersion',
+            steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.UndeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/PurgeVersion',
+            steelyard_dot_v1_dot_version__service__pb2.PurgeVersionRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.PurgeVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/CopyVersion',
+            steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

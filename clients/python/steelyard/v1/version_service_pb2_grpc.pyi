@@ -43,11 +43,13 @@ class VersionServiceStub:
 
     Content that the Model has already answers the existing Version with
     `created` false; a semantic version or idempotency key that it does not
-    have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+    have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
     Repeating a call with the same `request_id` answers the first result.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+    * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
     * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
       Upload the digests in `digests` (the first 20; `count` says how many
       there are), then call again.
@@ -57,16 +59,17 @@ class VersionServiceStub:
     * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
       others: a field of the content is wrong; the message names it.
-    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
       semantic version or idempotency key.
-    * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+    * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.GetVersionRequest, _version_service_pb2.GetVersionResponse]
     """Answers one Version.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
     """
     BatchGetVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.BatchGetVersionsRequest, _version_service_pb2.BatchGetVersionsResponse]
@@ -76,6 +79,7 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
       than Limits.page_bytes in all; ask for fewer.
     * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
@@ -83,10 +87,10 @@ class VersionServiceStub:
     ListVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.ListVersionsRequest, _version_service_pb2.ListVersionsResponse]
     """Answers the Versions of a Model in the order of their numbers, a page at a time.
 
-    Pages neither skip nor repeat a Version while others are created.
+    Pages neither skip nor repeat a Version while others are created or deleted.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
@@ -95,20 +99,74 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.DeleteVersionRequest, _version_service_pb2.DeleteVersionResponse]
+    """Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+
+    It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+    it back as it was. `latest` then means the newest Version that is not deleted.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+    * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    UndeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.UndeleteVersionRequest, _version_service_pb2.UndeleteVersionResponse]
+    """Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    PurgeVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.PurgeVersionRequest, _version_service_pb2.PurgeVersionResponse]
+    """Ends a deleted Version for good.
+
+    Its number and its idempotency key are never given out again. Its semantic version is free, and its
+    content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+    else needs are freed by garbage collection.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    CopyVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.CopyVersionRequest, _version_service_pb2.CopyVersionResponse]
+    """Appends a Version to a Model whose content, description and labels are those of another Version, also
+    of another Namespace.
+
+    No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+    `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+    evaluations stay behind. It needs the permission to read the bytes of the source too.
+
+    Content that the Model has already answers the existing Version with `created` false; a semantic version
+    that it does not have yet is set, once.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+    * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+    * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+    * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
     """
     GetManifest: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]
     """Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.ListFilesRequest, _version_service_pb2.ListFilesResponse]
     """Answers the files of a Version in the order of their paths, a page at a time.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     ReadFile: _grpc.UnaryStreamMultiCallable[_version_service_pb2.ReadFileRequest, _version_service_pb2.ReadFileResponse]
@@ -120,6 +178,7 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -136,6 +195,7 @@ class VersionServiceStub:
     Errors; all but DATA_LOSS come before any byte is sent:
     * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -156,11 +216,13 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Content that the Model has already answers the existing Version with
     `created` false; a semantic version or idempotency key that it does not
-    have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+    have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
     Repeating a call with the same `request_id` answers the first result.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+    * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
     * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
       Upload the digests in `digests` (the first 20; `count` says how many
       there are), then call again.
@@ -170,16 +232,17 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
       others: a field of the content is wrong; the message names it.
-    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
       semantic version or idempotency key.
-    * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+    * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.GetVersionRequest, _version_service_pb2.GetVersionResponse]  # type: ignore[assignment]
     """Answers one Version.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
     """
     BatchGetVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.BatchGetVersionsRequest, _version_service_pb2.BatchGetVersionsResponse]  # type: ignore[assignment]
@@ -189,6 +252,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
       than Limits.page_bytes in all; ask for fewer.
     * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
@@ -196,10 +260,10 @@ class VersionServiceAsyncStub(VersionServiceStub):
     ListVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.ListVersionsRequest, _version_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Answers the Versions of a Model in the order of their numbers, a page at a time.
 
-    Pages neither skip nor repeat a Version while others are created.
+    Pages neither skip nor repeat a Version while others are created or deleted.
 
     Errors:
-    * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
     * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
@@ -208,20 +272,74 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.DeleteVersionRequest, _version_service_pb2.DeleteVersionResponse]  # type: ignore[assignment]
+    """Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+
+    It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+    it back as it was. `latest` then means the newest Version that is not deleted.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+    * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    UndeleteVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.UndeleteVersionRequest, _version_service_pb2.UndeleteVersionResponse]  # type: ignore[assignment]
+    """Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    PurgeVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.PurgeVersionRequest, _version_service_pb2.PurgeVersionResponse]  # type: ignore[assignment]
+    """Ends a deleted Version for good.
+
+    Its number and its idempotency key are never given out again. Its semantic version is free, and its
+    content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+    else needs are freed by garbage collection.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+    * ABORTED, ETAG_MISMATCH: it changed since it was read.
+    """
+    CopyVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.CopyVersionRequest, _version_service_pb2.CopyVersionResponse]  # type: ignore[assignment]
+    """Appends a Version to a Model whose content, description and labels are those of another Version, also
+    of another Namespace.
+
+    No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+    `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+    evaluations stay behind. It needs the permission to read the bytes of the source too.
+
+    Content that the Model has already answers the existing Version with `created` false; a semantic version
+    that it does not have yet is set, once.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+    * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+    * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+    * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+    * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
     """
     GetManifest: _aio.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]  # type: ignore[assignment]
     """Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_version_service_pb2.ListFilesRequest, _version_service_pb2.ListFilesResponse]  # type: ignore[assignment]
     """Answers the files of a Version in the order of their paths, a page at a time.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     ReadFile: _aio.UnaryStreamMultiCallable[_version_service_pb2.ReadFileRequest, _version_service_pb2.ReadFileResponse]  # type: ignore[assignment]
@@ -233,6 +351,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -249,6 +368,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     Errors; all but DATA_LOSS come before any byte is sent:
     * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
@@ -272,11 +392,13 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Content that the Model has already answers the existing Version with
         `created` false; a semantic version or idempotency key that it does not
-        have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+        have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
         Repeating a call with the same `request_id` answers the first result.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+        * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
         * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
           Upload the digests in `digests` (the first 20; `count` says how many
           there are), then call again.
@@ -286,10 +408,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
           others: a field of the content is wrong; the message names it.
-        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
         * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
           semantic version or idempotency key.
-        * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+        * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
         """
 
     @_abc_1.abstractmethod
@@ -302,6 +424,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
         """
 
@@ -317,6 +440,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
           than Limits.page_bytes in all; ask for fewer.
         * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
@@ -330,10 +454,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_version_service_pb2.ListVersionsResponse, _abc.Awaitable[_version_service_pb2.ListVersionsResponse]]:
         """Answers the Versions of a Model in the order of their numbers, a page at a time.
 
-        Pages neither skip nor repeat a Version while others are created.
+        Pages neither skip nor repeat a Version while others are created or deleted.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
         * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
@@ -348,8 +472,84 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteVersion(
+        self,
+        request: _version_service_pb2.DeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.DeleteVersionResponse, _abc.Awaitable[_version_service_pb2.DeleteVersionResponse]]:
+        """Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+
+        It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+        it back as it was. `latest` then means the newest Version that is not deleted.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+        * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def UndeleteVersion(
+        self,
+        request: _version_service_pb2.UndeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.UndeleteVersionResponse, _abc.Awaitable[_version_service_pb2.UndeleteVersionResponse]]:
+        """Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeVersion(
+        self,
+        request: _version_service_pb2.PurgeVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.PurgeVersionResponse, _abc.Awaitable[_version_service_pb2.PurgeVersionResponse]]:
+        """Ends a deleted Version for good.
+
+        Its number and its idempotency key are never given out again. Its semantic version is free, and its
+        content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+        else needs are freed by garbage collection.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+        * ABORTED, ETAG_MISMATCH: it changed since it was read.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyVersion(
+        self,
+        request: _version_service_pb2.CopyVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.CopyVersionResponse, _abc.Awaitable[_version_service_pb2.CopyVersionResponse]]:
+        """Appends a Version to a Model whose content, description and labels are those of another Version, also
+        of another Namespace.
+
+        No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+        `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+        evaluations stay behind. It needs the permission to read the bytes of the source too.
+
+        Content that the Model has already answers the existing Version with `created` false; a semantic version
+        that it does not have yet is set, once.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+        * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+        * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+        * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+        * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
         """
 
     @_abc_1.abstractmethod
@@ -362,6 +562,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         """
 
     @_abc_1.abstractmethod
@@ -374,6 +575,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
 
@@ -391,6 +593,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -413,6 +616,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors; all but DATA_LOSS come before any byte is sent:
         * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
         * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.

@@ -466,7 +466,7 @@ export enum ErrorReason {
   /**
    * NOT_FOUND: No model has this name.
    *
-   * Metadata: `model`.
+   * Metadata: `model`; `purge_time` when it was purged.
    *
    * Advice: Create it, or correct the name.
    *
@@ -477,13 +477,35 @@ export enum ErrorReason {
   /**
    * NOT_FOUND: The model has no such version.
    *
-   * Metadata: `model`, `version`.
+   * Metadata: `model`, `version`; `purge_time` when it was purged.
    *
    * Advice: List the versions of the model.
    *
    * @generated from enum value: ERROR_REASON_VERSION_NOT_FOUND = 39;
    */
   VERSION_NOT_FOUND = 39,
+
+  /**
+   * NOT_FOUND: The model is deleted. Its versions and aliases are not found either.
+   *
+   * Metadata: `model`, `delete_time`.
+   *
+   * Advice: Bring it back with UndeleteModel.
+   *
+   * @generated from enum value: ERROR_REASON_MODEL_DELETED = 81;
+   */
+  MODEL_DELETED = 81,
+
+  /**
+   * NOT_FOUND: The version is deleted.
+   *
+   * Metadata: `model`, `number`, `delete_time`.
+   *
+   * Advice: Bring it back with UndeleteVersion.
+   *
+   * @generated from enum value: ERROR_REASON_VERSION_DELETED = 80;
+   */
+  VERSION_DELETED = 80,
 
   /**
    * NOT_FOUND: The model has no such alias.
@@ -553,7 +575,8 @@ export enum ErrorReason {
   VERSION_ALREADY_EXISTS = 45,
 
   /**
-   * ALREADY_EXISTS: The idempotency key belongs to a version with other content.
+   * ALREADY_EXISTS: The idempotency key belongs to a version with other content, or to one that was
+   * purged: a key is never used twice.
    *
    * Metadata: `model`, `number`, `idempotency_key`.
    *
@@ -575,20 +598,77 @@ export enum ErrorReason {
   BLOB_MISSING = 47,
 
   /**
-   * FAILED_PRECONDITION: The namespace still has models.
+   * FAILED_PRECONDITION: The model has this content already, in a deleted version.
+   *
+   * Metadata: `model`, `number`, `delete_time`.
+   *
+   * Advice: Bring the version back with UndeleteVersion, or end it with PurgeVersion and call again.
+   *
+   * @generated from enum value: ERROR_REASON_CONTENT_DELETED = 82;
+   */
+  CONTENT_DELETED = 82,
+
+  /**
+   * FAILED_PRECONDITION: The name is one of a deleted model.
+   *
+   * Metadata: `name`, `model`: its present name, `delete_time`.
+   *
+   * Advice: Bring the model back with UndeleteModel, or choose another name.
+   *
+   * @generated from enum value: ERROR_REASON_NAME_DELETED = 83;
+   */
+  NAME_DELETED = 83,
+
+  /**
+   * FAILED_PRECONDITION: The version cannot be deleted, for aliases point to it.
+   *
+   * Metadata: `model`, `number`, `count`: how many point there, `aliases`: the first 20, separated by
+   * spaces.
+   *
+   * Advice: Point them elsewhere or delete them first.
+   *
+   * @generated from enum value: ERROR_REASON_VERSION_IN_USE = 84;
+   */
+  VERSION_IN_USE = 84,
+
+  /**
+   * FAILED_PRECONDITION: The model cannot be deleted, for it has aliases.
+   *
+   * Metadata: `model`, `count`: how many there are, `aliases`: the first 20, separated by spaces.
+   *
+   * Advice: Delete them first.
+   *
+   * @generated from enum value: ERROR_REASON_MODEL_IN_USE = 85;
+   */
+  MODEL_IN_USE = 85,
+
+  /**
+   * FAILED_PRECONDITION: What is to be undeleted or purged is not deleted.
+   *
+   * Metadata: `model`; `number` of a version.
+   *
+   * Advice: Delete it before it is purged; there is nothing to undelete.
+   *
+   * @generated from enum value: ERROR_REASON_NOT_DELETED = 86;
+   */
+  NOT_DELETED = 86,
+
+  /**
+   * FAILED_PRECONDITION: The namespace still has models, deleted ones included.
    *
    * Metadata: `namespace`, `models`: how many.
    *
-   * Advice: Delete the models first.
+   * Advice: Delete and purge the models first.
    *
    * @generated from enum value: ERROR_REASON_NAMESPACE_NOT_EMPTY = 48;
    */
   NAMESPACE_NOT_EMPTY = 48,
 
   /**
-   * FAILED_PRECONDITION: The name belonged to a model that was renamed; it redirects there for ever.
+   * FAILED_PRECONDITION: The name belonged to a model that was renamed, where it redirects for ever, or
+   * to one that was purged.
    *
-   * Metadata: `name`, `model`: where it redirects.
+   * Metadata: `name`, `model`: where it redirects, or what was purged.
    *
    * Advice: Choose another name.
    *
@@ -597,7 +677,8 @@ export enum ErrorReason {
   NAME_RETIRED = 49,
 
   /**
-   * FAILED_PRECONDITION: The alias never pointed anywhere before.
+   * FAILED_PRECONDITION: The alias never pointed anywhere before, or only to versions that are deleted
+   * now.
    *
    * Metadata: `model`, `alias`.
    *

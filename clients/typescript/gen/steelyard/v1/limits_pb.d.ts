@@ -320,6 +320,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   readFilesCount: bigint;
 
   /**
+   * Most files in all Versions of a Model that one PurgeModel ends.
+   *
+   * @generated from field: int64 purged_files_count = 69;
+   */
+  purgedFilesCount: bigint;
+
+  /**
    * Most bytes of a request message: 4 MiB.
    *
    * @generated from field: int64 message_bytes = 80;

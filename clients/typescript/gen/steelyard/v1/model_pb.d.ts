@@ -93,7 +93,7 @@ export declare type Model = Message<"steelyard.v1.Model"> & {
   etag: string;
 
   /**
-   * Output only. Number of the newest Version that exists; 0 when there is none.
+   * Output only. Number of the newest Version that is not deleted; 0 when there is none.
    *
    * @generated from field: int64 latest_number = 11;
    */
@@ -105,6 +105,13 @@ export declare type Model = Message<"steelyard.v1.Model"> & {
    * @generated from field: repeated string former_names = 12;
    */
   formerNames: string[];
+
+  /**
+   * Output only. When the Model was deleted; UndeleteModel brings it back. Absent otherwise.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 20;
+   */
+  deleteTime?: Timestamp | undefined;
 };
 
 /**

@@ -188,6 +188,13 @@ export declare type ListModelsRequest = Message<"steelyard.v1.ListModelsRequest"
    * @generated from field: int64 minimum_sequence = 4;
    */
   minimumSequence: bigint;
+
+  /**
+   * Whether deleted Models are listed too.
+   *
+   * @generated from field: bool show_deleted = 12;
+   */
+  showDeleted: boolean;
 };
 
 /**
@@ -382,7 +389,232 @@ export declare type RenameModelResponse = Message<"steelyard.v1.RenameModelRespo
 export declare const RenameModelResponseSchema: GenMessage<RenameModelResponse>;
 
 /**
- * Models: create, read, change and rename them.
+ * Request of DeleteModel.
+ *
+ * @generated from message steelyard.v1.DeleteModelRequest
+ */
+export declare type DeleteModelRequest = Message<"steelyard.v1.DeleteModelRequest"> & {
+  /**
+   * Required. `namespace/model` of the Model, the present name or a former one.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It is deleted only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Check only: the answer has the Model as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.DeleteModelRequest.
+ * Use `create(DeleteModelRequestSchema)` to create a new message.
+ */
+export declare const DeleteModelRequestSchema: GenMessage<DeleteModelRequest>;
+
+/**
+ * Response of DeleteModel.
+ *
+ * @generated from message steelyard.v1.DeleteModelResponse
+ */
+export declare type DeleteModelResponse = Message<"steelyard.v1.DeleteModelResponse"> & {
+  /**
+   * The Model, with `delete_time`.
+   *
+   * @generated from field: steelyard.v1.Model model = 1;
+   */
+  model?: Model | undefined;
+
+  /**
+   * Sequence of the event that was made; 0 with `validate_only`.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.DeleteModelResponse.
+ * Use `create(DeleteModelResponseSchema)` to create a new message.
+ */
+export declare const DeleteModelResponseSchema: GenMessage<DeleteModelResponse>;
+
+/**
+ * Request of UndeleteModel.
+ *
+ * @generated from message steelyard.v1.UndeleteModelRequest
+ */
+export declare type UndeleteModelRequest = Message<"steelyard.v1.UndeleteModelRequest"> & {
+  /**
+   * Required. `namespace/model` of the Model, the present name or a former one.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It is brought back only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.UndeleteModelRequest.
+ * Use `create(UndeleteModelRequestSchema)` to create a new message.
+ */
+export declare const UndeleteModelRequestSchema: GenMessage<UndeleteModelRequest>;
+
+/**
+ * Response of UndeleteModel.
+ *
+ * @generated from message steelyard.v1.UndeleteModelResponse
+ */
+export declare type UndeleteModelResponse = Message<"steelyard.v1.UndeleteModelResponse"> & {
+  /**
+   * The Model.
+   *
+   * @generated from field: steelyard.v1.Model model = 1;
+   */
+  model?: Model | undefined;
+
+  /**
+   * Sequence of the event that was made.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.UndeleteModelResponse.
+ * Use `create(UndeleteModelResponseSchema)` to create a new message.
+ */
+export declare const UndeleteModelResponseSchema: GenMessage<UndeleteModelResponse>;
+
+/**
+ * Request of PurgeModel.
+ *
+ * @generated from message steelyard.v1.PurgeModelRequest
+ */
+export declare type PurgeModelRequest = Message<"steelyard.v1.PurgeModelRequest"> & {
+  /**
+   * Required. `namespace/model` of the Model, the present name or a former one.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It is purged only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Check only: the answer is the same but for `sequence`. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.PurgeModelRequest.
+ * Use `create(PurgeModelRequestSchema)` to create a new message.
+ */
+export declare const PurgeModelRequestSchema: GenMessage<PurgeModelRequest>;
+
+/**
+ * Response of PurgeModel.
+ *
+ * @generated from message steelyard.v1.PurgeModelResponse
+ */
+export declare type PurgeModelResponse = Message<"steelyard.v1.PurgeModelResponse"> & {
+  /**
+   * `namespace/model` that the Model was called last, which is never given to another one.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The largest number that was ever used in it; 0 when none was.
+   *
+   * @generated from field: int64 last_number = 2;
+   */
+  lastNumber: bigint;
+
+  /**
+   * Sequence of the event that was made; 0 with `validate_only`.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.PurgeModelResponse.
+ * Use `create(PurgeModelResponseSchema)` to create a new message.
+ */
+export declare const PurgeModelResponseSchema: GenMessage<PurgeModelResponse>;
+
+/**
+ * Models: create, read, change, rename and delete them.
  *
  * @generated from service steelyard.v1.ModelService
  */
@@ -397,7 +629,8 @@ export declare const ModelService: GenService<{
    * * INVALID_ARGUMENT, INVALID_NAME: the part after the slash is not allowed.
    * * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
    * * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: the name is taken, letter case aside.
-   * * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model.
+   * * FAILED_PRECONDITION, NAME_RETIRED: the name redirects to a renamed Model, or was one of a purged Model.
+   * * FAILED_PRECONDITION, NAME_DELETED: the name is one of a deleted Model; undelete it, or choose another.
    *
    * @generated from rpc steelyard.v1.ModelService.CreateModel
    */
@@ -410,7 +643,8 @@ export declare const ModelService: GenService<{
    * Answers one Model, also by a name that it had before; letter case does not matter.
    *
    * Errors:
-   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+   * * NOT_FOUND, MODEL_DELETED: undelete it first.
    *
    * @generated from rpc steelyard.v1.ModelService.GetModel
    */
@@ -421,6 +655,8 @@ export declare const ModelService: GenService<{
   },
   /**
    * Answers the Models of a Namespace in the order of their names, a page at a time.
+   *
+   * Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
    *
    * Errors:
    * * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
@@ -437,7 +673,7 @@ export declare const ModelService: GenService<{
    * Changes description, labels, owners or metric directions of a Model.
    *
    * Errors:
-   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
    * * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
@@ -456,9 +692,10 @@ export declare const ModelService: GenService<{
    * already makes no event.
    *
    * Errors:
-   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
    * * ALREADY_EXISTS, MODEL_ALREADY_EXISTS: another Model has the new name.
-   * * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model.
+   * * FAILED_PRECONDITION, NAME_RETIRED: the new name redirects to another Model, or was one of a purged Model.
+   * * FAILED_PRECONDITION, NAME_DELETED: the new name is one of a deleted Model.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED: it has Limits.former_names_count former names already.
    * * INVALID_ARGUMENT, RESOURCE_MISMATCH: the new name is in another Namespace.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
@@ -469,6 +706,61 @@ export declare const ModelService: GenService<{
     methodKind: "unary";
     input: typeof RenameModelRequestSchema;
     output: typeof RenameModelResponseSchema;
+  },
+  /**
+   * Deletes a Model that has no Aliases: neither it nor its Versions are found any more.
+   *
+   * Everything in it stays as it is, deleted Versions too, and UndeleteModel brings it back. Its names stay
+   * taken.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_DELETED: it is deleted already.
+   * * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.ModelService.DeleteModel
+   */
+  deleteModel: {
+    methodKind: "unary";
+    input: typeof DeleteModelRequestSchema;
+    output: typeof DeleteModelResponseSchema;
+  },
+  /**
+   * Brings a deleted Model back as it was, with its Versions.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.ModelService.UndeleteModel
+   */
+  undeleteModel: {
+    methodKind: "unary";
+    input: typeof UndeleteModelRequestSchema;
+    output: typeof UndeleteModelResponseSchema;
+  },
+  /**
+   * Ends a deleted Model for good, with all its Versions and the moves of its Aliases.
+   *
+   * Its names, former ones too, are never given to another Model of the Namespace. Its events stay; one
+   * event says that the Model and all that was in it are gone. Bytes that nothing else needs are freed by
+   * garbage collection.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
+   * * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
+   *   some of them first.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.ModelService.PurgeModel
+   */
+  purgeModel: {
+    methodKind: "unary";
+    input: typeof PurgeModelRequestSchema;
+    output: typeof PurgeModelResponseSchema;
   },
 }>;
 

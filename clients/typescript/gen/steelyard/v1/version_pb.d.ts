@@ -116,7 +116,7 @@ export declare type Version = Message<"steelyard.v1.Version"> & {
   idempotencyKey: string;
 
   /**
-   * Set once, by an import. Where the Version was before. Absent otherwise.
+   * Set once, by an import or a copy. Where the Version was before. Absent otherwise.
    *
    * @generated from field: steelyard.v1.Origin origin = 14;
    */
@@ -144,11 +144,27 @@ export declare type Version = Message<"steelyard.v1.Version"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Output only. Changes with every change of description, labels or stage; opaque.
+   * Output only. Changes with every change of description, labels or stage, with a deletion and its
+   * undoing; opaque.
    *
    * @generated from field: string etag = 18;
    */
   etag: string;
+
+  /**
+   * Output only. When the Version was deleted; UndeleteVersion brings it back. Absent otherwise.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 20;
+   */
+  deleteTime?: Timestamp | undefined;
+
+  /**
+   * Output only. When the Version was imported or copied; `create_time` of `origin` says when it was
+   * made. Absent otherwise.
+   *
+   * @generated from field: google.protobuf.Timestamp import_time = 25;
+   */
+  importTime?: Timestamp | undefined;
 };
 
 /**
@@ -185,7 +201,7 @@ export declare type VersionRef = Message<"steelyard.v1.VersionRef"> & {
     case: "number";
   } | {
     /**
-     * An alias of the Model, or `latest` for the newest Version.
+     * An alias of the Model, or `latest` for the newest Version that is not deleted.
      *
      * @generated from field: string alias = 3;
      */
@@ -217,7 +233,7 @@ export declare type VersionRef = Message<"steelyard.v1.VersionRef"> & {
 export declare const VersionRefSchema: GenMessage<VersionRef>;
 
 /**
- * Where an imported Version was before. Each text is one line of at most Limits.text_bytes.
+ * Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.Origin
  */
@@ -230,14 +246,14 @@ export declare type Origin = Message<"steelyard.v1.Origin"> & {
   system: string;
 
   /**
-   * Address there.
+   * Address of the registry; of a copy `urn:uuid:` and the uid of this one.
    *
    * @generated from field: string uri = 2;
    */
   uri: string;
 
   /**
-   * Its version there.
+   * Its version there; of a copy `namespace/model:number`.
    *
    * @generated from field: string version = 3;
    */

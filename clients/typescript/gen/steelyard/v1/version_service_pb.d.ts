@@ -139,7 +139,8 @@ export declare type GetVersionRequest = Message<"steelyard.v1.GetVersionRequest"
   version?: VersionRef | undefined;
 
   /**
-   * Resolve an alias as it was at this moment. Absent means now.
+   * Resolve an alias as it was at this moment. Absent means now. A Version that is deleted now is not
+   * found then either.
    *
    * @generated from field: google.protobuf.Timestamp read_time = 2;
    */
@@ -287,6 +288,13 @@ export declare type ListVersionsRequest = Message<"steelyard.v1.ListVersionsRequ
    * @generated from field: int64 minimum_sequence = 5;
    */
   minimumSequence: bigint;
+
+  /**
+   * Whether deleted Versions are listed too.
+   *
+   * @generated from field: bool show_deleted = 11;
+   */
+  showDeleted: boolean;
 };
 
 /**
@@ -808,6 +816,321 @@ export declare type FilePart = Message<"steelyard.v1.FilePart"> & {
 export declare const FilePartSchema: GenMessage<FilePart>;
 
 /**
+ * Request of DeleteVersion.
+ *
+ * @generated from message steelyard.v1.DeleteVersionRequest
+ */
+export declare type DeleteVersionRequest = Message<"steelyard.v1.DeleteVersionRequest"> & {
+  /**
+   * Required. Which Version.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * It is deleted only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Check only: the answer has the Version as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.DeleteVersionRequest.
+ * Use `create(DeleteVersionRequestSchema)` to create a new message.
+ */
+export declare const DeleteVersionRequestSchema: GenMessage<DeleteVersionRequest>;
+
+/**
+ * Response of DeleteVersion.
+ *
+ * @generated from message steelyard.v1.DeleteVersionResponse
+ */
+export declare type DeleteVersionResponse = Message<"steelyard.v1.DeleteVersionResponse"> & {
+  /**
+   * The Version, with `delete_time`.
+   *
+   * @generated from field: steelyard.v1.Version version = 1;
+   */
+  version?: Version | undefined;
+
+  /**
+   * Sequence of the event that was made; 0 with `validate_only`.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.DeleteVersionResponse.
+ * Use `create(DeleteVersionResponseSchema)` to create a new message.
+ */
+export declare const DeleteVersionResponseSchema: GenMessage<DeleteVersionResponse>;
+
+/**
+ * Request of UndeleteVersion.
+ *
+ * @generated from message steelyard.v1.UndeleteVersionRequest
+ */
+export declare type UndeleteVersionRequest = Message<"steelyard.v1.UndeleteVersionRequest"> & {
+  /**
+   * Required. Which Version, by number, digest or semantic version; no alias points to a deleted one.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * It is brought back only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.UndeleteVersionRequest.
+ * Use `create(UndeleteVersionRequestSchema)` to create a new message.
+ */
+export declare const UndeleteVersionRequestSchema: GenMessage<UndeleteVersionRequest>;
+
+/**
+ * Response of UndeleteVersion.
+ *
+ * @generated from message steelyard.v1.UndeleteVersionResponse
+ */
+export declare type UndeleteVersionResponse = Message<"steelyard.v1.UndeleteVersionResponse"> & {
+  /**
+   * The Version.
+   *
+   * @generated from field: steelyard.v1.Version version = 1;
+   */
+  version?: Version | undefined;
+
+  /**
+   * Sequence of the event that was made.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.UndeleteVersionResponse.
+ * Use `create(UndeleteVersionResponseSchema)` to create a new message.
+ */
+export declare const UndeleteVersionResponseSchema: GenMessage<UndeleteVersionResponse>;
+
+/**
+ * Request of PurgeVersion.
+ *
+ * @generated from message steelyard.v1.PurgeVersionRequest
+ */
+export declare type PurgeVersionRequest = Message<"steelyard.v1.PurgeVersionRequest"> & {
+  /**
+   * Required. Which Version, by number, digest or semantic version; no alias points to a deleted one.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * It is purged only if it still has this etag. Empty means in any case.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Check only: the answer is the same but for `sequence`. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.PurgeVersionRequest.
+ * Use `create(PurgeVersionRequestSchema)` to create a new message.
+ */
+export declare const PurgeVersionRequestSchema: GenMessage<PurgeVersionRequest>;
+
+/**
+ * Response of PurgeVersion.
+ *
+ * @generated from message steelyard.v1.PurgeVersionResponse
+ */
+export declare type PurgeVersionResponse = Message<"steelyard.v1.PurgeVersionResponse"> & {
+  /**
+   * Number that the Version had, which is never given out again.
+   *
+   * @generated from field: int64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * Digest that the Version had.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * Sequence of the event that was made; 0 with `validate_only`.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.PurgeVersionResponse.
+ * Use `create(PurgeVersionResponseSchema)` to create a new message.
+ */
+export declare const PurgeVersionResponseSchema: GenMessage<PurgeVersionResponse>;
+
+/**
+ * Request of CopyVersion.
+ *
+ * @generated from message steelyard.v1.CopyVersionRequest
+ */
+export declare type CopyVersionRequest = Message<"steelyard.v1.CopyVersionRequest"> & {
+  /**
+   * Required. The Version to copy.
+   *
+   * @generated from field: steelyard.v1.VersionRef source = 1;
+   */
+  source?: VersionRef | undefined;
+
+  /**
+   * Required. `namespace/model` that gets the copy.
+   *
+   * @generated from field: string model = 2;
+   */
+  model: string;
+
+  /**
+   * After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one.
+   *
+   * @generated from field: string semantic_version = 3;
+   */
+  semanticVersion: string;
+
+  /**
+   * Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 4;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.CopyVersionRequest.
+ * Use `create(CopyVersionRequestSchema)` to create a new message.
+ */
+export declare const CopyVersionRequestSchema: GenMessage<CopyVersionRequest>;
+
+/**
+ * Response of CopyVersion.
+ *
+ * @generated from message steelyard.v1.CopyVersionResponse
+ */
+export declare type CopyVersionResponse = Message<"steelyard.v1.CopyVersionResponse"> & {
+  /**
+   * The copy, or the Version that had the content already.
+   *
+   * @generated from field: steelyard.v1.Version version = 1;
+   */
+  version?: Version | undefined;
+
+  /**
+   * Whether this call created it.
+   *
+   * @generated from field: bool created = 2;
+   */
+  created: boolean;
+
+  /**
+   * Sequence of the event that was made; of the last one when nothing was created; 0 when
+   * `validate_only` would have created it.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.CopyVersionResponse.
+ * Use `create(CopyVersionResponseSchema)` to create a new message.
+ */
+export declare const CopyVersionResponseSchema: GenMessage<CopyVersionResponse>;
+
+/**
  * Versions: create them from uploaded blobs, read them and their files, change what is around them.
  *
  * @generated from service steelyard.v1.VersionService
@@ -823,11 +1146,13 @@ export declare const VersionService: GenService<{
    *
    * Content that the Model has already answers the existing Version with
    * `created` false; a semantic version or idempotency key that it does not
-   * have yet is set, once. An `idempotency_key` is kept with the Version for ever.
+   * have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
    * Repeating a call with the same `request_id` answers the first result.
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_DELETED: the Model is deleted.
+   * * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content in a deleted Version.
    * * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
    *   Upload the digests in `digests` (the first 20; `count` says how many
    *   there are), then call again.
@@ -837,10 +1162,10 @@ export declare const VersionService: GenService<{
    * * INVALID_ARGUMENT, SIZE_MISMATCH: the held blob has another size.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED, DUPLICATE_KEY, DIGEST_INVALID and
    *   others: a field of the content is wrong; the message names it.
-   * * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+   * * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
    * * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
    *   semantic version or idempotency key.
-   * * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content.
+   * * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
    *
    * @generated from rpc steelyard.v1.VersionService.CreateVersion
    */
@@ -854,6 +1179,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, ONEOF_REQUIRED: the reference has no selector.
    *
    * @generated from rpc steelyard.v1.VersionService.GetVersion
@@ -870,6 +1196,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many references, or Versions of more
    *   than Limits.page_bytes in all; ask for fewer.
    * * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
@@ -884,10 +1211,10 @@ export declare const VersionService: GenService<{
   /**
    * Answers the Versions of a Model in the order of their numbers, a page at a time.
    *
-   * Pages neither skip nor repeat a Version while others are created.
+   * Pages neither skip nor repeat a Version while others are created or deleted.
    *
    * Errors:
-   * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
    * * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
    *
@@ -903,6 +1230,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
@@ -914,10 +1242,90 @@ export declare const VersionService: GenService<{
     output: typeof UpdateVersionResponseSchema;
   },
   /**
+   * Deletes a Version that nothing points to: no reference finds it any more, lists leave it out.
+   *
+   * It keeps its number, content, bytes, semantic version and idempotency key, and UndeleteVersion brings
+   * it back as it was. `latest` then means the newest Version that is not deleted.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
+   * * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.VersionService.DeleteVersion
+   */
+  deleteVersion: {
+    methodKind: "unary";
+    input: typeof DeleteVersionRequestSchema;
+    output: typeof DeleteVersionResponseSchema;
+  },
+  /**
+   * Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.VersionService.UndeleteVersion
+   */
+  undeleteVersion: {
+    methodKind: "unary";
+    input: typeof UndeleteVersionRequestSchema;
+    output: typeof UndeleteVersionResponseSchema;
+  },
+  /**
+   * Ends a deleted Version for good.
+   *
+   * Its number and its idempotency key are never given out again. Its semantic version is free, and its
+   * content may be created anew, under a new number. Events and moves of Aliases stay. Bytes that nothing
+   * else needs are freed by garbage collection.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, MODEL_DELETED, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * FAILED_PRECONDITION, NOT_DELETED: delete it first.
+   * * ABORTED, ETAG_MISMATCH: it changed since it was read.
+   *
+   * @generated from rpc steelyard.v1.VersionService.PurgeVersion
+   */
+  purgeVersion: {
+    methodKind: "unary";
+    input: typeof PurgeVersionRequestSchema;
+    output: typeof PurgeVersionResponseSchema;
+  },
+  /**
+   * Appends a Version to a Model whose content, description and labels are those of another Version, also
+   * of another Namespace.
+   *
+   * No bytes move: the Namespace of the Model holds the same blobs from then on. The digest is the same.
+   * `origin` says where the Version comes from; aliases, stage, semantic version, idempotency key and
+   * evaluations stay behind. It needs the permission to read the bytes of the source too.
+   *
+   * Content that the Model has already answers the existing Version with `created` false; a semantic version
+   * that it does not have yet is set, once.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
+   * * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+   * * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
+   * * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
+   * * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
+   *
+   * @generated from rpc steelyard.v1.VersionService.CopyVersion
+   */
+  copyVersion: {
+    methodKind: "unary";
+    input: typeof CopyVersionRequestSchema;
+    output: typeof CopyVersionResponseSchema;
+  },
+  /**
    * Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    *
    * @generated from rpc steelyard.v1.VersionService.GetManifest
    */
@@ -931,6 +1339,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
    *
    * @generated from rpc steelyard.v1.VersionService.ListFiles
@@ -949,6 +1358,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
    * * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
    * * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -972,6 +1382,7 @@ export declare const VersionService: GenService<{
    * Errors; all but DATA_LOSS come before any byte is sent:
    * * INVALID_ARGUMENT, FIELD_REQUIRED or LIMIT_EXCEEDED: no path, or more than Limits.read_files_count.
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
    * * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
    * * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.

@@ -1,0 +1,117 @@
+"""Copies: a version becomes a version of another model, also in another namespace, and no bytes move."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, Table, bindparam, insert, select
+
+from steelyard_server.core import blobs, models, references, versions
+from steelyard_server.db import tables
+from steelyard_server.history import events
+
+if TYPE_CHECKING:
+    from sqlalchemy import Insert
+
+    from steelyard_server.core.models import Model
+    from steelyard_server.core.references import Reference
+    from steelyard_server.core.versions import Version
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.act import Act
+    from steelyard_server.history.events import Stamp
+
+# Raises PermissionDenied when the caller may not read the bytes of the model of this name.
+MayRead = Callable[[str], None]
+
+SYSTEM = "steelyard"
+
+
+def _copy_rows(table: Table, **changed: str) -> Insert:
+    """Insert the rows of the version `source` again, with other values in the columns *changed*."""
+    columns = [
+        bindparam(changed[column.name], type_=BigInteger()) if column.name in changed else column
+        for column in table.c
+    ]
+    rows = select(*columns).where(table.c.version_id == bindparam("source"))
+    return insert(table).from_select([column.name for column in table.c], rows)
+
+
+_COPY_FILES = _copy_rows(tables.files, version_id="version")
+_COPY_METRICS = _copy_rows(tables.metrics, version_id="version", model_id="model", number="number")
+
+
+def copy(
+    tx: Transaction,
+    act: Act,
+    *,
+    source: Reference,
+    model: str,
+    semantic_version: str = "",
+    may_read: MayRead,
+) -> versions.Outcome:
+    """Append a copy of a version to *model*, unless that has the content already.
+
+    Raises:
+        PermissionDenied: the caller may not read the source.
+        ModelNotFound, VersionNotFound, VersionDeleted: there is no such source, or no such model.
+        ContentDeleted: the model has the content in a deleted version.
+        SemanticVersionAlreadyExists: another version of the model has it.
+    """
+    may_read(source.model)
+    draft = versions.Draft(semantic_version=semantic_version)
+    draft.check()
+    parent = _locked(tx, source=source, model=model)
+    origin_model, row = references.resolve(tx, source)
+    existing = versions.known(tx, act, parent=parent, digest=row.digest, draft=draft)
+    if existing is not None:
+        return existing
+    at = events.stamp(tx)
+    original = versions.complete(tx, row, model=origin_model)
+    version = replace(
+        original,
+        id=0,
+        uid=str(uuid.uuid4()),
+        model=parent.text,
+        model_uid=parent.uid,
+        number=versions.take_number(tx, parent=parent),
+        stage=versions.FIRST_STAGE,
+        aliases=(),
+        semantic_version=semantic_version,
+        idempotency_key="",
+        origin=_origin(original, at=at),
+        creator=act.caller.as_json(),
+        create_time=at.time,
+        update_time=at.time,
+        import_time=at.time,
+        sequence=at.sequence,
+    )
+    key = versions.insert_row(tx, version, parent=parent, summary=row.summary, details=row.details)
+    ids = {"source": row.id, "version": key}
+    tx.run(_COPY_FILES, ids)
+    tx.run(_COPY_METRICS, ids | {"model": parent.id, "number": version.number})
+    blobs.share(tx, version_id=key, namespace_id=parent.namespace_id)
+    events.append(tx, act, at, action="version.copy", changes=[versions.change(version, previous=0)])
+    return versions.Outcome(version, sequence=at.sequence, created=True, changed=True)
+
+
+def _locked(tx: Transaction, *, source: Reference, model: str) -> Model:
+    """Lock both models in an order that all copies keep, and return the one that gets the copy."""
+    parent = models.find(tx, name=model)
+    other = models.find(tx, name=source.model, field=f"{source.field}.model")
+    for each in sorted({parent.id: parent, other.id: other}.values(), key=lambda found: found.id):
+        locked = models.find(tx, name=each.text, lock=True)
+        parent = locked if each.id == parent.id else parent
+    return parent
+
+
+def _origin(version: Version, *, at: Stamp) -> dict[str, str]:
+    return {
+        "system": SYSTEM,
+        "uri": f"urn:uuid:{at.registry}",
+        "version": f"{version.model}:{version.number}",
+        "create_time": events.time_text(version.create_time),
+        "creator": version.creator["id"],
+    }

@@ -1,0 +1,157 @@
+"""Deletions of versions: softly at first, undone or ended later.
+
+A deleted version keeps its row, bytes, number, content, semantic version and idempotency key. A
+purge leaves a tombstone: the number and the idempotency key, which are never given out again. The
+bytes of blobs that nothing names any more stay until garbage is collected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, exists, insert, select, update
+
+from steelyard_server.core import blockers, masks, references, versions
+from steelyard_server.db import tables
+from steelyard_server.db.statements import any_of
+from steelyard_server.errors import VersionInUse
+from steelyard_server.history import events
+from steelyard_server.history.events import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steelyard_server.core.models import Model
+    from steelyard_server.core.references import Reference
+    from steelyard_server.core.versions import Version
+    from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.act import Act
+
+_V = tables.versions.c
+_MARK = (
+    update(tables.versions)
+    .where(_V.id == bindparam("version"))
+    .values(delete_time=bindparam("time"), sequence=bindparam("event"))
+)
+_NEWEST_BELOW = (
+    select(_V.number)
+    .where(_V.model_id == bindparam("model"), _V.number < bindparam("number"), _V.delete_time.is_(None))
+    .order_by(_V.number.desc())
+    .limit(1)
+)
+_SET_LATEST = (
+    update(tables.models)
+    .where(tables.models.c.id == bindparam("model"))
+    .values(latest_number=bindparam("number"))
+)
+_RECORD_UNDELETION = insert(tables.undeletions)
+_BURY = insert(tables.tombstones)
+_ERASE_METRICS = delete(tables.metrics).where(any_of(tables.metrics.c.version_id, "versions"))
+_ERASE_FILES = delete(tables.files).where(any_of(tables.files.c.version_id, "versions"))
+_ERASE_VERSIONS = delete(tables.versions).where(any_of(_V.id, "versions"))
+_ERASE_MANIFESTS = delete(tables.manifests).where(
+    any_of(tables.manifests.c.digest, "digests"), ~exists().where(_V.digest == tables.manifests.c.digest)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge ended; `sequence` is that of its event."""
+
+    number: int
+    digest: str
+    sequence: int
+
+
+def remove(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Version:
+    """Delete a version that nothing points to, softly.
+
+    Raises:
+        VersionDeleted: it is deleted already.
+        VersionInUse: something points to it.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    model, row = references.resolve(tx, reference, lock=True)
+    masks.check_etag(etag, row.sequence)
+    found = blockers.collect(tx, model=model, number=row.number)
+    if found:
+        message = (
+            f"{model.text}:{row.number} is in use by the aliases {found.text}; point them elsewhere first."
+        )
+        raise VersionInUse(message, model=model.text, number=row.number, **found.facts)
+    at = events.stamp(tx)
+    before = versions.complete(tx, row, model=model)
+    after = replace(before, delete_time=at.time, sequence=at.sequence)
+    tx.run(_MARK, {"version": row.id, "time": at.time, "event": at.sequence})
+    if row.number == model.latest_number:
+        # Whatever is above the newest one is deleted already.
+        newest = tx.one(_NEWEST_BELOW, model=model.id, number=row.number)
+        tx.run(_SET_LATEST, {"model": model.id, "number": newest.number if newest else 0})
+    change = versions.change(after, previous=before.sequence)
+    events.append(tx, act, at, action="version.delete", changes=[change])
+    return after
+
+
+def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Version:
+    """Bring a deleted version back as it was.
+
+    Raises:
+        NotDeleted: it is not deleted.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    model, row = references.resolve_deleted(tx, reference)
+    masks.check_etag(etag, row.sequence)
+    at = events.stamp(tx)
+    before = versions.complete(tx, row, model=model)
+    after = replace(before, delete_time=None, sequence=at.sequence)
+    tx.run(_MARK, {"version": row.id, "time": None, "event": at.sequence})
+    # A clock that stands still can give both one time; nobody can read as of within it.
+    if row.delete_time < at.time:
+        span = {"delete_time": row.delete_time, "undelete_time": at.time}
+        tx.run(_RECORD_UNDELETION, {"model_id": model.id, "number": row.number} | span)
+    if row.number > model.latest_number:
+        tx.run(_SET_LATEST, {"model": model.id, "number": row.number})
+    change = versions.change(after, previous=before.sequence)
+    events.append(tx, act, at, action="version.undelete", changes=[change])
+    return after
+
+
+def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Purged:
+    """End a deleted version for good; its number and idempotency key are never given out again.
+
+    Raises:
+        NotDeleted: it is not deleted.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    model, row = references.resolve_deleted(tx, reference)
+    masks.check_etag(etag, row.sequence)
+    at = events.stamp(tx)
+    tx.run(_BURY, _tombstone(row, purge_time=at.time))
+    erase(tx, [row])
+    events.append(tx, act, at, action="version.purge", changes=[_purged(row, model=model)])
+    return Purged(row.number, row.digest, at.sequence)
+
+
+def erase(tx: Transaction, rows: Sequence[Row]) -> None:
+    """Remove versions to which nothing points, and the manifests that no other version has.
+
+    To be called behind the stamp, so that no version comes that needs such a manifest.
+
+    Args:
+        rows: of versions, with `id` and `digest`; a bounded number.
+    """
+    keys = {"versions": [row.id for row in rows]}
+    for statement in (_ERASE_METRICS, _ERASE_FILES, _ERASE_VERSIONS):
+        tx.run(statement, keys)
+    tx.run(_ERASE_MANIFESTS, {"digests": [row.digest for row in rows]})
+
+
+def _tombstone(row: Row, *, purge_time: int) -> dict[str, object]:
+    kept = ("model_id", "number", "uid", "digest", "idempotency_key", "create_time", "delete_time")
+    return {name: getattr(row, name) for name in kept} | {"purge_time": purge_time}
+
+
+def _purged(row: Row, *, model: Model) -> Change:
+    name = f"version/{model.text}:{row.number}"
+    return Change(name, row.uid, row.sequence, after=None, model_uid=model.uid)

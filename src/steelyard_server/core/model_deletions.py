@@ -1,0 +1,147 @@
+"""Deletions of models: softly at first, undone or ended later.
+
+A deleted model hides all that is in it and keeps its names. A purged one is gone with its versions;
+the row that is left keeps its names and its last number from ever being used again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, func, select, update
+
+from steelyard_server.core import blockers, deletions, masks, models
+from steelyard_server.db import tables
+from steelyard_server.errors import LimitExceeded, ModelInUse, NotDeleted
+from steelyard_server.history import events
+from steelyard_server.history.events import Change
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from steelyard_server.core.models import Model
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.act import Act
+    from steelyard_server.history.events import Stamp
+
+# Versions that are erased by one run of the statements.
+PORTION_VERSIONS = 500
+
+_M, _V = tables.models.c, tables.versions.c
+_MARK = (
+    update(tables.models)
+    .where(_M.id == bindparam("model"))
+    .values(delete_time=bindparam("time"), sequence=bindparam("event"))
+)
+_COUNT_FILES = select(func.coalesce(func.sum(_V.file_count), 0).label("files")).where(
+    _V.model_id == bindparam("model")
+)
+_PORTION = (
+    select(_V.id, _V.digest)
+    .where(_V.model_id == bindparam("model"))
+    .order_by(_V.number)
+    .limit(PORTION_VERSIONS)
+)
+_ERASE = tuple(
+    delete(table).where(table.c.model_id == bindparam("model"))
+    for table in (tables.alias_moves, tables.tombstones, tables.undeletions)
+)
+_BURY = (
+    update(tables.models)
+    .where(_M.id == bindparam("model"))
+    .values(
+        description="",
+        labels="{}",
+        owners="[]",
+        metric_directions="{}",
+        creator="{}",
+        latest_number=0,
+        purge_time=bindparam("time"),
+        sequence=bindparam("event"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge ended; `sequence` is that of its event."""
+
+    name: str
+    last_number: int
+    sequence: int
+
+
+def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Model:
+    """Delete a model that nothing points into, softly, with all that is in it.
+
+    Raises:
+        ModelDeleted: it is deleted already.
+        ModelInUse: something points into it.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    before = models.find(tx, name=name, field="name", lock=True)
+    masks.check_etag(etag, before.sequence)
+    found = blockers.collect(tx, model=before)
+    if found:
+        message = f"{before.text} is in use by its aliases {found.text}; delete them first."
+        raise ModelInUse(message, model=before.text, **found.facts)
+    at = events.stamp(tx)
+    return _mark(tx, act, at, before=before, delete_time=at.time, action="model.delete")
+
+
+def restore(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Model:
+    """Bring a deleted model back as it was.
+
+    Raises:
+        NotDeleted: it is not deleted.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    before = _deleted(tx, name=name, etag=etag)
+    at = events.stamp(tx)
+    return _mark(tx, act, at, before=before, delete_time=None, action="model.undelete")
+
+
+def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
+    """End a deleted model for good with all its versions; its names are never given out again.
+
+    Raises:
+        NotDeleted: it is not deleted.
+        LimitExceeded: its versions have more than Limits.purged_files_count files.
+        EtagMismatch: it changed since *etag* was given out.
+    """
+    before = _deleted(tx, name=name, etag=etag)
+    counted = tx.one(_COUNT_FILES, model=before.id)
+    if counted is not None and counted.files > LIMITS.purged_files_count:
+        message = (
+            f"The versions of {before.text} have {counted.files} files, and one call ends at most "
+            f"{LIMITS.purged_files_count}; undelete it, then delete and purge some versions first."
+        )
+        facts = {"limit": LIMITS.purged_files_count, "actual": int(counted.files)}
+        raise LimitExceeded(message, field="name", **facts)
+    at = events.stamp(tx)
+    while rows := tx.all(_PORTION, model=before.id):
+        deletions.erase(tx, rows)
+    for statement in _ERASE:
+        tx.run(statement, {"model": before.id})
+    tx.run(_BURY, {"model": before.id, "time": at.time, "event": at.sequence})
+    change = Change(f"model/{before.text}", before.uid, before.sequence, after=None, model_uid=before.uid)
+    events.append(tx, act, at, action="model.purge", changes=[change])
+    return Purged(before.text, before.last_number, at.sequence)
+
+
+def _deleted(tx: Transaction, *, name: str, etag: str) -> Model:
+    model = models.find(tx, name=name, field="name", lock=True, deleted=True)
+    if model.delete_time is None:
+        raise NotDeleted(f"The model {model.text} is not deleted.", model=model.text)
+    masks.check_etag(etag, model.sequence)
+    return model
+
+
+def _mark(
+    tx: Transaction, act: Act, at: Stamp, *, before: Model, delete_time: int | None, action: str
+) -> Model:
+    after = replace(before, delete_time=delete_time, sequence=at.sequence)
+    after = models.with_former_names(tx, after)
+    tx.run(_MARK, {"model": after.id, "time": delete_time, "event": at.sequence})
+    events.append(tx, act, at, action=action, changes=[models.change(after, previous=before.sequence)])
+    return after

@@ -1,0 +1,163 @@
+"""Deletes, restores, purges and copies from a shell: what is said, what is asked, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from steelyard.v1 import model_pb2, model_service_pb2, version_pb2, version_service_pb2
+from tests.cli.shell import Outcome, Shell, finished
+from tests.client.trees import write_tree
+
+
+@pytest.fixture
+def two(pushed: Shell) -> Shell:
+    """Add a second version, which nothing points to."""
+    write_tree(pushed.directory / "model", {"config.json": b"{}"})
+    pushed.ok("push", "fraud", "model")
+    return pushed
+
+
+def full(shell: Shell, model: str = "fraud") -> str:
+    return f"{shell.variables['STEELYARD_NAMESPACE']}/{model}"
+
+
+def answered(shell: Shell, answer: str, *arguments: str) -> Outcome:
+    """Run a command on a terminal and type an answer."""
+    near, far = pty.openpty()
+    process = shell.start(*arguments, stdin=far)
+    os.write(near, answer.encode())
+    done = finished(process)
+    os.close(far)
+    os.close(near)
+    return done
+
+
+def test_a_version_is_removed_listed_restored_and_purged(two: Shell) -> None:
+    assert "can be deleted" in two.ok("versions", "rm", "fraud:2", "--dry-run").err
+    assert [row[0] for row in two.ok("versions", "ls", "fraud").rows] == ["2", "1"]
+    done = two.ok("versions", "rm", "fraud:2", "--reason", "bad data")
+    assert done.err == f"{full(two)}:2 is deleted; restore brings it back.\n"
+    assert [row[0] for row in two.ok("versions", "ls", "fraud").rows] == ["1"]
+    rows = two.ok("versions", "ls", "fraud", "--deleted").rows
+    assert [(row[0], row[-1]) for row in rows] == [("2", "just now"), ("1", "")]
+    assert two.ok("versions", "restore", "fraud:2").err == f"{full(two)}:2 is there again.\n"
+    two.ok("versions", "rm", "fraud@latest")
+    assert "can be purged" in two.ok("versions", "purge", "fraud:2", "--dry-run").err
+    assert "gone for good" in two.ok("versions", "purge", "fraud:2", "--yes").err
+    assert two.run("versions", "restore", "fraud:2").code == 5
+    assert len(two.ok("versions", "ls", "fraud", "--deleted").rows) == 1
+
+
+def test_a_model_is_removed_listed_restored_and_purged(two: Shell) -> None:
+    two.ok("alias", "rm", "fraud", "champion")
+    assert "can be deleted" in two.ok("models", "rm", "fraud", "--dry-run").err
+    assert two.ok("models", "rm", "fraud").err == f"{full(two)} is deleted; restore brings it back.\n"
+    assert two.ok("models", "ls").rows == []
+    assert [(row[0], row[-1]) for row in two.ok("models", "ls", "--deleted").rows] == [
+        (full(two), "just now")
+    ]
+    two.ok("models", "restore", "fraud")
+    assert two.ok("models", "ls").rows[0][:2] == [full(two), "2"]
+    two.ok("models", "rm", "fraud")
+    assert "can be purged" in two.ok("models", "purge", "fraud", "--dry-run").err
+    assert two.ok("models", "purge", "fraud", "-y").err == f"{full(two)} is gone for good.\n"
+    assert two.run("models", "create", "fraud").code == 3
+
+
+def test_a_version_is_copied_and_the_copy_is_named(two: Shell) -> None:
+    two.ok("models", "create", "copy")
+    rehearsed = two.ok("versions", "copy", "fraud@champion", "copy", "--dry-run")
+    assert (rehearsed.out, rehearsed.err) == ("", f"It can be copied to {full(two, 'copy')}.\n")
+    done = two.ok("versions", "copy", "fraud@champion", "copy", "--semver", "1.0.0")
+    assert done.out == f"{full(two, 'copy')}:1\n"
+    again = two.ok("versions", "copy", "fraud:1", "copy")
+    assert (again.out, "has this content already" in again.err) == (done.out, True)
+    assert two.ok("versions", "show", "copy").facts["copied from"] == f"{full(two)}:1"
+
+
+@pytest.mark.parametrize("noun", ["versions", "models"])
+def test_a_purge_asks_on_a_terminal_and_does_nothing_without_a_yes(two: Shell, noun: str) -> None:
+    if noun == "models":
+        two.ok("alias", "rm", "fraud", "champion")
+    reference = "fraud" if noun == "models" else "fraud:2"
+    two.ok(noun, "rm", reference)
+    for answer in ("n\n", "\n"):
+        done = answered(two, answer, noun, "purge", reference)
+        assert done.code == 1
+        assert re.search(r"Nothing can bring .* back\. Purge (it|them)\? \[y/N\]", done.err)
+    assert "can be purged" in two.ok(noun, "purge", reference, "--dry-run").err
+    done = answered(two, "y\n", noun, "purge", reference)
+    assert done.code == 0, done.err
+    assert "gone for good" in done.err
+    assert two.run(noun, "restore", reference).code == 5
+
+
+def test_a_purge_without_a_terminal_wants_a_yes_and_that_is_2(two: Shell) -> None:
+    two.ok("versions", "rm", "fraud:2")
+    done = two.run("versions", "purge", "fraud:2")
+    assert done.code == 2
+    assert "--yes" in done.err
+    assert two.ok("versions", "restore", "fraud:2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "word"),
+    [
+        ("versions rm fraud", 2, "names no version"),
+        ("versions restore fraud", 2, "names no version"),
+        ("versions copy fraud copy", 2, "names no version"),
+        ("versions copy fraud:1", 2, "Missing argument"),
+        ("models rm fraud:1", 2, "names a version"),
+        ("versions rm fraud@champion", 3, "VERSION_IN_USE"),
+        ("models rm fraud", 3, "MODEL_IN_USE"),
+        ("versions restore fraud:1", 3, "NOT_DELETED"),
+        ("versions purge fraud:1 --yes", 3, "NOT_DELETED"),
+        ("models restore fraud", 3, "NOT_DELETED"),
+        ("models purge fraud --yes", 3, "NOT_DELETED"),
+        ("push fraud model", 3, "CONTENT_DELETED"),
+        ("models create gone", 3, "NAME_DELETED"),
+        ("versions show fraud:2", 5, "VERSION_DELETED"),
+        ("pull fraud:2 copy", 5, "VERSION_DELETED"),
+        ("versions rm fraud:2", 5, "VERSION_DELETED"),
+        ("versions rm fraud:9", 5, "VERSION_NOT_FOUND"),
+        ("versions purge fraud:9 --yes", 5, "VERSION_NOT_FOUND"),
+        ("versions copy fraud:1 missing", 5, "MODEL_NOT_FOUND"),
+        ("models show gone", 5, "MODEL_DELETED"),
+        ("models rm missing", 5, "MODEL_NOT_FOUND"),
+    ],
+)
+def test_what_is_refused_has_its_exit_code(two: Shell, command: str, code: int, word: str) -> None:
+    two.ok("versions", "rm", "fraud:2")
+    two.ok("models", "create", "gone")
+    two.ok("models", "rm", "gone")
+    done = two.run(*command.split())
+    assert (done.code, done.out) == (code, "")
+    assert word in done.err
+    assert "Traceback" not in done.err
+
+
+def test_with_json_every_result_is_one_message(two: Shell) -> None:
+    two.ok("models", "create", "copy")
+    two.ok("alias", "rm", "fraud", "champion")
+    commands: list[tuple[str, type[Message], dict[str, Any]]] = [
+        ("versions copy fraud:1 copy", version_pb2.Version, {"number": 1, "model": full(two, "copy")}),
+        ("versions rm fraud:2", version_pb2.Version, {"number": 2}),
+        ("versions restore fraud:2", version_pb2.Version, {"number": 2}),
+        ("versions rm fraud:2", version_pb2.Version, {"number": 2}),
+        ("versions purge fraud:2 --yes", version_service_pb2.PurgeVersionResponse, {"number": 2}),
+        ("models rm fraud", model_pb2.Model, {"latest_number": 1}),
+        ("models restore fraud", model_pb2.Model, {"name": full(two)}),
+        ("models rm fraud", model_pb2.Model, {"name": full(two)}),
+        ("models purge fraud --yes", model_service_pb2.PurgeModelResponse, {"last_number": 2}),
+    ]
+    for command, kind, expected in commands:
+        message = json_format.ParseDict(json.loads(two.ok(*command.split(), "--json").out), kind())
+        assert {name: getattr(message, name) for name in expected} == expected, command

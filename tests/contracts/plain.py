@@ -1,0 +1,163 @@
+"""The rules of versions, aliases and their ends once more, over plain dictionaries and without a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class Refused(Exception):
+    """What the registry must refuse, by its reason."""
+
+
+@dataclass
+class PlainVersion:
+    """Content, and what is known of it; a version that was copied has what its source had."""
+
+    seed: int
+    semantic_version: str = ""
+    key: str = ""
+    deleted: bool = False
+
+
+@dataclass
+class PlainModel:
+    """A model; `sets` are what each alias was set to and can go back to, the last one is in effect."""
+
+    last: int = 0
+    deleted: bool = False
+    purged: bool = False
+    versions: dict[int, PlainVersion] = field(default_factory=dict)
+    purged_keys: set[str] = field(default_factory=set)
+    sets: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def live(self) -> list[int]:
+        """List the numbers that are not deleted."""
+        return sorted(number for number, version in self.versions.items() if not version.deleted)
+
+    def require(self) -> None:
+        """Demand that the model is found."""
+        if self.purged:
+            raise Refused("MODEL_NOT_FOUND")
+        if self.deleted:
+            raise Refused("MODEL_DELETED")
+
+    def find(self, number: int) -> PlainVersion:
+        """Return a version that is not deleted."""
+        self.require()
+        if number not in self.versions:
+            raise Refused("VERSION_NOT_FOUND")
+        if self.versions[number].deleted:
+            raise Refused("VERSION_DELETED")
+        return self.versions[number]
+
+    def find_deleted(self, number: int) -> PlainVersion:
+        """Return a version that is deleted."""
+        self.require()
+        if number not in self.versions:
+            raise Refused("VERSION_NOT_FOUND")
+        if not self.versions[number].deleted:
+            raise Refused("NOT_DELETED")
+        return self.versions[number]
+
+    def create(self, wish: PlainVersion) -> tuple[int, bool]:
+        """Return number and whether it is new."""
+        self.require()
+        same = next((number for number, each in self.versions.items() if each.seed == wish.seed), 0)
+        self._check_key(wish)
+        if not (same and self.versions[same].semantic_version):
+            self._check_semantic_version(wish)
+        if not same:
+            self.last += 1
+            self.versions[self.last] = wish
+            return self.last, True
+        known = self.versions[same]
+        if known.deleted:
+            raise Refused("CONTENT_DELETED")
+        for name in ("semantic_version", "key"):
+            asked, stands = getattr(wish, name), getattr(known, name)
+            if asked and stands and asked != stands:
+                raise Refused("VERSION_ALREADY_EXISTS")
+        known.semantic_version = known.semantic_version or wish.semantic_version
+        known.key = known.key or wish.key
+        return same, False
+
+    def _check_key(self, wish: PlainVersion) -> None:
+        others = {each.key for each in self.versions.values() if each.seed != wish.seed}
+        if wish.key and wish.key in others | self.purged_keys:
+            raise Refused("IDEMPOTENCY_KEY_REUSED")
+
+    def _check_semantic_version(self, wish: PlainVersion) -> None:
+        taken = {each.semantic_version for each in self.versions.values()}
+        if wish.semantic_version and wish.semantic_version in taken:
+            raise Refused("SEMANTIC_VERSION_ALREADY_EXISTS")
+
+    def delete(self, number: int) -> None:
+        """Delete a version to which no alias points."""
+        version = self.find(number)
+        if number in self.aliases.values():
+            raise Refused("VERSION_IN_USE")
+        version.deleted = True
+
+    def undelete(self, number: int) -> None:
+        """Bring a version back."""
+        self.find_deleted(number).deleted = False
+
+    def purge(self, number: int) -> None:
+        """End a version."""
+        self.purged_keys |= {self.find_deleted(number).key} - {""}
+        del self.versions[number]
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        """Say where each alias points."""
+        return {name: sets[-1] for name, sets in self.sets.items()}
+
+    def set_alias(self, name: str, number: int) -> None:
+        """Point an alias to a version."""
+        self.find(number)
+        if self.aliases.get(name) != number:
+            self.sets.setdefault(name, []).append(number)
+
+    def roll_back(self, name: str) -> None:
+        """Point an alias back to the last other version that is left."""
+        self.require()
+        if name not in self.sets:
+            raise Refused("ALIAS_NOT_FOUND")
+        sets = self.sets[name]
+        for position in range(len(sets) - 2, -1, -1):
+            if sets[position] in self.live and sets[position] != sets[-1]:
+                del sets[position + 1 :]
+                return
+        raise Refused("NO_ROLLBACK_TARGET")
+
+    def delete_alias(self, name: str) -> None:
+        """Delete an alias, and with it what it could go back to."""
+        self.require()
+        if name not in self.sets:
+            raise Refused("ALIAS_NOT_FOUND")
+        del self.sets[name]
+
+    def remove(self) -> None:
+        """Delete the model."""
+        self.require()
+        if self.sets:
+            raise Refused("MODEL_IN_USE")
+        self.deleted = True
+
+    def restore(self) -> None:
+        """Bring the model back."""
+        self._require_deleted()
+        self.deleted = False
+
+    def end(self) -> None:
+        """Purge the model."""
+        self._require_deleted()
+        self.purged = True
+        self.versions = {}
+
+    def _require_deleted(self) -> None:
+        if self.purged:
+            raise Refused("MODEL_NOT_FOUND")
+        if not self.deleted:
+            raise Refused("NOT_DELETED")

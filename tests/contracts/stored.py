@@ -1,0 +1,172 @@
+"""What the tables say, compared with what the fold of the events says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from steelyard_server.db import tables
+from steelyard_server.db.database import Row, Transaction
+from tests.contracts.fold import Fold, State, fold
+
+MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
+VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
+OPTIONAL_TIMES = ("import_time", "delete_time")
+
+
+def folded(tx: Transaction) -> Fold:
+    """Fold all that is stored of the history."""
+    texts = {
+        (row.sequence, row.name): (bytes(row.salt), row.content) for row in select_all(tx, "event_texts")
+    }
+    events = [bytes(row.content) for row in select_all(tx, "events")]
+    return fold(events, texts=texts)
+
+
+def select_all(tx: Transaction, name: str) -> list[Row]:
+    table = tables.Base.metadata.tables[name]
+    return tx.all(select(table).order_by(*table.primary_key.columns))
+
+
+def written(value: Any) -> Any:
+    """Read a column as events write it: JSON parsed, an absent text empty."""
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        return json.loads(value)
+    return "" if value is None else value
+
+
+def time_of(microseconds: int) -> str:
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def state_of(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
+    times = {name: time_of(getattr(row, name)) for name in ("create_time", "update_time")}
+    given = {name: time for name in OPTIONAL_TIMES if (time := getattr(row, name, None)) is not None}
+    times |= {name: time_of(time) for name, time in given.items()}
+    return {name: written(getattr(row, name)) for name in names} | times | {"sequence": row.sequence}
+
+
+def part(states: dict[str, State], *names: str) -> dict[str, State]:
+    """Take from states what `state_of` takes from rows."""
+    always = (*names, "create_time", "update_time", "sequence")
+    return {
+        uid: {name: state[name] for name in always}
+        | {name: state[name] for name in OPTIONAL_TIMES if name in state}
+        for uid, state in states.items()
+    }
+
+
+def require_equal(tx: Transaction) -> None:
+    """Demand that all tables of registry state say what the fold of the events says."""
+    history = folded(tx)
+    (head,) = select_all(tx, "registry")
+    assert (head.sequence, head.uid) == (history.sequence, history.registry)
+    assert time_of(head.event_time) == history.time
+    checks = (
+        *(require_namespaces, require_models, require_versions, require_tombstones),
+        *(require_aliases, require_requests),
+    )
+    for check in checks:
+        check(tx, history)
+
+
+def require_namespaces(tx: Transaction, history: Fold) -> None:
+    names = ("name", "description", "labels")
+    stored = {row.uid: state_of(row, names) for row in select_all(tx, "namespaces")}
+    assert stored
+    assert stored == part(history.of_kind("namespace"), *names)
+
+
+def require_models(tx: Transaction, history: Fold) -> None:
+    space = {row.id: row.name for row in select_all(tx, "namespaces")}
+    names: dict[int, set[str]] = {}
+    for row in select_all(tx, "model_names"):
+        names.setdefault(row.model_id, set()).add(f"{space[row.namespace_id]}/{row.name}")
+    rows = select_all(tx, "models")
+    stored = {
+        row.uid: state_of(row, MODEL_STATE)
+        | {
+            "namespace": space[row.namespace_id],
+            "former_names": sorted(names[row.id] - {f"{space[row.namespace_id]}/{row.name}"}),
+        }
+        for row in rows
+        if row.purge_time is None
+    }
+    assert stored == part(history.of_kind("model"), *MODEL_STATE, "namespace", "former_names")
+    live = [
+        (each["model"], int(each["number"]))
+        for each in history.of_kind("version").values()
+        if "delete_time" not in each
+    ]
+    for row in rows:
+        assert row.last_number == history.last_numbers.get(row.uid, 0)
+        assert row.latest_number == max((number for uid, number in live if uid == row.uid), default=0)
+    purged = {row.uid: (time_of(row.purge_time), names[row.id]) for row in rows if row.purge_time is not None}
+    assert purged == {
+        uid: (each["purge_time"], {*each["former_names"], f"{each['namespace']}/{each['name']}"})
+        for uid, each in history.retired.items()
+    }
+
+
+def require_versions(tx: Transaction, history: Fold) -> None:
+    uids = {row.id: row.uid for row in select_all(tx, "models")}
+    stored = {
+        row.uid: state_of(row, (*VERSION_STATE, "semantic_version", "idempotency_key"))
+        | {"model": uids[row.model_id], "number": str(row.number), "origin": written(row.origin) or {}}
+        for row in select_all(tx, "versions")
+    }
+    names = (*VERSION_STATE, "semantic_version", "idempotency_key", "model", "number")
+    assert stored == part(history.of_kind("version"), *names)
+    digests = {each["digest"] for each in history.of_kind("version").values()}
+    assert {row.digest for row in select_all(tx, "manifests")} == digests
+
+
+def require_tombstones(tx: Transaction, history: Fold) -> None:
+    uids = {row.id: row.uid for row in select_all(tx, "models")}
+    times = ("create_time", "delete_time", "purge_time")
+    stored = {
+        (uids[row.model_id], str(row.number)): (
+            row.digest,
+            row.idempotency_key or "",
+            *(time_of(getattr(row, name)) for name in times),
+        )
+        for row in select_all(tx, "tombstones")
+    }
+    assert stored == {
+        key: tuple(each[name] for name in ("digest", "idempotency_key", *times))
+        for key, each in history.tombstones.items()
+    }
+    spans = [
+        (uids[row.model_id], str(row.number), time_of(row.delete_time), time_of(row.undelete_time))
+        for row in select_all(tx, "undeletions")
+    ]
+    assert sorted(spans) == sorted(history.undeletions)
+
+
+def require_aliases(tx: Transaction, history: Fold) -> None:
+    uids = {row.id: row.uid for row in select_all(tx, "models")}
+    stored = {
+        row.uid: state_of(row, ("name",)) | {"model": uids[row.model_id], "number": str(row.number)}
+        for row in select_all(tx, "aliases")
+    }
+    assert stored == part(history.of_kind("alias"), "name", "model", "number")
+    digests = {
+        (each["model"], each["number"]): each["digest"] for each in history.of_kind("version").values()
+    }
+    for each in history.of_kind("alias").values():
+        assert each["digest"] == digests[each["model"], each["number"]]
+    moves = [
+        (row.sequence, uids[row.model_id], row.name, row.action, row.to_number)
+        for row in select_all(tx, "alias_moves")
+    ]
+    assert sorted(moves) == history.moves
+
+
+def require_requests(tx: Transaction, history: Fold) -> None:
+    """A remembered request that changed something is in the event of that change."""
+    stored = {(row.principal, row.method, row.request_id): row.digest for row in select_all(tx, "requests")}
+    assert history.requests.items() <= stored.items()
