@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -307,6 +308,33 @@ def test_an_upload_taken_over_while_its_bytes_are_read_again_loses_none(
         assert (upload.offset, upload.durable_offset) == (ENDS[-1], ENDS[-1])
         upload.close()
     assert finish_partial(root) == ENDS[-1]
+
+
+def test_an_upload_that_is_being_removed_holds_up_no_other_and_begins_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, _ = leave_partial(root)
+    unlink = os.unlink
+    removing, go_on = threading.Event(), threading.Event()
+
+    def unlink_late(path: Path) -> None:
+        if path == left:
+            removing.set()
+            assert go_on.wait(SECONDS)
+        unlink(path)
+
+    with closing(LocalStore(root)) as store, ThreadPoolExecutor(3) as pool:
+        monkeypatch.setattr(os, "unlink", unlink_late)
+        expired = pool.submit(store.expire_uploads, before_time=time.time() + 3600)
+        assert removing.wait(SECONDS)
+        same = pool.submit(store_blob, store, content(PARTIAL_BYTES))
+        try:
+            pool.submit(store.begin_upload, "other", size_bytes=1).result(SECONDS).close()
+        finally:
+            go_on.set()
+
+        assert (expired.result(SECONDS), same.result(SECONDS)) == (1, 0)
+        assert is_stored(store, content(PARTIAL_BYTES))
 
 
 def test_uploads_that_kept_nothing_are_forgotten(root: Path) -> None:

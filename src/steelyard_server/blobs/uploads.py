@@ -145,11 +145,12 @@ class Uploads:
     def expire(self, *, before_time: float) -> int:
         """Remove partials that have no owner and were not touched since."""
         expired = 0
-        for key, partial in list(self.partials.items()):
-            with self._lock:
-                if partial.owner is None and partial.touch_time < before_time:
-                    partial.remove()
-                    expired += self.partials.pop(key, None) is not None
+        for key in list(self.partials):
+            if upload := self._take_left(key, before_time=before_time):
+                # Whoever begins it meanwhile takes it over, as from any owner.
+                with suppress(UploadSuperseded):
+                    upload.discard()
+                    expired += 1
         return expired
 
     def close(self) -> None:
@@ -157,6 +158,15 @@ class Uploads:
         for partial in list(self.partials.values()):
             if (owner := partial.owner) is not None:
                 owner.close()
+
+    def _take_left(self, key: str, *, before_time: float) -> OpenUpload | None:
+        """Give a partial a new owner if it has none and was not touched since."""
+        with self._lock:
+            partial = self.partials.get(key)
+            if partial is None or partial.owner is not None or partial.touch_time >= before_time:
+                return None
+            upload = partial.owner = OpenUpload(self, key, partial)
+            return upload
 
 
 class OpenUpload:
