@@ -25,6 +25,7 @@ from steelyard_server.errors import (
     UploadSuperseded,
 )
 from tests.api.uploads import digest_of
+from tests.faults.blob_files import open_upload
 
 MIB = 1 << 20
 # Around the border of a block, where offsets go wrong.
@@ -85,7 +86,7 @@ def write(upload: Upload, data: bytes, *, chunk_bytes: int = MIB) -> None:
 
 def store_blob(store: BlobStore, data: bytes, *, key: str = "key") -> str:
     """Upload *data* whole and return its digest."""
-    with closing(store.begin_upload(key, size_bytes=len(data))) as upload:
+    with closing(open_upload(store, key, size_bytes=len(data))) as upload:
         write(upload, data)
         upload.finish(digest_of(data))
     return digest_of(data)
@@ -109,7 +110,7 @@ def refusal(action: Callable[[], object]) -> str:
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 4097, MIB - 1, MIB, MIB + 1, 5 * MIB])
 def test_chunks_of_any_size_give_the_same_blob(store: BlobStore, chunk_bytes: int) -> None:
     data = some_bytes(5000 if chunk_bytes < 100 else 3 * MIB + 12345)
-    with closing(store.begin_upload("key", size_bytes=len(data))) as upload:
+    with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
         write(upload, data, chunk_bytes=chunk_bytes)
         assert upload.offset == len(data)
         upload.finish(digest_of(data))
@@ -137,7 +138,7 @@ def test_a_finished_upload_leaves_no_partial_and_its_key_is_free(store: BlobStor
 
 def test_a_blob_is_not_there_before_it_is_finished(store: BlobStore) -> None:
     data = some_bytes(2 * MIB)
-    with closing(store.begin_upload("key", size_bytes=len(data))) as upload:
+    with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
         write(upload, data)
         upload.flush()
 
@@ -151,7 +152,7 @@ def test_a_blob_is_not_there_before_it_is_finished(store: BlobStore) -> None:
 @pytest.mark.parametrize("size_bytes", [0, 1, MIB, 2 * MIB + 1])
 def test_a_wrong_digest_deletes_the_partial(store: BlobStore, size_bytes: int) -> None:
     data, other = some_bytes(size_bytes), digest_of(b"other")
-    upload = store.begin_upload("key", size_bytes=len(data))
+    upload = open_upload(store, "key", size_bytes=len(data))
     write(upload, data)
     upload.flush()
 
@@ -162,11 +163,11 @@ def test_a_wrong_digest_deletes_the_partial(store: BlobStore, size_bytes: int) -
     assert not store.contains(other)
     assert not store.contains(digest_of(data))
     assert store.held_bytes("key") == 0
-    assert store.begin_upload("key", size_bytes=len(data)).offset == 0
+    assert open_upload(store, "key", size_bytes=len(data)).offset == 0
 
 
 def test_too_many_bytes_delete_the_partial(store: BlobStore) -> None:
-    upload = store.begin_upload("key", size_bytes=MIB)
+    upload = open_upload(store, "key", size_bytes=MIB)
     upload.write(some_bytes(MIB - 1))
     upload.flush()
 
@@ -179,7 +180,7 @@ def test_too_many_bytes_delete_the_partial(store: BlobStore) -> None:
 
 def test_too_few_bytes_delete_the_partial(store: BlobStore) -> None:
     data = some_bytes(MIB)
-    upload = store.begin_upload("key", size_bytes=MIB + 1)
+    upload = open_upload(store, "key", size_bytes=MIB + 1)
     write(upload, data)
     upload.flush()
 
@@ -194,7 +195,7 @@ def test_too_few_bytes_delete_the_partial(store: BlobStore) -> None:
 @pytest.mark.parametrize("digest", ["", "sha256:", "sha256:" + "A" * 64, "md5:" + "0" * 64, "../" * 21 + "0"])
 def test_a_malformed_digest_names_nothing_and_costs_no_bytes(store: BlobStore, digest: str) -> None:
     data = some_bytes(MIB + 5)
-    upload = store.begin_upload("key", size_bytes=len(data))
+    upload = open_upload(store, "key", size_bytes=len(data))
     write(upload, data)
 
     for action in (
@@ -209,17 +210,17 @@ def test_a_malformed_digest_names_nothing_and_costs_no_bytes(store: BlobStore, d
 @pytest.mark.parametrize("key", ["", "a/b", "..", "a.crc", "é", "x" * 129])
 def test_a_key_that_could_be_a_path_is_refused(store: BlobStore, key: str) -> None:
     with pytest.raises(ValueError, match="A key has"):
-        store.begin_upload(key, size_bytes=1)
+        open_upload(store, key, size_bytes=1)
 
 
 @pytest.mark.parametrize("sent_bytes", [*SIZES, 0])
 def test_an_upload_that_was_left_goes_on_at_any_byte(store: BlobStore, sent_bytes: int) -> None:
     data = some_bytes(4 * MIB)
-    with closing(store.begin_upload("key", size_bytes=len(data))) as first:
+    with closing(open_upload(store, "key", size_bytes=len(data))) as first:
         write(first, data[:sent_bytes], chunk_bytes=70_001)
 
     assert store.held_bytes("key") == sent_bytes
-    with closing(store.begin_upload("key", size_bytes=len(data))) as second:
+    with closing(open_upload(store, "key", size_bytes=len(data))) as second:
         assert (second.offset, second.durable_offset) == (sent_bytes, sent_bytes)
         write(second, data)
         second.finish(digest_of(data))
@@ -229,7 +230,7 @@ def test_an_upload_that_was_left_goes_on_at_any_byte(store: BlobStore, sent_byte
 def test_an_upload_may_be_left_again_and_again(store: BlobStore) -> None:
     data = some_bytes(3 * MIB + 5)
     for end in [1, 2, 4096, MIB - 1, MIB + 1, MIB + 2, 3 * MIB, 3 * MIB + 1]:
-        with closing(store.begin_upload("key", size_bytes=len(data))) as upload:
+        with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
             write(upload, data[:end])
     assert store.held_bytes("key") == 3 * MIB + 1
 
@@ -239,7 +240,7 @@ def test_an_upload_may_be_left_again_and_again(store: BlobStore) -> None:
 
 def test_the_offset_that_is_durable_grows_with_a_flush_only(store: BlobStore) -> None:
     data = some_bytes(2 * MIB)
-    with closing(store.begin_upload("key", size_bytes=len(data))) as upload:
+    with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
         upload.write(data[: MIB + 3])
         before = (upload.offset, upload.durable_offset, store.held_bytes("key"))
         assert upload.flush() == MIB + 3
@@ -252,19 +253,19 @@ def test_the_offset_that_is_durable_grows_with_a_flush_only(store: BlobStore) ->
 def test_a_partial_of_another_size_or_begun_from_the_start_is_dropped(store: BlobStore) -> None:
     data = some_bytes(MIB + 1)
     for size_bytes, from_start in [(len(data) + 1, False), (len(data), True)]:
-        with closing(store.begin_upload("key", size_bytes=len(data), from_start=True)) as first:
+        with closing(open_upload(store, "key", size_bytes=len(data), from_start=True)) as first:
             write(first, data)
-        with closing(store.begin_upload("key", size_bytes=size_bytes, from_start=from_start)) as second:
+        with closing(open_upload(store, "key", size_bytes=size_bytes, from_start=from_start)) as second:
             assert (second.offset, second.durable_offset) == (0, 0)
         assert store.held_bytes("key") == 0
 
 
 def test_a_newer_upload_takes_over_and_the_older_one_can_do_nothing_more(store: BlobStore) -> None:
     data = some_bytes(3 * MIB)
-    older = store.begin_upload("key", size_bytes=len(data))
+    older = open_upload(store, "key", size_bytes=len(data))
     write(older, data[: MIB + 9])
 
-    newer = store.begin_upload("key", size_bytes=len(data))
+    newer = open_upload(store, "key", size_bytes=len(data))
 
     assert newer.offset == MIB + 9
     actions: list[Callable[[], object]] = [
@@ -280,12 +281,38 @@ def test_a_newer_upload_takes_over_and_the_older_one_can_do_nothing_more(store: 
     assert is_stored(store, data)
 
 
+def test_an_upload_that_is_abandoned_keeps_what_is_durable_when_it_is_closed(store: BlobStore) -> None:
+    data = some_bytes(3 * MIB)
+    upload = open_upload(store, "key", size_bytes=len(data))
+    write(upload, data[: MIB + 9])
+
+    upload.abandon()
+
+    assert refusal(upload.flush) == UploadSuperseded.reason
+    upload.close()
+    assert store.expire_uploads(before_time=time.time() - 3600) == 0
+    assert store.held_bytes("key") == MIB + 9
+    store_blob(store, data)
+    assert is_stored(store, data)
+
+
+def test_an_upload_that_was_begun_and_not_opened_loses_nothing(store: BlobStore) -> None:
+    data = some_bytes(2 * MIB)
+    with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
+        write(upload, data[:MIB])
+
+    store.begin_upload("key").close()
+
+    assert store.held_bytes("key") == MIB
+    assert open_upload(store, "key", size_bytes=len(data)).offset == MIB
+
+
 def test_a_newer_upload_of_another_size_begins_anew_while_the_older_one_is_open(store: BlobStore) -> None:
-    older = store.begin_upload("key", size_bytes=9)
+    older = open_upload(store, "key", size_bytes=9)
     older.write(b"12345")
     older.flush()
 
-    with closing(store.begin_upload("key", size_bytes=3)) as newer:
+    with closing(open_upload(store, "key", size_bytes=3)) as newer:
         assert (newer.offset, newer.durable_offset, store.held_bytes("key")) == (0, 0, 0)
         assert refusal(older.flush) == UploadSuperseded.reason
         newer.write(b"abc")
@@ -300,7 +327,7 @@ def test_of_many_uploads_with_one_key_the_newest_gets_through(store: BlobStore) 
 
     def upload_all() -> str:
         start.wait(SECONDS)
-        with closing(store.begin_upload("key", size_bytes=len(data))) as upload:
+        with closing(open_upload(store, "key", size_bytes=len(data))) as upload:
             write(upload, data, chunk_bytes=50_000)
             upload.finish(digest_of(data))
         return ""
@@ -315,13 +342,13 @@ def test_of_many_uploads_with_one_key_the_newest_gets_through(store: BlobStore) 
 
 
 def test_an_upload_that_ended_can_do_nothing_more(store: BlobStore) -> None:
-    finished = store.begin_upload("finished", size_bytes=0)
+    finished = open_upload(store, "finished", size_bytes=0)
     finished.finish(digest_of(b""))
-    closed = store.begin_upload("closed", size_bytes=1)
+    closed = open_upload(store, "closed", size_bytes=1)
     closed.close()
-    discarded = store.begin_upload("discarded", size_bytes=1)
+    discarded = open_upload(store, "discarded", size_bytes=1)
     discarded.discard()
-    failed = store.begin_upload("failed", size_bytes=1)
+    failed = open_upload(store, "failed", size_bytes=1)
     assert refusal(lambda: failed.write(b"12")) == SizeMismatch.reason
 
     for upload in (finished, closed, discarded, failed):
@@ -331,19 +358,19 @@ def test_an_upload_that_ended_can_do_nothing_more(store: BlobStore) -> None:
 
 
 def test_a_discarded_upload_is_gone(store: BlobStore) -> None:
-    upload = store.begin_upload("key", size_bytes=2)
+    upload = open_upload(store, "key", size_bytes=2)
     upload.write(b"1")
     upload.flush()
 
     upload.discard()
 
     assert store.held_bytes("key") == 0
-    assert store.begin_upload("key", size_bytes=2).offset == 0
+    assert open_upload(store, "key", size_bytes=2).offset == 0
 
 
 def test_uploads_with_other_keys_do_not_disturb_each_other(store: BlobStore) -> None:
     contents = {f"key-{seed}": some_bytes(2 * MIB + seed, seed=seed) for seed in range(4)}
-    uploads = {key: store.begin_upload(key, size_bytes=len(data)) for key, data in contents.items()}
+    uploads = {key: open_upload(store, key, size_bytes=len(data)) for key, data in contents.items()}
     for begin in range(0, 2 * MIB + 4, 300_000):
         for key, upload in uploads.items():
             upload.write(contents[key][begin : begin + 300_000])
@@ -360,7 +387,7 @@ def test_the_same_blob_from_many_uploads_at_once_is_stored(store: BlobStore, siz
     start = threading.Barrier(6)
 
     def upload_one(key: str) -> None:
-        with closing(store.begin_upload(key, size_bytes=len(data))) as upload:
+        with closing(open_upload(store, key, size_bytes=len(data))) as upload:
             write(upload, data)
             start.wait(SECONDS)
             upload.finish(digest_of(data))
@@ -409,9 +436,9 @@ def test_a_blob_that_is_not_there_or_has_another_size_is_lost(store: BlobStore) 
 
 def test_uploads_that_nobody_touched_expire_and_those_that_are_open_do_not(store: BlobStore) -> None:
     for key in ("left", "open"):
-        with closing(store.begin_upload(key, size_bytes=2)) as upload:
+        with closing(open_upload(store, key, size_bytes=2)) as upload:
             upload.write(b"1")
-    with closing(store.begin_upload("open", size_bytes=2)) as upload:
+    with closing(open_upload(store, "open", size_bytes=2)) as upload:
         assert store.expire_uploads(before_time=time.time() - 3600) == 0
         assert store.held_bytes("left") == 1
 
@@ -420,7 +447,7 @@ def test_uploads_that_nobody_touched_expire_and_those_that_are_open_do_not(store
         assert (store.held_bytes("left"), store.held_bytes("open")) == (0, 1)
         upload.write(b"2")
         upload.finish(digest_of(b"12"))
-    assert store.begin_upload("left", size_bytes=2).offset == 0
+    assert open_upload(store, "left", size_bytes=2).offset == 0
     assert is_stored(store, b"12")
 
 
@@ -428,7 +455,7 @@ def test_closing_keeps_blobs_and_the_bytes_of_open_uploads(kind: Kind) -> None:
     data, other = some_bytes(2 * MIB + 77), some_bytes(MIB, seed=8)
     with closing(kind.open()) as first:
         store_blob(first, other, key="other")
-        left = first.begin_upload("key", size_bytes=len(data))
+        left = open_upload(first, "key", size_bytes=len(data))
         write(left, data[: MIB + 77])
         first.close()
         with pytest.raises(UploadSuperseded):
@@ -437,7 +464,7 @@ def test_closing_keeps_blobs_and_the_bytes_of_open_uploads(kind: Kind) -> None:
     with closing(kind.open()) as second:
         assert is_stored(second, other)
         assert second.held_bytes("key") == MIB + 77
-        with closing(second.begin_upload("key", size_bytes=len(data))) as upload:
+        with closing(open_upload(second, "key", size_bytes=len(data))) as upload:
             assert upload.offset == MIB + 77
             write(upload, data)
             upload.finish(digest_of(data))
@@ -445,7 +472,7 @@ def test_closing_keeps_blobs_and_the_bytes_of_open_uploads(kind: Kind) -> None:
 
 
 def test_an_upload_of_an_earlier_process_expires_too(kind: Kind) -> None:
-    with closing(kind.open()) as first, closing(first.begin_upload("key", size_bytes=2)) as upload:
+    with closing(kind.open()) as first, closing(open_upload(first, "key", size_bytes=2)) as upload:
         upload.write(b"1")
 
     with closing(kind.open()) as second:

@@ -21,6 +21,7 @@ from tests.faults.blob_files import (
     flip,
     is_stored,
     leave_partial,
+    open_upload,
     store_blob,
     sums_path,
 )
@@ -218,7 +219,7 @@ def test_an_upload_that_went_back_is_left_and_found_again_there(root: Path) -> N
     flip(file, MIB + 7)
     with (
         closing(LocalStore(root)) as store,
-        closing(store.begin_upload("key", size_bytes=PARTIAL_BYTES)) as upload,
+        closing(open_upload(store, "key", size_bytes=PARTIAL_BYTES)) as upload,
     ):
         assert upload.offset == MIB + 7
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.api.envelope import data_of
+from steelyard_server.api.publishing import Publishing
 from steelyard_server.api.small_blobs import SmallBlob, SmallBlobs
 from steelyard_server.core import blobs as core
 from steelyard_server.core import names
@@ -76,7 +77,9 @@ class BlobStream:
         self._next_index = 0
         self._namespace = ""
         self._incoming: Incoming | None = None
-        self._publishing: dict[str, asyncio.Task[None]] = {}
+        # By key, until they are finished: whatever is left here is closed when the stream ends.
+        self._uploads: dict[str, Upload] = {}
+        self._publishing = Publishing()
         self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
         self._reading: asyncio.Task[bytes | None] | None = None
 
@@ -89,7 +92,7 @@ class BlobStream:
         try:
             while (message := await self._read()) is not None:
                 await self._take(message)
-            await self._settle()
+            await self._publishing.wait_for_fewer(1)
         except RegistryError as error:
             await self._stop(error)
             raise
@@ -98,13 +101,13 @@ class BlobStream:
 
     async def _read(self) -> bytes | None:
         """Wait for the next message, or for the failure of a blob that is being published."""
-        if self._reading is None and not self._publishing:
+        if self._reading is None and not self._publishing.tasks:
             return await self._stream.read(timeout_seconds=LIMITS.upload_idle_seconds, late=UploadIdle)
         # A read that lost the race goes on, for breaking it off would break the stream.
         reading = self._reading = self._reading or asyncio.create_task(self._stream.next())
         while not reading.done():
             done, _ = await asyncio.wait(
-                {reading, *self._publishing.values()},
+                {reading, *self._publishing.tasks.values()},
                 timeout=LIMITS.upload_idle_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -112,7 +115,7 @@ class BlobStream:
                 seconds = LIMITS.upload_idle_seconds
                 message = f"No message came for {seconds} seconds; resume the upload."
                 raise UploadIdle(message, limit_seconds=seconds)
-            await self._raise_failures()
+            self._publishing.raise_failures()
         self._reading = None
         return reading.result()
 
@@ -147,19 +150,20 @@ class BlobStream:
             digest=header.digest,
             upload_id=header.upload_id,
         )
-        await self._raise_failures(wait_for=key)
+        await self._publishing.wait_for(key)
         if await self._held(header):
             present = pb.BlobPresent(digest=header.digest)
             await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
             if header.from_start:
                 self._incoming = Incoming(index, key, header, upload=None)
             return
-        upload = await self._run(
-            partial(self._blobs.begin_upload, key, size_bytes=header.size_bytes, from_start=header.from_start)
-        )
+        upload = self._uploads[key] = self._blobs.begin_upload(key)
         self._incoming = Incoming(index, key, header, upload)
+        offset = await self._run(
+            partial(upload.open, size_bytes=header.size_bytes, from_start=header.from_start)
+        )
         if not header.from_start:
-            await self._answer(pb.WriteBlobsResponse(index=index, ready=pb.BlobReady(offset=upload.offset)))
+            await self._answer(pb.WriteBlobsResponse(index=index, ready=pb.BlobReady(offset=offset)))
 
     async def _take_small(self, request: pb.WriteBlobsRequest) -> None:
         """Put a whole blob into a batch; parts of it that an earlier stream left expire by themselves."""
@@ -171,11 +175,10 @@ class BlobStream:
             await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
             return
         await self._small.wait_for_room()
-        await self._raise_failures()
+        self._publishing.raise_failures()
         self._small.add(SmallBlob(index, header.digest, request.data))
-        if SMALL_KEY not in self._publishing:
-            store = self._small.store(namespace=self._namespace)
-            self._publishing[SMALL_KEY] = asyncio.create_task(store)
+        if SMALL_KEY not in self._publishing.tasks:
+            self._publishing.start(SMALL_KEY, self._small.store(namespace=self._namespace))
 
     def _check(self, header: pb.BlobHeader) -> None:
         names.namespace(header.namespace, field="header.namespace")
@@ -225,42 +228,18 @@ class BlobStream:
             raise DigestMismatch(
                 message, field="finish.digest", expected=incoming.header.digest, actual=digest
             )
-        while len(self._publishing) >= PUBLISHING_MAXIMUM:
-            await asyncio.wait(self._publishing.values(), return_when=asyncio.FIRST_COMPLETED)
-            await self._raise_failures()
-        publish = self._publish(incoming, upload, digest=digest)
-        self._publishing[incoming.key] = asyncio.create_task(publish)
+        await self._publishing.wait_for_fewer(PUBLISHING_MAXIMUM)
+        self._publishing.start(incoming.key, self._publish(incoming, upload, digest=digest))
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
-        try:
-            await self._run(partial(upload.finish, digest))
-        finally:
-            await self._run(upload.close)
+        await self._run(partial(upload.finish, digest))
+        del self._uploads[incoming.key]
         size_bytes = incoming.header.size_bytes
         await self._database.write(
             core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
         )
         finished = pb.BlobFinished(digest=digest, size_bytes=size_bytes)
         await self._answer(pb.WriteBlobsResponse(index=incoming.index, finished=finished))
-
-    async def _settle(self) -> None:
-        """Wait for all blobs that are being published."""
-        while self._publishing:
-            await asyncio.wait(self._publishing.values(), return_when=asyncio.FIRST_COMPLETED)
-            await self._raise_failures()
-
-    async def _raise_failures(self, *, wait_for: str = "") -> None:
-        """Forget the blobs that are published, and raise what went wrong with one.
-
-        Args:
-            wait_for: wait for this upload first, if it is being published.
-        """
-        if wait_for in self._publishing:
-            await asyncio.wait([self._publishing[wait_for]])
-        for key, task in list(self._publishing.items()):
-            if task.done():
-                del self._publishing[key]
-                task.result()
 
     def _required(self, what: str) -> Incoming:
         if self._incoming is None:
@@ -281,13 +260,15 @@ class BlobStream:
             return
 
     async def _close(self) -> None:
-        tasks = [*self._publishing.values(), *([self._reading] if self._reading else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        if self._incoming is not None and self._incoming.upload is not None:
-            await asyncio.shield(self._run(self._incoming.upload.close))
+        for upload in self._uploads.values():
+            upload.abandon()
+        await self._publishing.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        closing = (self._run(upload.close) for upload in self._uploads.values())
+        # A cancelled call closes them all the same; one that a disk holds up must not hide why the call ends.
+        await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
 
     async def _answer(self, response: pb.WriteBlobsResponse) -> None:
         await self._stream.write(response.SerializeToString())

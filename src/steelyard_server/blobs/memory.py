@@ -26,9 +26,9 @@ class MemoryStore:
         self._damaged: set[str] = set()
         self._uploads = Uploads(lambda _: MemoryPartial(self.blobs, damaged=self._damaged))
 
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
-        """Start an upload, or go on with the one of this key."""
-        return self._uploads.begin(key, size_bytes=size_bytes, from_start=from_start)
+    def begin_upload(self, key: str) -> Upload:
+        """Take the upload of this key."""
+        return self._uploads.begin(key)
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
         """Store small blobs whole."""

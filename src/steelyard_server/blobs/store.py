@@ -16,22 +16,17 @@ if TYPE_CHECKING:
 class BlobStore(Protocol):
     """Keep blobs. Any number of threads may call it; one process at a time owns what it keeps."""
 
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
-        """Start an upload, or go on with the one of this key where its durable bytes end.
+    def begin_upload(self, key: str) -> Upload:
+        """Take the upload of a key, to be opened next.
 
-        An upload of this key that is still open is taken over: whoever holds it gets
-        UploadSuperseded at the next call. Going on means reading what is there again, to hash it;
-        what is damaged is cut off. A partial upload of another declared size is dropped.
+        Whoever holds it gets UploadSuperseded at the next call. Takes a lock for a moment only and does
+        no input or output, so it may be called from an event loop.
 
         Args:
             key: 1 to 128 letters, digits, `_` and `-`.
-            size_bytes: size of the whole blob.
-            from_start: drop what is there.
 
         Raises:
-            StorageFull: the bytes that are missing clearly do not fit.
-            UploadSuperseded: a newer call with this key came while this one read.
-            StorageUnavailable: the storage does not work.
+            ValueError: *key* is malformed.
         """
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
@@ -89,10 +84,10 @@ class BlobStore(Protocol):
 
 
 class Upload(Protocol):
-    """An upload that is open. One thread at a time calls it.
+    """The right to an upload. One thread at a time calls it, but for `abandon`.
 
-    Once it is finished, closed, discarded or taken over, and after any error, every method but
-    `close` raises UploadSuperseded.
+    Once it is finished, closed, discarded, abandoned or taken over, and after any error, every method
+    but `abandon` and `close` raises UploadSuperseded.
 
     Args:
         offset: bytes taken so far, where the next write lands.
@@ -101,6 +96,22 @@ class Upload(Protocol):
 
     offset: int
     durable_offset: int
+
+    def open(self, *, size_bytes: int, from_start: bool = False) -> int:
+        """Start the upload, or go on where its durable bytes end, and return where that is.
+
+        Going on means reading what is there again, to hash it; what is damaged is cut off. A partial
+        upload of another declared size is dropped.
+
+        Args:
+            size_bytes: size of the whole blob.
+            from_start: drop what is there.
+
+        Raises:
+            StorageFull: the bytes that are missing clearly do not fit.
+            UploadSuperseded: see the class.
+            StorageUnavailable: the storage does not work.
+        """
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data*; does not wait for the disk.
@@ -131,6 +142,12 @@ class Upload(Protocol):
             DigestInvalid: *digest* is malformed.
             StorageFull, StorageUnavailable: it cannot be published; the durable bytes stay.
             UploadSuperseded: see the class.
+        """
+
+    def abandon(self) -> None:
+        """End what another thread does here as soon as that is possible; `close` must follow.
+
+        Takes no lock and does no input or output, so it may be called from an event loop.
         """
 
     def close(self) -> None:

@@ -112,7 +112,7 @@ class Uploads:
         # Guards the dictionary and who owns what; held for moments, never while reading or writing.
         self._lock = threading.Lock()
 
-    def begin(self, key: str, *, size_bytes: int, from_start: bool) -> OpenUpload:
+    def begin(self, key: str) -> OpenUpload:
         """Give the upload of a key to a new owner; see the store.
 
         Raises:
@@ -124,8 +124,7 @@ class Uploads:
             if (partial := self.partials.get(key)) is None:
                 partial = self.partials[key] = self._make(key)
             upload = partial.owner = OpenUpload(self, key, partial)
-        upload.prepare(size_bytes=size_bytes, from_start=from_start)
-        return upload
+            return upload
 
     def held_bytes(self, key: str) -> int:
         """Return the durable bytes of a partial."""
@@ -178,9 +177,10 @@ class OpenUpload:
         self.offset = 0
         self.durable_offset = 0
         self._uploads = uploads
+        self._abandoned = False
 
-    def prepare(self, *, size_bytes: int, from_start: bool) -> None:
-        """Open the partial, or take it over, up to where its bytes are known to be right."""
+    def open(self, *, size_bytes: int, from_start: bool = False) -> int:
+        """Open the partial, or go on with an open one, up to where its bytes are known to be right."""
 
         def start(partial: Partial) -> None:
             if from_start or (partial.is_open and partial.size_bytes != size_bytes):
@@ -189,10 +189,12 @@ class OpenUpload:
                 partial.open(size_bytes=size_bytes)
 
         self._step(start)
-        # One block at a time, so that a newer owner need not wait for a long recovery but goes on with it.
+        # One block at a time: a newer owner need not wait for a long recovery but goes on with it, and one
+        # that is abandoned ends.
         while self._step(lambda partial: partial.recover_block()):
             pass
         self._step(lambda partial: partial.require_room())
+        return self.offset
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data*."""
@@ -234,6 +236,10 @@ class OpenUpload:
         self._step(lambda partial: partial.remove())
         self._uploads.disown(self)
 
+    def abandon(self) -> None:
+        """Let no further step begin."""
+        self._abandoned = True
+
     def close(self) -> None:
         """Leave the upload and keep what can be made durable."""
         with self._locked():
@@ -244,7 +250,7 @@ class OpenUpload:
         """Act on the partial as its owner; any error ends the right to it."""
         partial = self.partial
         with self._locked():
-            if partial.owner is not self:
+            if partial.owner is not self or self._abandoned:
                 raise UploadSuperseded("This upload is over, or a newer stream took it over.")
             try:
                 result = action(partial)
