@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 # A larger blob gains little from a batch.
 SMALL_BYTES = 256 * 1024
-# What may wait for the next batch of one stream.
+# What may wait for the next batch of one stream. Each blob of a batch keeps a file open until all are synced.
 WAITING_BYTES_MAXIMUM = 2 * 1024 * 1024
+WAITING_COUNT_MAXIMUM = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,10 @@ class SmallBlobs:
         self._threads = threads
         self._answer = answer
         self._waiting: list[SmallBlob] = []
+        self._waiting_bytes = 0
+        # Set unless too much waits for a batch that is being stored, also when that fails.
         self._room = asyncio.Event()
+        self._room.set()
 
     @staticmethod
     def takes(request: pb.WriteBlobsRequest) -> bool:
@@ -65,13 +69,14 @@ class SmallBlobs:
 
     async def wait_for_room(self) -> None:
         """Wait while too much waits for the batch that is being stored."""
-        if sum(len(blob.data) for blob in self._waiting) >= WAITING_BYTES_MAXIMUM:
-            self._room.clear()
-            await self._room.wait()
+        await self._room.wait()
 
     def add(self, blob: SmallBlob) -> None:
-        """Let a blob wait for the next batch."""
+        """Let a blob wait for the next batch; `store` must be under way or follow."""
         self._waiting.append(blob)
+        self._waiting_bytes += len(blob.data)
+        if self._waiting_bytes >= WAITING_BYTES_MAXIMUM or len(self._waiting) >= WAITING_COUNT_MAXIMUM:
+            self._room.clear()
 
     async def store(self, *, namespace: str) -> None:
         """Store what waits, and what comes meanwhile, and answer for each blob.
@@ -81,7 +86,7 @@ class SmallBlobs:
         """
         try:
             while batch := self._waiting:
-                self._waiting = []
+                self._waiting, self._waiting_bytes = [], 0
                 self._room.set()
                 await self._store(batch, namespace=namespace)
         finally:
