@@ -399,15 +399,6 @@ def test_the_same_blob_from_many_uploads_at_once_is_stored(store: BlobStore, siz
     assert is_stored(store, data)
 
 
-def test_a_blob_that_is_there_is_stored_again_with_success(store: BlobStore) -> None:
-    data = some_bytes(MIB + 1)
-    store_blob(store, data)
-    store_blob(store, data)
-
-    assert is_stored(store, data)
-    assert store.held_bytes("key") == 0
-
-
 @pytest.mark.parametrize("size_bytes", [0, 10, MIB, 3 * MIB + 17])
 def test_any_range_of_a_blob_is_read(store: BlobStore, size_bytes: int) -> None:
     data = some_bytes(size_bytes)
@@ -432,6 +423,37 @@ def test_a_blob_that_is_not_there_or_has_another_size_is_lost(store: BlobStore) 
             store.open(wanted, size_bytes=size_bytes)
         assert raised.value.metadata == {"digest": wanted}
     assert not store.contains(digest_of(b"missing"))
+
+
+def test_a_blob_that_is_lost_counts_as_missing_until_it_is_stored(store: BlobStore) -> None:
+    for data, upload in ((b"in chunks", store_blob), (b"in a batch", put_blob)):
+        with pytest.raises(BlobLost):
+            store.open(digest_of(data), size_bytes=len(data))
+        assert store.is_damaged(digest_of(data))
+
+        upload(store, data)
+
+        assert not store.is_damaged(digest_of(data))
+
+
+def put_blob(store: BlobStore, data: bytes) -> None:
+    store.put({digest_of(data): data})
+
+
+@pytest.mark.parametrize("upload", [store_blob, put_blob])
+def test_a_blob_that_is_read_can_be_stored_again(
+    store: BlobStore, upload: Callable[[BlobStore, bytes], object]
+) -> None:
+    data = some_bytes(MIB)
+    upload(store, data)
+    with store.open(digest_of(data), size_bytes=len(data)) as reader:
+        assert reader.read(0, 1) == data[:1]
+
+        upload(store, data)
+
+        is_right = reader.read(0, MIB) == data
+        assert is_right
+    assert is_stored(store, data)
 
 
 def test_uploads_that_nobody_touched_expire_and_those_that_are_open_do_not(store: BlobStore) -> None:

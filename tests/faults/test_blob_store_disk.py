@@ -459,6 +459,26 @@ def test_a_blob_that_is_there_already_is_acknowledged_after_its_directory_is_syn
         assert order.last("sync", blob_path(root, b"there").parent) > uploaded
 
 
+def test_a_blob_that_is_there_already_is_replaced_and_not_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a large one would take minutes; and it may be gone the moment after it was looked at."""
+    data = content(3 * MIB)
+    with closing(LocalStore(root)) as store:
+        store_blob(store, data)
+        store.put({digest_of(b"small"): b"small"})
+        before = blob_path(root, data).stat().st_ino, blob_path(root, b"small").stat().st_ino
+
+        with failing(monkeypatch, "pread"):
+            store_blob(store, data)
+            store.put({digest_of(b"small"): b"small"})
+
+        after = blob_path(root, data).stat().st_ino, blob_path(root, b"small").stat().st_ino
+        assert before[0] != after[0]
+        assert before[1] != after[1]
+        assert is_stored(store, data)
+
+
 def test_a_flush_syncs_bytes_and_marks_and_the_first_one_their_names(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

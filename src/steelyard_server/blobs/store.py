@@ -49,6 +49,9 @@ class BlobStore(Protocol):
     def open(self, digest: str, *, size_bytes: int) -> BlobReader:
         """Open a blob for reading.
 
+        A blob that is found lost or damaged, now or when it is read, counts as missing until it is
+        uploaded again, also after a restart.
+
         Raises:
             BlobLost: there is no such blob, or it has another size.
             BlobCorrupt: the block checks are damaged or gone.
@@ -64,10 +67,10 @@ class BlobStore(Protocol):
         """
 
     def note_damage(self, digest: str) -> None:
-        """Count a blob as missing until it is uploaded again, also after a restart."""
+        """Count a blob as missing until it is uploaded again, as `open` and its reader do."""
 
     def is_damaged(self, digest: str) -> bool:
-        """Return whether a blob counts as missing since `note_damage`.
+        """Return whether a blob counts as missing since it was found lost or damaged.
 
         Takes no lock and does no input or output, so it may be called from an event loop.
         """
@@ -134,7 +137,7 @@ class Upload(Protocol):
     def finish(self, digest: str) -> None:
         """Verify size and digest and publish the blob; when this returns, the blob is durable.
 
-        A blob that is there and sound already is a success, one that is damaged is replaced.
+        One that is there already is replaced by the same bytes, for those may be damaged by now.
 
         Raises:
             SizeMismatch: fewer bytes than declared; the partial upload is deleted.
