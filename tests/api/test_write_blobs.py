@@ -231,7 +231,8 @@ async def test_trouble_is_announced_before_the_status_and_nothing_is_held(
 
     for message in messages:
         await stream.send(**{key: right if value == 5 else value for key, value in message.items()})
-    answer = await stream.answer()
+    while not (answer := await stream.answer()).stop.reason:
+        assert answer.HasField("finished")
     await stream.half_close()
     refused = await stream.refusal()
 
@@ -274,7 +275,7 @@ async def test_all_streams_taken_leave_room_for_metadata_calls(tmp_path: Path) -
         one_more = UploadStream(running.channel)
         await one_more.begin(size_bytes=1, upload_id="x")
         with pytest.raises(Refused) as refused:
-            await one_more.answer()
+            await one_more.accepted()
         info = await call(running.channel, "GetServerInfo")
         for stream in streams:
             await stream.half_close()

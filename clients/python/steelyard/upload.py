@@ -116,6 +116,7 @@ class UploadStream:
     meter: Meter
     has_moved: bool = False
     _failure: BaseException | None = None
+    _stopped: bool = False
     _call: Any = None
     _offsets: SimpleQueue[int | None] = field(default_factory=SimpleQueue)
 
@@ -166,11 +167,17 @@ class UploadStream:
             case "finished":
                 upload.digest, upload.done = answer.finished.digest, True
                 self.has_moved = True
+            case "stop":
+                # The status follows as soon as the other side has half-closed.
+                self._stopped = True
+                self._offsets.put(None)
 
     def _messages(self) -> Iterator[bytes]:
         """Yield the messages of all files; a failure here ends the call, and is raised by `run`."""
         try:
             for upload in self.uploads:
+                if self._stopped:
+                    return
                 yield from self._small(upload) if upload.is_small else self._large(upload)
         except GeneratorExit:
             raise
@@ -198,6 +205,8 @@ class UploadStream:
                 for chunk in _chunks(upload.file, source, start=0, end=offset):
                     hasher.update(chunk)
             for chunk in _chunks(upload.file, source, start=offset):
+                if self._stopped:
+                    return
                 if hasher is not None:
                     hasher.update(chunk)
                 yield data_message(chunk)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.core import blobs as core
+from steelyard_server.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,10 +95,20 @@ class SmallBlobs:
 
     async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
         stored = {blob.digest: blob.data for blob in batch}
-        put = partial(self._blobs.put, stored)
-        await asyncio.get_running_loop().run_in_executor(self._threads, put)
         sizes = [(digest, len(data)) for digest, data in stored.items()]
-        await self._database.write(core.record, namespace=namespace, blobs=sizes)
+        put = partial(self._blobs.put, stored)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, put)
+            await self._database.write(core.record, namespace=namespace, blobs=sizes)
+        except RegistryError as error:
+            error.metadata["index"] = str(_about(error, batch).index)
+            raise
         for blob in batch:
             finished = pb.BlobFinished(digest=blob.digest, size_bytes=len(blob.data))
             await self._answer(pb.WriteBlobsResponse(index=blob.index, finished=finished))
+
+
+def _about(error: RegistryError, batch: list[SmallBlob]) -> SmallBlob:
+    """Return the blob that an error is about, the first one when it is about all."""
+    wrong = (blob for blob in batch if blob.digest == error.metadata.get("expected"))
+    return next(wrong, batch[0])

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from steelyard_server.blobs.store import BlobStore, Upload
     from steelyard_server.db.database import Database
 
-# A stop gives the client this long to stop writing before the status comes.
-STOP_SECONDS = 5.0
 # Bytes between two reports of what is durable.
 PROGRESS_BYTES = 64 * 1024 * 1024
 # The task that stores small blobs, among those that publish; no upload has such a key.
@@ -81,10 +79,9 @@ class BlobStream:
         self._uploads: dict[str, Upload] = {}
         self._publishing = Publishing()
         self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
-        self._reading: asyncio.Task[bytes | None] | None = None
 
     async def receive(self) -> None:
-        """Take messages until the client half-closes; on trouble say `stop`, then raise.
+        """Take messages until the client half-closes and all blobs are stored.
 
         Raises:
             RegistryError: as the RPC lists them.
@@ -94,30 +91,27 @@ class BlobStream:
                 await self._take(message)
             await self._publishing.wait_for_fewer(1)
         except RegistryError as error:
-            await self._stop(error)
+            error.metadata.setdefault("index", str(max(self._next_index - 1, 0)))
             raise
         finally:
             await self._close()
 
     async def _read(self) -> bytes | None:
         """Wait for the next message, or for the failure of a blob that is being published."""
-        if self._reading is None and not self._publishing.tasks:
-            return await self._stream.read(timeout_seconds=LIMITS.upload_idle_seconds, late=UploadIdle)
-        # A read that lost the race goes on, for breaking it off would break the stream.
-        reading = self._reading = self._reading or asyncio.create_task(self._stream.next())
+        reading = self._stream.reading()
         while not reading.done():
+            # Who waits for what the server does is not idle.
+            idle_seconds = None if self._publishing.tasks else LIMITS.upload_idle_seconds
             done, _ = await asyncio.wait(
                 {reading, *self._publishing.tasks.values()},
-                timeout=LIMITS.upload_idle_seconds,
+                timeout=idle_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if not done:
-                seconds = LIMITS.upload_idle_seconds
-                message = f"No message came for {seconds} seconds; resume the upload."
-                raise UploadIdle(message, limit_seconds=seconds)
+                message = f"No message came for {idle_seconds} seconds; resume the upload."
+                raise UploadIdle(message, limit_seconds=idle_seconds)
             self._publishing.raise_failures()
-        self._reading = None
-        return reading.result()
+        return await self._stream.take()
 
     async def _take(self, message: bytes) -> None:
         data = data_of(message)
@@ -232,12 +226,16 @@ class BlobStream:
         self._publishing.start(incoming.key, self._publish(incoming, upload, digest=digest))
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
-        await self._run(partial(upload.finish, digest))
-        del self._uploads[incoming.key]
         size_bytes = incoming.header.size_bytes
-        await self._database.write(
-            core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
-        )
+        try:
+            await self._run(partial(upload.finish, digest))
+            del self._uploads[incoming.key]
+            await self._database.write(
+                core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
+            )
+        except RegistryError as error:
+            error.metadata["index"] = str(incoming.index)
+            raise
         finished = pb.BlobFinished(digest=digest, size_bytes=size_bytes)
         await self._answer(pb.WriteBlobsResponse(index=incoming.index, finished=finished))
 
@@ -247,25 +245,10 @@ class BlobStream:
             raise UploadHeaderRequired(message, field="header", index=self._next_index)
         return self._incoming
 
-    async def _stop(self, error: RegistryError) -> None:
-        """Tell the client to stop, and read on so that it can hear it."""
-        stop = pb.BlobStop(reason=error.reason, message=error.message)
-        index = self._incoming.index if self._incoming else max(self._next_index - 1, 0)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._answer(pb.WriteBlobsResponse(index=index, stop=stop))
-                while await (self._reading or self._stream.next()) is not None:
-                    self._reading = None
-        except TimeoutError:
-            return
-
     async def _close(self) -> None:
         for upload in self._uploads.values():
             upload.abandon()
         await self._publishing.close()
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
         closing = (self._run(upload.close) for upload in self._uploads.values())
         # A cancelled call closes them all the same; one that a disk holds up must not hide why the call ends.
         await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
@@ -275,6 +258,12 @@ class BlobStream:
 
     async def _run(self, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+def stop(error: RegistryError) -> pb.WriteBlobsResponse:
+    """Make the last answer of a stream that ends with an error."""
+    index = int(error.metadata.get("index", 0))
+    return pb.WriteBlobsResponse(index=index, stop=pb.BlobStop(reason=error.reason, message=error.message))
 
 
 def upload_key(principal: str, *, namespace: str, digest: str = "", upload_id: str = "") -> str:

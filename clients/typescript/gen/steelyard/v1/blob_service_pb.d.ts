@@ -458,8 +458,10 @@ export declare const BlobService: GenService<{
    * older stream ends with UPLOAD_SUPERSEDED. A wrong digest or size deletes
    * it.
    *
-   * On trouble the server answers `stop`, reads on for at most 5 seconds while
-   * the client stops writing, then ends the stream with that status.
+   * On trouble, also when it is full or shuts down, the server answers `stop`,
+   * reads on for at most 5 seconds until the client half-closes, then ends the
+   * stream with that status. `stop` and the metadata of the error name the blob
+   * that it is about by its `index`.
    *
    * Errors:
    * * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
