@@ -272,6 +272,10 @@ class BlobMissing(FailedPrecondition):
     """A version names a blob that its namespace does not hold."""
 
 
+class UploadIncomplete(FailedPrecondition):
+    """A blob was finished before all of its bytes came; those that came are kept."""
+
+
 class NamespaceNotEmpty(FailedPrecondition):
     """A namespace still has models."""
 

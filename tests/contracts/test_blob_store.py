@@ -22,6 +22,7 @@ from steelyard_server.errors import (
     DigestMismatch,
     RegistryError,
     SizeMismatch,
+    UploadIncomplete,
     UploadSuperseded,
 )
 from tests.api.uploads import digest_of
@@ -178,18 +179,18 @@ def test_too_many_bytes_delete_the_partial(store: BlobStore) -> None:
     assert store.held_bytes("key") == 0
 
 
-def test_too_few_bytes_delete_the_partial(store: BlobStore) -> None:
-    data = some_bytes(MIB)
-    upload = open_upload(store, "key", size_bytes=MIB + 1)
-    write(upload, data)
-    upload.flush()
+def test_a_finish_that_comes_too_early_costs_no_bytes(store: BlobStore) -> None:
+    data = some_bytes(MIB + 1)
+    upload = open_upload(store, "key", size_bytes=len(data))
+    write(upload, data[:MIB])
 
-    with pytest.raises(SizeMismatch) as raised:
+    with pytest.raises(UploadIncomplete) as raised:
         upload.finish(digest_of(data))
 
     assert raised.value.metadata == {"expected_bytes": str(MIB + 1), "actual_bytes": str(MIB)}
-    assert store.held_bytes("key") == 0
-    assert not store.contains(digest_of(data))
+    assert store.held_bytes("key") == MIB
+    assert store_blob(store, data) == digest_of(data)
+    assert is_stored(store, data)
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:", "sha256:" + "A" * 64, "md5:" + "0" * 64, "../" * 21 + "0"])

@@ -299,6 +299,12 @@ class BlobMissing(errors.FailedPrecondition):
     reason = "BLOB_MISSING"
 
 
+class UploadIncomplete(errors.FailedPrecondition):
+    """A blob was finished before all of its bytes came. Those that came are kept."""
+
+    reason = "UPLOAD_INCOMPLETE"
+
+
 class NamespaceNotEmpty(errors.FailedPrecondition):
     """The namespace still has models."""
 
@@ -481,6 +487,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "VERSION_ALREADY_EXISTS": VersionAlreadyExists,
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
     "BLOB_MISSING": BlobMissing,
+    "UPLOAD_INCOMPLETE": UploadIncomplete,
     "NAMESPACE_NOT_EMPTY": NamespaceNotEmpty,
     "NAME_RETIRED": NameRetired,
     "NO_ROLLBACK_TARGET": NoRollbackTarget,

@@ -23,10 +23,11 @@ from steelyard_server.core import names
 from steelyard_server.errors import (
     ChunkTooLarge,
     DigestMismatch,
-    InvalidName,
+    FieldRequired,
     MalformedMessage,
     OneofRequired,
     RegistryError,
+    ResourceMismatch,
     UploadHeaderDuplicate,
     UploadHeaderRequired,
     UploadIdle,
@@ -114,14 +115,17 @@ class BlobStream:
         return await self._stream.take()
 
     async def _take(self, message: bytes) -> None:
-        data = data_of(message)
-        if data is not None:
+        if data := data_of(message):
             await self._write(data)
             return
         try:
             request = pb.WriteBlobsRequest.FromString(message)
         except DecodeError:
             raise MalformedMessage("A message of the stream is not a WriteBlobsRequest.") from None
+        if not request.ListFields():
+            # It would keep an idle stream alive.
+            text = "A message of the stream is empty; send a header, data or a finish."
+            raise FieldRequired(text, field="data")
         if SmallBlobs.takes(request) and self._incoming is None:
             await self._take_small(request)
             return
@@ -179,7 +183,7 @@ class BlobStream:
         self._namespace = self._namespace or header.namespace
         if header.namespace != self._namespace:
             message = f"The stream began in {self._namespace}; open another one for {header.namespace}."
-            raise InvalidName(message, field="header.namespace")
+            raise ResourceMismatch(message, field="header.namespace")
         names.number(header.size_bytes, field="header.size_bytes", maximum=LIMITS.file_bytes)
         if bool(header.digest) == bool(header.upload_id):
             message = "A header needs exactly one of `digest` and `upload_id`."

@@ -140,7 +140,7 @@ class Upload(Protocol):
         One that is there already is replaced by the same bytes, for those may be damaged by now.
 
         Raises:
-            SizeMismatch: fewer bytes than declared; the partial upload is deleted.
+            UploadIncomplete: fewer bytes than declared; they stay, as far as they can be made durable.
             DigestMismatch: other bytes than *digest* names; the partial upload is deleted.
             DigestInvalid: *digest* is malformed.
             StorageFull, StorageUnavailable: it cannot be published; the durable bytes stay.

@@ -22,6 +22,7 @@ from steelyard_server.errors import (
     RegistryError,
     SizeMismatch,
     StorageUnavailable,
+    UploadIncomplete,
     UploadSuperseded,
 )
 
@@ -220,9 +221,7 @@ class OpenUpload:
         def finish(partial: Partial) -> None:
             hexadecimal(digest)
             if partial.offset != partial.size_bytes:
-                error = _wrong_size(expected_bytes=partial.size_bytes, actual_bytes=partial.offset)
-                partial.remove()
-                raise error
+                raise _incomplete(expected_bytes=partial.size_bytes, actual_bytes=partial.offset)
             if (actual := partial.digest()) != digest:
                 partial.remove()
                 raise _wrong_digest(expected=digest, actual=actual)
@@ -284,6 +283,11 @@ class OpenUpload:
 def _wrong_size(*, expected_bytes: int, actual_bytes: int) -> SizeMismatch:
     message = f"The blob was declared with {expected_bytes} bytes; {actual_bytes} came. They were deleted."
     return SizeMismatch(message, expected_bytes=expected_bytes, actual_bytes=actual_bytes)
+
+
+def _incomplete(*, expected_bytes: int, actual_bytes: int) -> UploadIncomplete:
+    message = f"The blob has {expected_bytes} bytes; {actual_bytes} came. They are kept: resume the upload."
+    return UploadIncomplete(message, expected_bytes=expected_bytes, actual_bytes=actual_bytes)
 
 
 def _wrong_digest(*, expected: str, actual: str) -> DigestMismatch:

@@ -334,6 +334,12 @@ const (
 	//
 	// Advice: Upload them with WriteBlobs, then call again.
 	ErrorReason_ERROR_REASON_BLOB_MISSING ErrorReason = 47
+	// FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+	//
+	// Metadata: `expected_bytes`, `actual_bytes`.
+	//
+	// Advice: Resume the upload.
+	ErrorReason_ERROR_REASON_UPLOAD_INCOMPLETE ErrorReason = 95
 	// FAILED_PRECONDITION: The namespace still has models.
 	//
 	// Metadata: `namespace`, `models`: how many.
@@ -523,6 +529,7 @@ var (
 		45: "ERROR_REASON_VERSION_ALREADY_EXISTS",
 		46: "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
 		47: "ERROR_REASON_BLOB_MISSING",
+		95: "ERROR_REASON_UPLOAD_INCOMPLETE",
 		48: "ERROR_REASON_NAMESPACE_NOT_EMPTY",
 		49: "ERROR_REASON_NAME_RETIRED",
 		50: "ERROR_REASON_NO_ROLLBACK_TARGET",
@@ -597,6 +604,7 @@ var (
 		"ERROR_REASON_VERSION_ALREADY_EXISTS":          45,
 		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":          46,
 		"ERROR_REASON_BLOB_MISSING":                    47,
+		"ERROR_REASON_UPLOAD_INCOMPLETE":               95,
 		"ERROR_REASON_NAMESPACE_NOT_EMPTY":             48,
 		"ERROR_REASON_NAME_RETIRED":                    49,
 		"ERROR_REASON_NO_ROLLBACK_TARGET":              50,
@@ -653,7 +661,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xcd\x13\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf1\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -705,7 +713,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	",ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS\x10,\x12'\n" +
 	"#ERROR_REASON_VERSION_ALREADY_EXISTS\x10-\x12'\n" +
 	"#ERROR_REASON_IDEMPOTENCY_KEY_REUSED\x10.\x12\x1d\n" +
-	"\x19ERROR_REASON_BLOB_MISSING\x10/\x12$\n" +
+	"\x19ERROR_REASON_BLOB_MISSING\x10/\x12\"\n" +
+	"\x1eERROR_REASON_UPLOAD_INCOMPLETE\x10_\x12$\n" +
 	" ERROR_REASON_NAMESPACE_NOT_EMPTY\x100\x12\x1d\n" +
 	"\x19ERROR_REASON_NAME_RETIRED\x101\x12#\n" +
 	"\x1fERROR_REASON_NO_ROLLBACK_TARGET\x102\x12!\n" +

@@ -375,6 +375,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Upload them with WriteBlobs, then call again.
     """
+    ERROR_REASON_UPLOAD_INCOMPLETE: _ErrorReason.ValueType  # 95
+    """FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+
+    Metadata: `expected_bytes`, `actual_bytes`.
+
+    Advice: Resume the upload.
+    """
     ERROR_REASON_NAMESPACE_NOT_EMPTY: _ErrorReason.ValueType  # 48
     """FAILED_PRECONDITION: The namespace still has models.
 
@@ -893,6 +900,13 @@ ERROR_REASON_BLOB_MISSING: ErrorReason.ValueType  # 47
 Metadata: `namespace`, `count`, `digests`: the first 20, separated by spaces.
 
 Advice: Upload them with WriteBlobs, then call again.
+"""
+ERROR_REASON_UPLOAD_INCOMPLETE: ErrorReason.ValueType  # 95
+"""FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+
+Metadata: `expected_bytes`, `actual_bytes`.
+
+Advice: Resume the upload.
 """
 ERROR_REASON_NAMESPACE_NOT_EMPTY: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION: The namespace still has models.
