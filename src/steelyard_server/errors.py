@@ -298,6 +298,10 @@ class NotDeleted(FailedPrecondition):
     """What is to be undeleted or purged is not deleted."""
 
 
+class UploadIncomplete(FailedPrecondition):
+    """A blob was finished before all of its bytes came; those that came are kept."""
+
+
 class NamespaceNotEmpty(FailedPrecondition):
     """A namespace still has models."""
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
+import resource
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steelyard_server.api.small_blobs import (
+    SMALL_BYTES,
+    WAITING_BYTES_MAXIMUM,
+    WAITING_COUNT_MAXIMUM,
+    SmallBlob,
+    SmallBlobs,
+)
+from steelyard_server.blobs.local import LocalStore
+from steelyard_server.errors import StorageFull
+from steelyard_server.server import BYTE_THREADS
 from tests.api.calls import Refused, call
-from tests.api.uploads import UploadStream, digest_of, held_bytes
+from tests.api.uploads import SECONDS, UploadStream, digest_of, held_bytes
+from tests.faults.test_overload import held_writer
 from tests.servers import Running
 
 MODEL = "default/many"
 LARGE = os.urandom(3_000_000)
+TINY_FILES = 1000
+# A batch of each thread that stores bytes, and some for directories and the database.
+OPEN_FILES_MAXIMUM = BYTE_THREADS * WAITING_COUNT_MAXIMUM + 32
 
 
 async def send_whole(stream: UploadStream, data: bytes, *, digest: str = "") -> None:
@@ -70,6 +89,71 @@ async def test_hundreds_of_small_blobs_on_a_stream_are_all_stored(running: Runni
     keys = [{"digest": digest_of(data), "size_bytes": len(data)} for data in blobs]
     found = await call(running.channel, "FindMissingBlobs", {"namespace": "default", "blobs": keys})
     assert not found.missing
+
+
+async def test_a_wait_for_room_ends_when_the_batch_before_it_fails(running: Running, tmp_path: Path) -> None:
+    """The disk is full for this store, which leaves all of it to others."""
+    full = LocalStore(tmp_path / "full", reserve_bytes=1 << 62)
+    with ThreadPoolExecutor(1) as threads:
+        small = SmallBlobs(database=running.server.database, blobs=full, threads=threads, answer=never)
+        blob = SmallBlob(0, digest_of(bytes(SMALL_BYTES)), bytes(SMALL_BYTES))
+        small.add(blob)
+        storing = asyncio.create_task(small.store(namespace="default"))
+        await asyncio.sleep(0)
+        for _ in range(WAITING_BYTES_MAXIMUM // SMALL_BYTES):
+            small.add(blob)
+
+        with pytest.raises(StorageFull):
+            await storing
+
+        async with asyncio.timeout(SECONDS):
+            await small.wait_for_room()
+
+
+async def never(_: object) -> None:
+    raise AssertionError("A batch that failed is not answered for.")
+
+
+async def test_any_number_of_tiny_files_on_several_streams_needs_few_open_files(running: Running) -> None:
+    """All that comes while a first batch of each stream is recorded makes the next batches."""
+    answered: list[str] = []
+
+    async def answer(response: Any) -> None:
+        answered.append(response.finished.digest)
+
+    async def send(stream: int) -> None:
+        arguments = {"database": running.server.database, "blobs": running.server.store, "threads": threads}
+        small = SmallBlobs(**arguments, answer=answer)
+        storing = asyncio.create_task(small.store(namespace="default"))
+        for number in range(TINY_FILES):
+            data = b"%d of %d" % (number, stream) if number % 10 else b""
+            await small.wait_for_room()
+            small.add(SmallBlob(number, digest_of(data), data))
+            if storing.done():
+                await storing
+                storing = asyncio.create_task(small.store(namespace="default"))
+        await storing
+
+    with ThreadPoolExecutor(BYTE_THREADS) as threads, open_files_limit(OPEN_FILES_MAXIMUM):
+        async with held_writer(running):
+            sending = [asyncio.create_task(send(stream)) for stream in range(BYTE_THREADS)]
+            for _ in range(10 * TINY_FILES):
+                await asyncio.sleep(0)
+        await asyncio.gather(*sending)
+
+    assert len(answered) == BYTE_THREADS * TINY_FILES
+
+
+@contextmanager
+def open_files_limit(more: int) -> Iterator[None]:
+    """Let this process open only so many files beside those that it has open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_the_same_small_blob_twice_on_a_stream_is_stored_once(running: Running) -> None:

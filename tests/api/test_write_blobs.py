@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.calls import Refused, call
+from tests.api.calls import Refused, call, call_raw
 from tests.api.uploads import UploadStream, digest_of, held_bytes, put, until_held
 from tests.servers import Running, running_server
 
@@ -192,18 +192,24 @@ async def test_a_partial_upload_belongs_to_its_caller(running: Running) -> None:
     assert await held_bytes(running.channel, digest_of(data), len(data), actor="bob") == 0
 
 
+FIRST = {"namespace": "default", "size_bytes": 5, "digest": digest_of(b"first"), "from_start": True}
+ELSEWHERE = FIRST | {"namespace": "other"}
 TROUBLE = [
     ("data before a header", [{"data": b"x"}], "INVALID_ARGUMENT", "UPLOAD_HEADER_REQUIRED"),
     ("finish before a header", [{"finish": {}}], "INVALID_ARGUMENT", "UPLOAD_HEADER_REQUIRED"),
     ("header twice", [{"header": 5}, {"header": 5}], "INVALID_ARGUMENT", "UPLOAD_HEADER_DUPLICATE"),
     ("too large a chunk", [{"header": 5}, {"data": b"x" * (MIB + 1)}], "INVALID_ARGUMENT", "CHUNK_TOO_LARGE"),
     ("more bytes than declared", [{"header": 5}, {"data": b"123456"}], "INVALID_ARGUMENT", "SIZE_MISMATCH"),
-    ("fewer bytes than declared", [{"header": 5, "data": b"1234", "finish": {}}], "INVALID_ARGUMENT",
-     "SIZE_MISMATCH"),
+    ("fewer bytes than declared", [{"header": 5, "data": b"1234", "finish": {}}], "FAILED_PRECONDITION",
+     "UPLOAD_INCOMPLETE"),
     ("other bytes than declared", [{"header": 5, "data": b"wrong", "finish": {}}], "INVALID_ARGUMENT",
      "DIGEST_MISMATCH"),
     ("two digests", [{"header": 5, "data": b"right", "finish": {"digest": digest_of(b"x")}}],
      "INVALID_ARGUMENT", "DIGEST_MISMATCH"),
+    ("a message with nothing", [{}], "INVALID_ARGUMENT", "FIELD_REQUIRED"),
+    ("a message with nothing in a blob", [{"header": 5}, {}], "INVALID_ARGUMENT", "FIELD_REQUIRED"),
+    ("another namespace", [{"header": FIRST, "data": b"first", "finish": {}}, {"header": ELSEWHERE}],
+     "INVALID_ARGUMENT", "RESOURCE_MISMATCH"),
     ("bad digest", [{"header": {"namespace": "default", "digest": "sha256:x"}}], "INVALID_ARGUMENT",
      "DIGEST_INVALID"),
     ("bad upload id", [{"header": {"namespace": "default", "upload_id": "../x"}}], "INVALID_ARGUMENT",
@@ -231,12 +237,40 @@ async def test_trouble_is_announced_before_the_status_and_nothing_is_held(
 
     for message in messages:
         await stream.send(**{key: right if value == 5 else value for key, value in message.items()})
-    answer = await stream.answer()
+    while not (answer := await stream.answer()).stop.reason:
+        assert answer.HasField("finished")
     await stream.half_close()
     refused = await stream.refusal()
 
     assert (answer.stop.reason, refused.code, refused.reason) == (reason, code, reason)
     assert await held_bytes(running.channel, digest_of(b"right"), 5) is not None
+
+
+@pytest.mark.parametrize("message", [b"", b"\x12\x00", b"\x98\x06\x01"], ids=["empty", "no data", "unknown"])
+async def test_a_message_that_brings_nothing_does_not_keep_a_stream_alive(
+    running: Running, message: bytes
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await call_raw(running.channel, "WriteBlobs", message)
+
+    assert (refused.value.code, refused.value.reason) == ("INVALID_ARGUMENT", "FIELD_REQUIRED")
+
+
+async def test_a_finish_that_comes_too_early_costs_no_bytes(running: Running) -> None:
+    data = os.urandom(2 * MIB)
+    stream = UploadStream(running.channel)
+    await stream.begin(size_bytes=len(data), digest=digest_of(data))
+    await stream.answer()
+    await stream.send(data=data[:MIB], finish={})
+    assert (await stream.answer()).stop.reason == "UPLOAD_INCOMPLETE"
+    await stream.half_close()
+
+    again = UploadStream(running.channel)
+    await again.begin(size_bytes=len(data), digest=digest_of(data))
+    assert (await again.answer()).ready.offset == MIB
+    await again.send(data=data[MIB:], finish={})
+    assert (await again.answer()).finished.digest == digest_of(data)
+    await again.half_close()
 
 
 async def test_a_wrong_digest_deletes_what_was_uploaded(running: Running) -> None:
@@ -274,7 +308,7 @@ async def test_all_streams_taken_leave_room_for_metadata_calls(tmp_path: Path) -
         one_more = UploadStream(running.channel)
         await one_more.begin(size_bytes=1, upload_id="x")
         with pytest.raises(Refused) as refused:
-            await one_more.answer()
+            await one_more.accepted()
         info = await call(running.channel, "GetServerInfo")
         for stream in streams:
             await stream.half_close()

@@ -57,6 +57,18 @@ class UploadStream:
         received: pb.WriteBlobsResponse = answer
         return received
 
+    async def accepted(self) -> pb.WriteBlobsResponse:
+        """Wait for the next answer, which is not to be a stop.
+
+        Raises:
+            Refused: the server said stop, or ended the stream.
+        """
+        answer = await self.answer()
+        if answer.stop.reason:
+            await self.half_close()
+            raise await self.refusal()
+        return answer
+
     async def refusal(self) -> Refused:
         """Wait for the status of a stream that fails."""
         code, details = await self._call.code(), await self._call.details()
@@ -72,6 +84,11 @@ class UploadStream:
             while await self._call.read() is not grpc.aio.EOF:
                 pass
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a status came."""
+        return bool(self._call.done())
+
     def cancel(self) -> None:
         """Break the stream off, as a lost connection does."""
         self._call.cancel()
@@ -85,7 +102,7 @@ async def put(
     stream = UploadStream(channel, actor=actor)
     header = {"namespace": namespace, "size_bytes": len(data), "digest": digest, "from_start": True}
     await stream.send(header=header, data=data, finish={})
-    answer = await stream.answer()
+    answer = await stream.accepted()
     assert digest in {answer.finished.digest, answer.already_present.digest}
     await stream.half_close()
     return digest

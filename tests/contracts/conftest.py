@@ -1,17 +1,19 @@
-"""Each test that asks for ``location`` runs on SQLite and on PostgreSQL, on an empty database."""
+"""Tests run on SQLite and PostgreSQL if they ask for ``location``, on all blob stores for ``store``."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steelyard_server.blobs.store import BlobStore
 from steelyard_server.db import migrations
 from steelyard_server.db.database import Database, open_database
+from tests.contracts.blob_stores import InMemory, Kind, OnDisk
 from tests.contracts.registry import found
 from tests.databases import Cluster, empty, running_cluster
 
@@ -94,3 +96,17 @@ async def registry(database: Database) -> Database:
     """Open a database with a namespace, a blob that it holds, and a model without versions."""
     await found(database)
     return database
+
+
+@pytest.fixture(params=[OnDisk, InMemory], ids=["disk", "memory"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    """Name each kind of blob store in turn, with nothing kept."""
+    make: Callable[[Path], Kind] = request.param
+    return make(tmp_path)
+
+
+@pytest.fixture
+def store(kind: Kind) -> Iterator[BlobStore]:
+    """Open a blob store of each kind in turn."""
+    with closing(kind.open()) as opened:
+        yield opened

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from steelyard_server.blobs.local import LocalStore
+from steelyard_server.blobs.store import BlobStore, Upload
 from tests.api.uploads import digest_of
 from tests.faults.blob_writer import content
 
@@ -28,9 +29,16 @@ def sums_path(root: Path, data: bytes) -> Path:
     return path.with_name(f"{path.name}.crc")
 
 
+def open_upload(store: BlobStore, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
+    """Begin an upload or take it over, and open it."""
+    upload = store.begin_upload(key)
+    upload.open(size_bytes=size_bytes, from_start=from_start)
+    return upload
+
+
 def store_blob(store: LocalStore, data: bytes, *, key: str = "key") -> int:
     """Upload what is missing of *data* and return where that began."""
-    with closing(store.begin_upload(key, size_bytes=len(data))) as upload:
+    with closing(open_upload(store, key, size_bytes=len(data))) as upload:
         offset = upload.offset
         upload.write(data[offset:])
         upload.finish(digest_of(data))
@@ -47,7 +55,7 @@ def leave_partial(root: Path) -> tuple[Path, Path]:
     """Leave a partial upload, flushed again and again, and return its files of bytes and of marks."""
     data = content(PARTIAL_BYTES)
     with closing(LocalStore(root)) as store:
-        upload = store.begin_upload("key", size_bytes=PARTIAL_BYTES)
+        upload = open_upload(store, "key", size_bytes=PARTIAL_BYTES)
         for end in ENDS:
             upload.write(data[upload.offset : end])
             upload.flush()

@@ -60,7 +60,8 @@ def main(directory: str, size_bytes: int, last_step: int) -> None:
     for name in CALLS:
         steps.wrap(name)
     store = LocalStore(Path(directory))
-    upload = store.begin_upload("key", size_bytes=size_bytes)
+    upload = store.begin_upload("key")
+    upload.open(size_bytes=size_bytes)
     for begin in range(upload.offset, size_bytes, CHUNK_BYTES):
         upload.write(data[begin : begin + CHUNK_BYTES])
         steps.written_bytes = upload.offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from tests.faults.blob_files import (
     flip,
     is_stored,
     leave_partial,
+    open_upload,
     store_blob,
     sums_path,
 )
@@ -130,6 +132,38 @@ def test_a_damaged_small_blob_that_is_put_again_is_sound(root: Path) -> None:
         assert is_stored(store, b"small")
 
 
+@pytest.mark.parametrize("damage", [lambda path: flip(path, 7), Path.unlink], ids=["damaged", "lost"])
+def test_what_is_found_damaged_is_known_after_a_restart(root: Path, damage: Callable[[Path], None]) -> None:
+    data = content(2 * MIB)
+    with closing(LocalStore(root)) as store:
+        store_blob(store, data)
+        damage(blob_path(root, data))
+        assert not store.is_damaged(digest_of(data))
+        with pytest.raises(DataLoss):
+            is_stored(store, data)
+    with closing(LocalStore(root)) as store:
+        assert store.is_damaged(digest_of(data))
+        store_blob(store, data)
+        assert not store.is_damaged(digest_of(data))
+
+
+def test_damage_of_bytes_that_were_replaced_meanwhile_is_not_noted(root: Path) -> None:
+    data = content(3 * MIB)
+    with closing(LocalStore(root)) as store:
+        store_blob(store, data)
+        flip(blob_path(root, data), 0)
+        with store.open(digest_of(data), size_bytes=len(data)) as reader:
+            store_blob(store, data)
+
+            with pytest.raises(BlobCorrupt):
+                reader.read(0, 1)
+
+        assert not store.is_damaged(digest_of(data))
+        assert is_stored(store, data)
+    with closing(LocalStore(root)) as store:
+        assert not store.is_damaged(digest_of(data))
+
+
 def test_an_undamaged_partial_goes_on_where_it_was(root: Path) -> None:
     leave_partial(root)
 
@@ -218,7 +252,7 @@ def test_an_upload_that_went_back_is_left_and_found_again_there(root: Path) -> N
     flip(file, MIB + 7)
     with (
         closing(LocalStore(root)) as store,
-        closing(store.begin_upload("key", size_bytes=PARTIAL_BYTES)) as upload,
+        closing(open_upload(store, "key", size_bytes=PARTIAL_BYTES)) as upload,
     ):
         assert upload.offset == MIB + 7
 

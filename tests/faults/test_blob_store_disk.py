@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from tests.faults.blob_files import (
     finish_partial,
     is_stored,
     leave_partial,
+    open_upload,
     store_blob,
     sums_path,
 )
@@ -129,7 +131,7 @@ def test_a_full_disk_stops_an_upload_that_goes_on_when_there_is_room(root: Path,
     with closing(LocalStore(root)) as store:
         store_blob(store, other)
         with file_size_limit(limit_bytes):
-            upload = store.begin_upload("key", size_bytes=len(data))
+            upload = open_upload(store, "key", size_bytes=len(data))
             chunks = (data[begin : begin + 100_000] for begin in range(0, len(data), 100_000))
             with pytest.raises(StorageFull):
                 deque(map(upload.write, chunks), maxlen=0)
@@ -149,12 +151,12 @@ def test_a_full_disk_is_noticed_before_bytes_are_sent(root: Path) -> None:
     free_bytes = status.f_bavail * status.f_frsize
     with closing(LocalStore(root)) as store:
         with pytest.raises(StorageFull):
-            store.begin_upload("key", size_bytes=2 * free_bytes)
+            open_upload(store, "key", size_bytes=2 * free_bytes)
         assert store_blob(store, b"small") == 0
 
     with closing(LocalStore(root, reserve_bytes=2 * free_bytes)) as store:
         with pytest.raises(StorageFull):
-            store.begin_upload("key", size_bytes=1)
+            open_upload(store, "key", size_bytes=1)
         with pytest.raises(StorageFull):
             store.put({digest_of(b"1"): b"1"})
         assert is_stored(store, b"small")
@@ -163,7 +165,7 @@ def test_a_full_disk_is_noticed_before_bytes_are_sent(root: Path) -> None:
 def test_a_file_system_that_fills_while_bytes_come_keeps_what_was_durable(small_disk: Path) -> None:
     data = content(3 * MIB)
     with closing(LocalStore(small_disk / "blobs", reserve_bytes=0)) as store:
-        upload = store.begin_upload("key", size_bytes=len(data))
+        upload = open_upload(store, "key", size_bytes=len(data))
         upload.write(data[: MIB + 5])
         upload.flush()
         upload.write(data[MIB + 5 : 2 * MIB])
@@ -172,7 +174,7 @@ def test_a_file_system_that_fills_while_bytes_come_keeps_what_was_durable(small_
                 upload.write(data[2 * MIB :])
             assert store.held_bytes("key") >= MIB + 5
             with pytest.raises(StorageFull):
-                store.begin_upload("key", size_bytes=len(data))
+                open_upload(store, "key", size_bytes=len(data))
 
         assert store_blob(store, data) >= MIB + 5
         assert is_stored(store, data)
@@ -184,7 +186,7 @@ def test_a_file_system_without_room_to_publish_keeps_all_that_was_durable(
 ) -> None:
     data = content(size_bytes)
     with closing(LocalStore(small_disk / "blobs", reserve_bytes=0)) as store:
-        upload = store.begin_upload("key", size_bytes=len(data))
+        upload = open_upload(store, "key", size_bytes=len(data))
         upload.write(data)
         upload.flush()
         with filled(small_disk), no_inodes(small_disk):
@@ -201,7 +203,7 @@ def test_bytes_whose_sync_failed_are_given_up(root: Path, monkeypatch: pytest.Mo
     """After a failed sync the next one may say that all is well, so only a new write can be believed."""
     data = content(3 * MIB)
     with closing(LocalStore(root)) as store:
-        upload = store.begin_upload("key", size_bytes=len(data))
+        upload = open_upload(store, "key", size_bytes=len(data))
         upload.write(data[: MIB + 5])
         upload.flush()
         upload.write(data[MIB + 5 : 2 * MIB])
@@ -221,7 +223,7 @@ def test_bytes_whose_sync_failed_are_given_up(root: Path, monkeypatch: pytest.Mo
 def test_a_blob_whose_sync_failed_is_not_published(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = content(2 * MIB)
     with closing(LocalStore(root)) as store:
-        upload = store.begin_upload("key", size_bytes=len(data))
+        upload = open_upload(store, "key", size_bytes=len(data))
         upload.write(data[:MIB])
         upload.flush()
         upload.write(data[MIB:])
@@ -293,7 +295,7 @@ def test_an_upload_taken_over_while_its_bytes_are_read_again_loses_none(
         def take_over(file: int, length: int, offset: int) -> bytes:
             if offset == MIB and not newer:
                 older = store._uploads.partials["key"].owner
-                newer.append(pool.submit(store.begin_upload, "key", size_bytes=PARTIAL_BYTES))
+                newer.append(pool.submit(open_upload, store, "key", size_bytes=PARTIAL_BYTES))
                 deadline = time.monotonic() + SECONDS
                 while store._uploads.partials["key"].owner is older and time.monotonic() < deadline:
                     time.sleep(0.001)
@@ -301,7 +303,7 @@ def test_an_upload_taken_over_while_its_bytes_are_read_again_loses_none(
 
         monkeypatch.setattr(os, "pread", take_over)
         with pytest.raises(UploadSuperseded):
-            store.begin_upload("key", size_bytes=PARTIAL_BYTES)
+            open_upload(store, "key", size_bytes=PARTIAL_BYTES)
         upload = newer[0].result(SECONDS)
 
         assert (upload.offset, upload.durable_offset) == (ENDS[-1], ENDS[-1])
@@ -309,11 +311,65 @@ def test_an_upload_taken_over_while_its_bytes_are_read_again_loses_none(
     assert finish_partial(root) == ENDS[-1]
 
 
+def test_reading_an_upload_again_ends_when_it_is_abandoned(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_partial(root)
+    pread = os.pread
+    offsets: list[int] = []
+
+    with closing(LocalStore(root)) as store:
+        upload = store.begin_upload("key")
+
+        def abandon(file: int, length: int, offset: int) -> bytes:
+            offsets.append(offset)
+            if len(offsets) == 2:
+                upload.abandon()
+            return pread(file, length, offset)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", abandon)
+            with pytest.raises(UploadSuperseded):
+                upload.open(size_bytes=PARTIAL_BYTES)
+        upload.close()
+
+        assert len(offsets) == 2, "One read of the marks and one block."
+        assert store._uploads.partials["key"].owner is None
+        assert store.expire_uploads(before_time=time.time() + 3600) == 1
+
+
+def test_an_upload_that_is_being_removed_holds_up_no_other_and_begins_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, _ = leave_partial(root)
+    unlink = os.unlink
+    removing, go_on = threading.Event(), threading.Event()
+
+    def unlink_late(path: Path) -> None:
+        if path == left:
+            removing.set()
+            assert go_on.wait(SECONDS)
+        unlink(path)
+
+    with closing(LocalStore(root)) as store, ThreadPoolExecutor(3) as pool:
+        monkeypatch.setattr(os, "unlink", unlink_late)
+        expired = pool.submit(store.expire_uploads, before_time=time.time() + 3600)
+        assert removing.wait(SECONDS)
+        same = pool.submit(store_blob, store, content(PARTIAL_BYTES))
+        try:
+            pool.submit(open_upload, store, "other", size_bytes=1).result(SECONDS).close()
+        finally:
+            go_on.set()
+
+        assert (expired.result(SECONDS), same.result(SECONDS)) == (1, 0)
+        assert is_stored(store, content(PARTIAL_BYTES))
+
+
 def test_uploads_that_kept_nothing_are_forgotten(root: Path) -> None:
     with closing(LocalStore(root)) as store:
         for number in range(3):
-            store.begin_upload(f"left-{number}", size_bytes=1).close()
-            store.begin_upload(f"discarded-{number}", size_bytes=1).discard()
+            open_upload(store, f"left-{number}", size_bytes=1).close()
+            open_upload(store, f"discarded-{number}", size_bytes=1).discard()
             store_blob(store, b"1", key=f"finished-{number}")
 
         assert store._uploads.partials == {}
@@ -403,12 +459,32 @@ def test_a_blob_that_is_there_already_is_acknowledged_after_its_directory_is_syn
         assert order.last("sync", blob_path(root, b"there").parent) > uploaded
 
 
+def test_a_blob_that_is_there_already_is_replaced_and_not_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a large one would take minutes; and it may be gone the moment after it was looked at."""
+    data = content(3 * MIB)
+    with closing(LocalStore(root)) as store:
+        store_blob(store, data)
+        store.put({digest_of(b"small"): b"small"})
+        before = blob_path(root, data).stat().st_ino, blob_path(root, b"small").stat().st_ino
+
+        with failing(monkeypatch, "pread"):
+            store_blob(store, data)
+            store.put({digest_of(b"small"): b"small"})
+
+        after = blob_path(root, data).stat().st_ino, blob_path(root, b"small").stat().st_ino
+        assert before[0] != after[0]
+        assert before[1] != after[1]
+        assert is_stored(store, data)
+
+
 def test_a_flush_syncs_bytes_and_marks_and_the_first_one_their_names(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, marks = root / "uploads" / "key", root / "uploads" / "key.crc"
     with closing(LocalStore(root)) as store:
-        upload = store.begin_upload("key", size_bytes=2 * MIB)
+        upload = open_upload(store, "key", size_bytes=2 * MIB)
         order = Order(monkeypatch)
         for _ in range(2):
             upload.write(content(MIB))

@@ -168,7 +168,7 @@ async def begun_upload(running: Running) -> UploadStream:
     """Open an upload and wait until the server takes its bytes."""
     stream = UploadStream(running.channel)
     await stream.begin(size_bytes=MIB, upload_id=os.urandom(8).hex())
-    assert (await stream.answer()).ready.offset == 0
+    assert (await stream.accepted()).ready.offset == 0
     return stream
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,28 @@ async def test_what_was_found_damaged_is_known_after_a_restart(tmp_path: Path) -
         assert await read(running) == data
     async with running_server(tmp_path / "data") as running:
         assert await held_bytes(running.channel, digest, len(data)) is None
+
+
+async def test_damage_is_noted_outside_of_the_event_loop(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = await store(running, b"weights")
+    (path,) = (running.server.config.data_dir / "blobs" / "sha256").rglob(digest.removeprefix("sha256:"))
+    damage(path)
+    opened: list[tuple[str, bool]] = []
+    system_open = os.open
+
+    def note(path: Any, *arguments: Any, **options: Any) -> int:
+        opened.append((Path(path).parent.name, threading.current_thread() is threading.main_thread()))
+        return system_open(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", note)
+        with pytest.raises(Refused, match="BLOB_CORRUPT"):
+            await read(running)
+
+    assert ("damaged", False) in opened
+    assert {is_on_the_loop for _, is_on_the_loop in opened} == {False}
 
 
 async def store(running: Running, data: bytes) -> str:

@@ -341,6 +341,12 @@ class NotDeleted(errors.FailedPrecondition):
     reason = "NOT_DELETED"
 
 
+class UploadIncomplete(errors.FailedPrecondition):
+    """A blob was finished before all of its bytes came. Those that came are kept."""
+
+    reason = "UPLOAD_INCOMPLETE"
+
+
 class NamespaceNotEmpty(errors.FailedPrecondition):
     """The namespace still has models, deleted ones included."""
 
@@ -530,6 +536,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "VERSION_IN_USE": VersionInUse,
     "MODEL_IN_USE": ModelInUse,
     "NOT_DELETED": NotDeleted,
+    "UPLOAD_INCOMPLETE": UploadIncomplete,
     "NAMESPACE_NOT_EMPTY": NamespaceNotEmpty,
     "NAME_RETIRED": NameRetired,
     "NO_ROLLBACK_TARGET": NoRollbackTarget,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import blob_service_pb2 as pb
-from steelyard_server.api.write_blobs import BlobStream, upload_key
+from steelyard_server.api.method import last_message
+from steelyard_server.api.write_blobs import BlobStream, stop, upload_key
 from steelyard_server.core import blobs
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class BlobService:
             answer.missing.add(digest=digest, held_bytes=self._store.held_bytes(key))
         return answer
 
+    @last_message(stop)
     async def WriteBlobs(self, call: Call, stream: Stream) -> None:
         """Receive blobs."""
         receiver = BlobStream(call, stream, database=self._database, blobs=self._store, threads=self._threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from steelyard_server.errors import DeadlineExceeded
     from steelyard_server.history.caller import Caller
+
+# How long a client may go on writing after it was told to stop.
+STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -38,21 +42,37 @@ class Stream:
     """Raw messages in and out of a call, one reader and any number of writers.
 
     Args:
-        received_messages: how many were read.
         received_bytes: size of all messages read.
         sent_bytes: size of all messages written.
     """
 
     context: grpc.aio.ServicerContext[bytes, bytes]
-    received_messages: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
-    _ahead: list[bytes | None] = field(default_factory=list)
+    _reading: asyncio.Task[bytes | None] | None = None
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def begin(self) -> None:
-        """Wait for the first message or the half-close, and keep it for the next reader."""
-        self._ahead.append(await self.next())
+    async def next(self) -> bytes | None:
+        """Return the next message, or None at the half-close; broken off, it leaves nothing to read."""
+        message = await self.context.read()
+        if not isinstance(message, bytes):  # grpc.aio.EOF
+            return None
+        self.received_bytes += len(message)
+        return message
+
+    def reading(self) -> asyncio.Task[bytes | None]:
+        """Return the reading of the next message, to wait for beside other things, then to `take`."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self.next())
+        return self._reading
+
+    async def take(self) -> bytes | None:
+        """Return the next message, or None at the half-close; it is not lost when this is broken off."""
+        reading = self.reading()
+        if not reading.done():
+            await asyncio.wait([reading])
+        self._reading = None
+        return reading.result()
 
     async def read(self, *, timeout_seconds: float, late: type[DeadlineExceeded]) -> bytes | None:
         """Return the next message, or None when the client has half-closed.
@@ -62,21 +82,28 @@ class Stream:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self.next()
+                return await self.take()
         except TimeoutError:
             text = f"No message came for {timeout_seconds:g} seconds."
             raise late(text, limit_seconds=timeout_seconds) from None
 
-    async def next(self) -> bytes | None:
-        """Return the next message, or None at the half-close; the caller sets the limit."""
-        if self._ahead:
-            return self._ahead.pop()
-        message = await self.context.read()
-        if not isinstance(message, bytes):  # grpc.aio.EOF
-            return None
-        self.received_messages += 1
-        self.received_bytes += len(message)
-        return message
+    async def stop(self, message: bytes | None) -> None:
+        """Send a last message, if any, and read on until the client half-closes or STOP_SECONDS pass.
+
+        A client that is still writing does not hear a status.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                if message is not None:
+                    await self.write(message)
+                while await self.take() is not None:
+                    pass
+
+    async def close(self) -> None:
+        """Break off the reading that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def write(self, message: bytes) -> None:
         """Send a message; waits a while when the client does not take more.

@@ -23,7 +23,7 @@ import structlog
 
 from steelyard_server.api import admit, errors
 from steelyard_server.api.call import Call, Stream
-from steelyard_server.api.method import Method, Pool, receiving, serialized, serving
+from steelyard_server.api.method import Method, Pool, receiving, serialized, serving, stopping
 from steelyard_server.errors import (
     CallTimeout,
     Draining,
@@ -129,6 +129,7 @@ class Guard:
             path,
             receive=receiving(descriptor),
             serve=serving(descriptor, function),
+            stop=stopping(descriptor, function),
             pool=self._pool(streams=streams, essential=essential),
             seconds=self.limits.stream_seconds if streams else self.limits.unary_seconds,
             essential=essential,
@@ -149,6 +150,7 @@ class Guard:
                 return await self._admitted(method, call, stream)
             except RegistryError as error:
                 reason, code = error.reason, errors.code(error).name
+                await method.stop(error, stream)
                 await _abort(context, error, call=call)
             except grpc.aio.AbortError:
                 code = _status_name(context)
@@ -160,12 +162,15 @@ class Guard:
                 reason, code = "INTERNAL", "INTERNAL"
                 self.log.exception("incident", incident=call.id, method=method.path)
                 message = f"The server met something unexpected; its log has it as incident {call.id}."
-                await _abort(context, RegistryError(message, incident=call.id), call=call)
+                incident = RegistryError(message, incident=call.id)
+                await method.stop(incident, stream)
+                await _abort(context, incident, call=call)
             finally:
                 self._open -= not method.essential
                 if not self._open:
                     self._idle.set()
                 self._report(call, stream, code=code, reason=reason, seconds=time.perf_counter() - begin)
+                await stream.close()
             return None
 
         return run

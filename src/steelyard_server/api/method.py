@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
@@ -15,6 +16,7 @@ from steelyard_server.errors import (
     MissingMessage,
     Overloaded,
     QueryTooExpensive,
+    RegistryError,
     TooManyMessages,
 )
 from steelyard_server.limits import LIMITS
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Receive = Callable[[Stream], Awaitable[Message | None]]
 Serve = Callable[[Any, Call, Stream], Awaitable[bytes | None]]
+Stop = Callable[[RegistryError, Stream], Awaitable[None]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
@@ -54,6 +58,7 @@ class Method:
     Args:
         receive: from `receiving`.
         serve: from `serving`; returns the answer unless that is streamed.
+        stop: from `stopping`; comes before the status of a call that is refused or fails.
         pool: where a call takes its place once its request is there.
         seconds: how long a call may take.
         essential: served also when all places are taken or the server shuts down.
@@ -62,6 +67,7 @@ class Method:
     path: str
     receive: Receive
     serve: Serve
+    stop: Stop
     pool: Pool
     seconds: float
     essential: bool
@@ -89,7 +95,7 @@ def receiving(descriptor: MethodDescriptor) -> Receive:
 
 
 async def _begin(stream: Stream) -> None:
-    await stream.begin()
+    await asyncio.wait([stream.reading()])
 
 
 def serving(descriptor: MethodDescriptor, function: Any) -> Serve:
@@ -112,6 +118,29 @@ def serving(descriptor: MethodDescriptor, function: Any) -> Serve:
     if not descriptor.server_streaming:
         return unary
     return bidirectional if descriptor.client_streaming else server_stream
+
+
+def last_message(encode: Callable[[RegistryError], Message]) -> Callable[[Function], Function]:
+    """Mark a method to which clients stream with the message that it says before it ends with an error."""
+
+    def mark(function: Function) -> Function:
+        function.__dict__["last_message"] = encode
+        return function
+
+    return mark
+
+
+def stopping(descriptor: MethodDescriptor, function: Any) -> Stop:
+    """Return what happens before a status that is an error: a client that streams hears of it first."""
+    encode = getattr(function, "last_message", None)
+
+    async def stop(error: RegistryError, stream: Stream) -> None:
+        await stream.stop(serialized(encode(error)) if encode else None)
+
+    async def nothing(_: RegistryError, __: Stream) -> None:
+        """Go on at once: the request is there already, or will not come."""
+
+    return stop if descriptor.client_streaming else nothing
 
 
 def serialized(message: bytes | Message) -> bytes:

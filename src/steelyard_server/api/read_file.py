@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import version_service_pb2 as pb
@@ -12,10 +14,12 @@ from steelyard_server.api.transact import observe
 from steelyard_server.core import files, names
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Stream
     from steelyard_server.blobs.store import BlobReader, BlobStore
+    from steelyard_server.core.content import File
     from steelyard_server.db.database import Database
 
 # Just below 1 MiB: a larger message costs the receiver a hand-over of the interpreter lock.
@@ -50,13 +54,26 @@ async def stream_file(
         length=end - request.offset,
         sequence=sequence,
     )
-    loop = asyncio.get_running_loop()
-    reader = await loop.run_in_executor(threads, lambda: blobs.open(file.digest, size_bytes=file.size_bytes))
-    try:
+    async with _opened(file, blobs=blobs, threads=threads) as reader:
         await stream.write(pb.ReadFileResponse(header=header).SerializeToString())
         await _send(reader, stream, offset=request.offset, end=end, threads=threads)
+
+
+@asynccontextmanager
+async def _opened(file: File, *, blobs: BlobStore, threads: Executor) -> AsyncIterator[BlobReader]:
+    """Open the blob of a file, and close it also when the call is cancelled while it is opened."""
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(threads, partial(blobs.open, file.digest, size_bytes=file.size_bytes))
+    try:
+        yield await asyncio.shield(opening)
     finally:
-        await asyncio.shield(loop.run_in_executor(threads, reader.close))
+        await asyncio.shield(_close(opening, threads=threads))
+
+
+async def _close(opening: asyncio.Future[BlobReader], *, threads: Executor) -> None:
+    await asyncio.wait([opening])
+    if not opening.cancelled() and opening.exception() is None:
+        await asyncio.get_running_loop().run_in_executor(threads, opening.result().close)
 
 
 async def _send(reader: BlobReader, stream: Stream, *, offset: int, end: int, threads: Executor) -> None:
@@ -69,7 +86,7 @@ async def _send(reader: BlobReader, stream: Stream, *, offset: int, end: int, th
     ahead = read(offset) if offset < end else None
     try:
         while ahead is not None:
-            chunk = await ahead
+            chunk = await asyncio.shield(ahead)
             offset += len(chunk)
             ahead = read(offset) if offset < end else None
             await stream.write(data_message(chunk))

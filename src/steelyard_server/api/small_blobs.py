@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.core import blobs as core
+from steelyard_server.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 # A larger blob gains little from a batch.
 SMALL_BYTES = 256 * 1024
-# What may wait for the next batch of one stream.
+# What may wait for the next batch of one stream. Each blob of a batch keeps a file open until all are synced.
 WAITING_BYTES_MAXIMUM = 2 * 1024 * 1024
+WAITING_COUNT_MAXIMUM = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class SmallBlobs:
         self._threads = threads
         self._answer = answer
         self._waiting: list[SmallBlob] = []
+        self._waiting_bytes = 0
+        # Set unless too much waits for a batch that is being stored, also when that fails.
         self._room = asyncio.Event()
+        self._room.set()
 
     @staticmethod
     def takes(request: pb.WriteBlobsRequest) -> bool:
@@ -65,13 +70,14 @@ class SmallBlobs:
 
     async def wait_for_room(self) -> None:
         """Wait while too much waits for the batch that is being stored."""
-        if sum(len(blob.data) for blob in self._waiting) >= WAITING_BYTES_MAXIMUM:
-            self._room.clear()
-            await self._room.wait()
+        await self._room.wait()
 
     def add(self, blob: SmallBlob) -> None:
-        """Let a blob wait for the next batch."""
+        """Let a blob wait for the next batch; `store` must be under way or follow."""
         self._waiting.append(blob)
+        self._waiting_bytes += len(blob.data)
+        if self._waiting_bytes >= WAITING_BYTES_MAXIMUM or len(self._waiting) >= WAITING_COUNT_MAXIMUM:
+            self._room.clear()
 
     async def store(self, *, namespace: str) -> None:
         """Store what waits, and what comes meanwhile, and answer for each blob.
@@ -81,7 +87,7 @@ class SmallBlobs:
         """
         try:
             while batch := self._waiting:
-                self._waiting = []
+                self._waiting, self._waiting_bytes = [], 0
                 self._room.set()
                 await self._store(batch, namespace=namespace)
         finally:
@@ -89,10 +95,20 @@ class SmallBlobs:
 
     async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
         stored = {blob.digest: blob.data for blob in batch}
-        put = partial(self._blobs.put, stored)
-        await asyncio.get_running_loop().run_in_executor(self._threads, put)
         sizes = [(digest, len(data)) for digest, data in stored.items()]
-        await self._database.write(core.record, namespace=namespace, blobs=sizes)
+        put = partial(self._blobs.put, stored)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, put)
+            await self._database.write(core.record, namespace=namespace, blobs=sizes)
+        except RegistryError as error:
+            error.metadata["index"] = str(_about(error, batch).index)
+            raise
         for blob in batch:
             finished = pb.BlobFinished(digest=blob.digest, size_bytes=len(blob.data))
             await self._answer(pb.WriteBlobsResponse(index=blob.index, finished=finished))
+
+
+def _about(error: RegistryError, batch: list[SmallBlob]) -> SmallBlob:
+    """Return the blob that an error is about, the first one when it is about all."""
+    wrong = (blob for blob in batch if blob.digest == error.metadata.get("expected"))
+    return next(wrong, batch[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,10 +12,8 @@ from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import admit, convert, convert_content, pages, read_file, read_files
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import copies, deletions, files, manifest, versions
-from steelyard_server.errors import BlobCorrupt, BlobLost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
@@ -258,25 +255,15 @@ class VersionService:
 
     async def ReadFile(self, request: pb.ReadFileRequest, _: Call, stream: Stream) -> None:
         """Stream the bytes of a file."""
-        with self._noting_damage():
-            await read_file.stream_file(
-                request, stream, database=self._database, blobs=self._store, threads=self._threads
-            )
+        await read_file.stream_file(
+            request, stream, database=self._database, blobs=self._store, threads=self._threads
+        )
 
     async def ReadFiles(self, request: pb.ReadFilesRequest, _: Call, stream: Stream) -> None:
         """Stream the bytes of several files."""
-        with self._noting_damage():
-            await read_files.stream_files(
-                request, stream, database=self._database, blobs=self._store, threads=self._threads
-            )
-
-    @contextmanager
-    def _noting_damage(self) -> Iterator[None]:
-        try:
-            yield
-        except (BlobCorrupt, BlobLost) as error:
-            self._store.note_damage(error.metadata["digest"])
-            raise
+        await read_files.stream_files(
+            request, stream, database=self._database, blobs=self._store, threads=self._threads
+        )
 
 
 def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version, int]:

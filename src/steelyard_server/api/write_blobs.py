@@ -16,16 +16,18 @@ from google.protobuf.message import DecodeError
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.api.envelope import data_of
+from steelyard_server.api.publishing import Publishing
 from steelyard_server.api.small_blobs import SmallBlob, SmallBlobs
 from steelyard_server.core import blobs as core
 from steelyard_server.core import names
 from steelyard_server.errors import (
     ChunkTooLarge,
     DigestMismatch,
-    InvalidName,
+    FieldRequired,
     MalformedMessage,
     OneofRequired,
     RegistryError,
+    ResourceMismatch,
     UploadHeaderDuplicate,
     UploadHeaderRequired,
     UploadIdle,
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from steelyard_server.blobs.store import BlobStore, Upload
     from steelyard_server.db.database import Database
 
-# A stop gives the client this long to stop writing before the status comes.
-STOP_SECONDS = 5.0
 # Bytes between two reports of what is durable.
 PROGRESS_BYTES = 64 * 1024 * 1024
 # The task that stores small blobs, among those that publish; no upload has such a key.
@@ -76,12 +76,13 @@ class BlobStream:
         self._next_index = 0
         self._namespace = ""
         self._incoming: Incoming | None = None
-        self._publishing: dict[str, asyncio.Task[None]] = {}
+        # By key, until they are finished: whatever is left here is closed when the stream ends.
+        self._uploads: dict[str, Upload] = {}
+        self._publishing = Publishing()
         self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
-        self._reading: asyncio.Task[bytes | None] | None = None
 
     async def receive(self) -> None:
-        """Take messages until the client half-closes; on trouble say `stop`, then raise.
+        """Take messages until the client half-closes and all blobs are stored.
 
         Raises:
             RegistryError: as the RPC lists them.
@@ -89,42 +90,42 @@ class BlobStream:
         try:
             while (message := await self._read()) is not None:
                 await self._take(message)
-            await self._settle()
+            await self._publishing.wait_for_fewer(1)
         except RegistryError as error:
-            await self._stop(error)
+            error.metadata.setdefault("index", str(max(self._next_index - 1, 0)))
             raise
         finally:
             await self._close()
 
     async def _read(self) -> bytes | None:
         """Wait for the next message, or for the failure of a blob that is being published."""
-        if self._reading is None and not self._publishing:
-            return await self._stream.read(timeout_seconds=LIMITS.upload_idle_seconds, late=UploadIdle)
-        # A read that lost the race goes on, for breaking it off would break the stream.
-        reading = self._reading = self._reading or asyncio.create_task(self._stream.next())
+        reading = self._stream.reading()
         while not reading.done():
+            # Who waits for what the server does is not idle.
+            idle_seconds = None if self._publishing.tasks else LIMITS.upload_idle_seconds
             done, _ = await asyncio.wait(
-                {reading, *self._publishing.values()},
-                timeout=LIMITS.upload_idle_seconds,
+                {reading, *self._publishing.tasks.values()},
+                timeout=idle_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if not done:
-                seconds = LIMITS.upload_idle_seconds
-                message = f"No message came for {seconds} seconds; resume the upload."
-                raise UploadIdle(message, limit_seconds=seconds)
-            await self._raise_failures()
-        self._reading = None
-        return reading.result()
+                message = f"No message came for {idle_seconds} seconds; resume the upload."
+                raise UploadIdle(message, limit_seconds=idle_seconds)
+            self._publishing.raise_failures()
+        return await self._stream.take()
 
     async def _take(self, message: bytes) -> None:
-        data = data_of(message)
-        if data is not None:
+        if data := data_of(message):
             await self._write(data)
             return
         try:
             request = pb.WriteBlobsRequest.FromString(message)
         except DecodeError:
             raise MalformedMessage("A message of the stream is not a WriteBlobsRequest.") from None
+        if not request.ListFields():
+            # It would keep an idle stream alive.
+            text = "A message of the stream is empty; send a header, data or a finish."
+            raise FieldRequired(text, field="data")
         if SmallBlobs.takes(request) and self._incoming is None:
             await self._take_small(request)
             return
@@ -147,19 +148,20 @@ class BlobStream:
             digest=header.digest,
             upload_id=header.upload_id,
         )
-        await self._raise_failures(wait_for=key)
+        await self._publishing.wait_for(key)
         if await self._held(header):
             present = pb.BlobPresent(digest=header.digest)
             await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
             if header.from_start:
                 self._incoming = Incoming(index, key, header, upload=None)
             return
-        upload = await self._run(
-            partial(self._blobs.begin_upload, key, size_bytes=header.size_bytes, from_start=header.from_start)
-        )
+        upload = self._uploads[key] = self._blobs.begin_upload(key)
         self._incoming = Incoming(index, key, header, upload)
+        offset = await self._run(
+            partial(upload.open, size_bytes=header.size_bytes, from_start=header.from_start)
+        )
         if not header.from_start:
-            await self._answer(pb.WriteBlobsResponse(index=index, ready=pb.BlobReady(offset=upload.offset)))
+            await self._answer(pb.WriteBlobsResponse(index=index, ready=pb.BlobReady(offset=offset)))
 
     async def _take_small(self, request: pb.WriteBlobsRequest) -> None:
         """Put a whole blob into a batch; parts of it that an earlier stream left expire by themselves."""
@@ -171,18 +173,17 @@ class BlobStream:
             await self._answer(pb.WriteBlobsResponse(index=index, already_present=present))
             return
         await self._small.wait_for_room()
-        await self._raise_failures()
+        self._publishing.raise_failures()
         self._small.add(SmallBlob(index, header.digest, request.data))
-        if SMALL_KEY not in self._publishing:
-            store = self._small.store(namespace=self._namespace)
-            self._publishing[SMALL_KEY] = asyncio.create_task(store)
+        if SMALL_KEY not in self._publishing.tasks:
+            self._publishing.start(SMALL_KEY, self._small.store(namespace=self._namespace))
 
     def _check(self, header: pb.BlobHeader) -> None:
         names.namespace(header.namespace, field="header.namespace")
         self._namespace = self._namespace or header.namespace
         if header.namespace != self._namespace:
             message = f"The stream began in {self._namespace}; open another one for {header.namespace}."
-            raise InvalidName(message, field="header.namespace")
+            raise ResourceMismatch(message, field="header.namespace")
         names.number(header.size_bytes, field="header.size_bytes", maximum=LIMITS.file_bytes)
         if bool(header.digest) == bool(header.upload_id):
             message = "A header needs exactly one of `digest` and `upload_id`."
@@ -225,42 +226,22 @@ class BlobStream:
             raise DigestMismatch(
                 message, field="finish.digest", expected=incoming.header.digest, actual=digest
             )
-        while len(self._publishing) >= PUBLISHING_MAXIMUM:
-            await asyncio.wait(self._publishing.values(), return_when=asyncio.FIRST_COMPLETED)
-            await self._raise_failures()
-        publish = self._publish(incoming, upload, digest=digest)
-        self._publishing[incoming.key] = asyncio.create_task(publish)
+        await self._publishing.wait_for_fewer(PUBLISHING_MAXIMUM)
+        self._publishing.start(incoming.key, self._publish(incoming, upload, digest=digest))
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
+        size_bytes = incoming.header.size_bytes
         try:
             await self._run(partial(upload.finish, digest))
-        finally:
-            await self._run(upload.close)
-        size_bytes = incoming.header.size_bytes
-        await self._database.write(
-            core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
-        )
+            del self._uploads[incoming.key]
+            await self._database.write(
+                core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
+            )
+        except RegistryError as error:
+            error.metadata["index"] = str(incoming.index)
+            raise
         finished = pb.BlobFinished(digest=digest, size_bytes=size_bytes)
         await self._answer(pb.WriteBlobsResponse(index=incoming.index, finished=finished))
-
-    async def _settle(self) -> None:
-        """Wait for all blobs that are being published."""
-        while self._publishing:
-            await asyncio.wait(self._publishing.values(), return_when=asyncio.FIRST_COMPLETED)
-            await self._raise_failures()
-
-    async def _raise_failures(self, *, wait_for: str = "") -> None:
-        """Forget the blobs that are published, and raise what went wrong with one.
-
-        Args:
-            wait_for: wait for this upload first, if it is being published.
-        """
-        if wait_for in self._publishing:
-            await asyncio.wait([self._publishing[wait_for]])
-        for key, task in list(self._publishing.items()):
-            if task.done():
-                del self._publishing[key]
-                task.result()
 
     def _required(self, what: str) -> Incoming:
         if self._incoming is None:
@@ -268,32 +249,25 @@ class BlobStream:
             raise UploadHeaderRequired(message, field="header", index=self._next_index)
         return self._incoming
 
-    async def _stop(self, error: RegistryError) -> None:
-        """Tell the client to stop, and read on so that it can hear it."""
-        stop = pb.BlobStop(reason=error.reason, message=error.message)
-        index = self._incoming.index if self._incoming else max(self._next_index - 1, 0)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._answer(pb.WriteBlobsResponse(index=index, stop=stop))
-                while await (self._reading or self._stream.next()) is not None:
-                    self._reading = None
-        except TimeoutError:
-            return
-
     async def _close(self) -> None:
-        tasks = [*self._publishing.values(), *([self._reading] if self._reading else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        if self._incoming is not None and self._incoming.upload is not None:
-            await asyncio.shield(self._run(self._incoming.upload.close))
+        for upload in self._uploads.values():
+            upload.abandon()
+        await self._publishing.close()
+        closing = (self._run(upload.close) for upload in self._uploads.values())
+        # A cancelled call closes them all the same; one that a disk holds up must not hide why the call ends.
+        await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
 
     async def _answer(self, response: pb.WriteBlobsResponse) -> None:
         await self._stream.write(response.SerializeToString())
 
     async def _run(self, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+def stop(error: RegistryError) -> pb.WriteBlobsResponse:
+    """Make the last answer of a stream that ends with an error."""
+    index = int(error.metadata.get("index", 0))
+    return pb.WriteBlobsResponse(index=index, stop=pb.BlobStop(reason=error.reason, message=error.message))
 
 
 def upload_key(principal: str, *, namespace: str, digest: str = "", upload_id: str = "") -> str:

@@ -26,7 +26,7 @@ _numbers: Final = count(1)
 
 
 def publish(blobs: Mapping[str, bytes], *, published: PublishedFiles, directory: Path) -> None:
-    """Publish verified bytes by their digests; when this returns, all are durable.
+    """Publish verified bytes by their digests, as `published` does; when this returns, all are durable.
 
     Args:
         directory: on the same file system, for files that have no name yet.
@@ -35,16 +35,12 @@ def publish(blobs: Mapping[str, bytes], *, published: PublishedFiles, directory:
         DigestInvalid: a digest is malformed.
         OSError: nobody may be told that any of them is there.
     """
-    missing = {
-        digest: data for digest, data in blobs.items() if not published.is_sound(digest, size_bytes=len(data))
-    }
     paths = {digest: published.path(digest) for digest in blobs}
     parents = {path.parent for path in paths.values()}
     new = published.make_directories(parents)
-    with _written(missing, directory=directory) as written:
+    with _written(blobs, directory=directory) as written:
         for digest, file in written.items():
             file.rename(paths[digest])
-    # Also for blobs that were there: who gave them their names may not have come to this line.
     published.sync_names(parents, new=new)
     published.note_durable(blobs)
 

@@ -101,26 +101,23 @@ class BlockReader(ABC):
             offset += len(part)
         return b"".join(parts)
 
-    def check(self) -> None:
-        """Read the whole blob and check every block.
-
-        Raises:
-            BlobCorrupt: a block is damaged.
-            StorageUnavailable: the storage does not work.
-        """
-        for index in range(-(-self.size_bytes // BLOCK_BYTES)):
-            self._checked(index)
-
     def _checked(self, index: int) -> memoryview:
         if index != self._index:
-            start = index * BLOCK_BYTES
-            block = self._load(start, min(BLOCK_BYTES, self.size_bytes - start))
-            if start + len(block) != min(start + BLOCK_BYTES, self.size_bytes):
-                raise corrupt(self._digest)
-            if not self._is_right(block, index=index):
-                raise corrupt(self._digest)
-            self._index, self._block = index, memoryview(block)
+            try:
+                self._block = self._load_checked(index)
+            except BlobCorrupt:
+                self._note_damage()
+                raise
+            self._index = index
         return self._block
+
+    def _load_checked(self, index: int) -> memoryview:
+        start = index * BLOCK_BYTES
+        length = min(BLOCK_BYTES, self.size_bytes - start)
+        block = self._load(start, length)
+        if len(block) != length or not self._is_right(block, index=index):
+            raise corrupt(self._digest)
+        return memoryview(block)
 
     def _is_right(self, block: bytes, *, index: int) -> bool:
         # A blob of one block is its own check: hashing 1 MiB costs less than a second file.
@@ -135,6 +132,10 @@ class BlockReader(ABC):
     @abstractmethod
     def _sum(self, index: int) -> int:
         """Return the check kept for a block of a blob that has several."""
+
+    @abstractmethod
+    def _note_damage(self) -> None:
+        """Note that the blob is damaged, unless it was stored again since it was opened."""
 
     @abstractmethod
     def close(self) -> None:

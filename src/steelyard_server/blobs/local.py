@@ -51,9 +51,9 @@ class LocalStore:
         except OSError as error:
             raise disk.registry_error(error) from None
 
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
-        """Start an upload, or go on with the one of this key."""
-        return self._uploads.begin(key, size_bytes=size_bytes, from_start=from_start)
+    def begin_upload(self, key: str) -> Upload:
+        """Take the upload of this key."""
+        return self._uploads.begin(key)
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
         """Store small blobs whole, all at the price of a few syncs."""

@@ -26,9 +26,9 @@ class MemoryStore:
         self._damaged: set[str] = set()
         self._uploads = Uploads(lambda _: MemoryPartial(self.blobs, damaged=self._damaged))
 
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
-        """Start an upload, or go on with the one of this key."""
-        return self._uploads.begin(key, size_bytes=size_bytes, from_start=from_start)
+    def begin_upload(self, key: str) -> Upload:
+        """Take the upload of this key."""
+        return self._uploads.begin(key)
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
         """Store small blobs whole."""
@@ -47,10 +47,11 @@ class MemoryStore:
     def open(self, digest: str, *, size_bytes: int) -> BlobReader:
         """Open a blob for reading."""
         hexadecimal(digest)
-        data, sums = self.blobs.get(digest, (b"", b""))
+        data, sums = self.blobs.get(digest, (bytearray(), b""))
         if digest not in self.blobs or len(data) != size_bytes:
+            self.note_damage(digest)
             raise lost(digest)
-        return MemoryReader(digest, data=data, sums=sums)
+        return MemoryReader(digest, data=data, sums=sums, store=self)
 
     def contains(self, digest: str) -> bool:
         """Return whether a blob is there."""
@@ -130,14 +131,20 @@ class MemoryPartial(Partial):
 class MemoryReader(BlockReader):
     """A blob in memory, open for reading."""
 
-    def __init__(self, digest: str, *, data: bytearray | bytes, sums: bytes) -> None:
+    def __init__(self, digest: str, *, data: bytearray, sums: bytes, store: MemoryStore) -> None:
         super().__init__(digest, size_bytes=len(data))
         self._data = data
         self._sums = sums
+        self._store = store
 
     def close(self) -> None:
         """Let go of the bytes."""
-        self._data = b""
+        self._data = bytearray()
+
+    def _note_damage(self) -> None:
+        there, _ = self._store.blobs.get(self._digest, (self._data, self._sums))
+        if there is self._data:
+            self._store.note_damage(self._digest)
 
     def _load(self, offset: int, length: int) -> bytes:
         return bytes(self._data[offset : offset + length])

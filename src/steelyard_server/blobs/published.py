@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from steelyard_server.blobs import disk
 from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, corrupt, hexadecimal, lost
-from steelyard_server.errors import RegistryError
+from steelyard_server.errors import DataLoss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,36 +45,24 @@ class PublishedFiles:
         Raises:
             BlobLost, BlobCorrupt, DigestInvalid, StorageUnavailable: see the store.
         """
-        return FileReader(self.path(digest), digest=digest, size_bytes=size_bytes)
+        return FileReader(self.path(digest), digest=digest, size_bytes=size_bytes, damage=self._damage)
 
     def publish(self, file: Path, *, digest: str, size_bytes: int, sums: BlockSums) -> None:
-        """Give a synced and verified file its name, or drop it when the blob is there and sound.
+        """Give a synced and verified file its name, in place of one that has it.
 
-        Two threads may publish the same blob at once; the later replaces the same bytes.
+        The bytes there may be damaged, these were just verified. Whoever reads the other file goes on
+        in it. Two threads may publish the same blob at once; the later replaces the same bytes.
 
         Raises:
             OSError: it may or may not be visible; it is not promised to be durable.
         """
         path = self.path(digest)
         new = self.make_directories({path.parent})
-        if self.is_sound(digest, size_bytes=size_bytes):
-            file.unlink()
-        else:
-            if size_bytes > BLOCK_BYTES:
-                _publish_sums(sums, beside=file, path=sums_path(path))
-            file.rename(path)
-        # Also for a blob that was there: who gave it its name may not have come to this line.
+        if size_bytes > BLOCK_BYTES:
+            _publish_sums(sums, beside=file, path=sums_path(path))
+        file.rename(path)
         self.sync_names({path.parent}, new=new)
         self.note_durable([digest])
-
-    def is_sound(self, digest: str, *, size_bytes: int) -> bool:
-        """Return whether a blob is there and right, reading it whole."""
-        try:
-            with self.open(digest, size_bytes=size_bytes) as reader:
-                reader.check()
-        except RegistryError:
-            return False
-        return True
 
     def make_directories(self, directories: set[Path]) -> set[Path]:
         """Make directories of blobs, and return those whose own names are not known to be durable."""
@@ -96,15 +84,18 @@ class PublishedFiles:
 class FileReader(BlockReader):
     """A published blob that is open for reading."""
 
-    def __init__(self, path: Path, *, digest: str, size_bytes: int) -> None:
+    def __init__(self, path: Path, *, digest: str, size_bytes: int, damage: Damage) -> None:
         super().__init__(digest, size_bytes=size_bytes)
+        self._path = path
+        self._damage = damage
         self._file = self._sums = -1
         try:
-            self._open(path)
+            self._open()
         except OSError as error:
             self.close()
             raise disk.registry_error(error) from None
-        except RegistryError:
+        except DataLoss:
+            self._note_damage()
             self.close()
             raise
 
@@ -115,16 +106,16 @@ class FileReader(BlockReader):
                 os.close(file)
         self._file = self._sums = -1
 
-    def _open(self, path: Path) -> None:
+    def _open(self) -> None:
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._file = os.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             raise lost(self._digest) from None
         if os.fstat(self._file).st_size != self.size_bytes:
             raise lost(self._digest)
         if self.size_bytes > BLOCK_BYTES:
             try:
-                self._sums = os.open(sums_path(path), os.O_RDONLY)
+                self._sums = os.open(sums_path(self._path), os.O_RDONLY)
             except FileNotFoundError:
                 raise corrupt(self._digest) from None
 
@@ -136,6 +127,20 @@ class FileReader(BlockReader):
         if len(packed) != SUM.size:
             raise corrupt(self._digest)
         return int(SUM.unpack(packed)[0])
+
+    def _note_damage(self) -> None:
+        self._damage.note(self._digest)
+        # Checked afterwards, so that a file that is published at this very moment has no note either.
+        if self._is_replaced():
+            self._damage.mend([self._digest])
+
+    def _is_replaced(self) -> bool:
+        """Return whether another file has the name that this one was found, or missed, under."""
+        try:
+            there = self._path.stat()
+        except OSError:
+            return False
+        return self._file < 0 or not os.path.samestat(there, os.fstat(self._file))
 
     def _pread(self, file: int, length: int, offset: int) -> bytes:
         try:

@@ -16,22 +16,17 @@ if TYPE_CHECKING:
 class BlobStore(Protocol):
     """Keep blobs. Any number of threads may call it; one process at a time owns what it keeps."""
 
-    def begin_upload(self, key: str, *, size_bytes: int, from_start: bool = False) -> Upload:
-        """Start an upload, or go on with the one of this key where its durable bytes end.
+    def begin_upload(self, key: str) -> Upload:
+        """Take the upload of a key, to be opened next.
 
-        An upload of this key that is still open is taken over: whoever holds it gets
-        UploadSuperseded at the next call. Going on means reading what is there again, to hash it;
-        what is damaged is cut off. A partial upload of another declared size is dropped.
+        Whoever holds it gets UploadSuperseded at the next call. Takes a lock for a moment only and does
+        no input or output, so it may be called from an event loop.
 
         Args:
             key: 1 to 128 letters, digits, `_` and `-`.
-            size_bytes: size of the whole blob.
-            from_start: drop what is there.
 
         Raises:
-            StorageFull: the bytes that are missing clearly do not fit.
-            UploadSuperseded: a newer call with this key came while this one read.
-            StorageUnavailable: the storage does not work.
+            ValueError: *key* is malformed.
         """
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
@@ -54,6 +49,9 @@ class BlobStore(Protocol):
     def open(self, digest: str, *, size_bytes: int) -> BlobReader:
         """Open a blob for reading.
 
+        A blob that is found lost or damaged, now or when it is read, counts as missing until it is
+        uploaded again, also after a restart.
+
         Raises:
             BlobLost: there is no such blob, or it has another size.
             BlobCorrupt: the block checks are damaged or gone.
@@ -69,10 +67,10 @@ class BlobStore(Protocol):
         """
 
     def note_damage(self, digest: str) -> None:
-        """Count a blob as missing until it is uploaded again, also after a restart."""
+        """Count a blob as missing until it is uploaded again, as `open` and its reader do."""
 
     def is_damaged(self, digest: str) -> bool:
-        """Return whether a blob counts as missing since `note_damage`.
+        """Return whether a blob counts as missing since it was found lost or damaged.
 
         Takes no lock and does no input or output, so it may be called from an event loop.
         """
@@ -89,10 +87,10 @@ class BlobStore(Protocol):
 
 
 class Upload(Protocol):
-    """An upload that is open. One thread at a time calls it.
+    """The right to an upload. One thread at a time calls it, but for `abandon`.
 
-    Once it is finished, closed, discarded or taken over, and after any error, every method but
-    `close` raises UploadSuperseded.
+    Once it is finished, closed, discarded, abandoned or taken over, and after any error, every method
+    but `abandon` and `close` raises UploadSuperseded.
 
     Args:
         offset: bytes taken so far, where the next write lands.
@@ -101,6 +99,22 @@ class Upload(Protocol):
 
     offset: int
     durable_offset: int
+
+    def open(self, *, size_bytes: int, from_start: bool = False) -> int:
+        """Start the upload, or go on where its durable bytes end, and return where that is.
+
+        Going on means reading what is there again, to hash it; what is damaged is cut off. A partial
+        upload of another declared size is dropped.
+
+        Args:
+            size_bytes: size of the whole blob.
+            from_start: drop what is there.
+
+        Raises:
+            StorageFull: the bytes that are missing clearly do not fit.
+            UploadSuperseded: see the class.
+            StorageUnavailable: the storage does not work.
+        """
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data*; does not wait for the disk.
@@ -123,14 +137,20 @@ class Upload(Protocol):
     def finish(self, digest: str) -> None:
         """Verify size and digest and publish the blob; when this returns, the blob is durable.
 
-        A blob that is there and sound already is a success, one that is damaged is replaced.
+        One that is there already is replaced by the same bytes, for those may be damaged by now.
 
         Raises:
-            SizeMismatch: fewer bytes than declared; the partial upload is deleted.
+            UploadIncomplete: fewer bytes than declared; they stay, as far as they can be made durable.
             DigestMismatch: other bytes than *digest* names; the partial upload is deleted.
             DigestInvalid: *digest* is malformed.
             StorageFull, StorageUnavailable: it cannot be published; the durable bytes stay.
             UploadSuperseded: see the class.
+        """
+
+    def abandon(self) -> None:
+        """End what another thread does here as soon as that is possible; `close` must follow.
+
+        Takes no lock and does no input or output, so it may be called from an event loop.
         """
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from steelyard_server.errors import (
     RegistryError,
     SizeMismatch,
     StorageUnavailable,
+    UploadIncomplete,
     UploadSuperseded,
 )
 
@@ -112,7 +113,7 @@ class Uploads:
         # Guards the dictionary and who owns what; held for moments, never while reading or writing.
         self._lock = threading.Lock()
 
-    def begin(self, key: str, *, size_bytes: int, from_start: bool) -> OpenUpload:
+    def begin(self, key: str) -> OpenUpload:
         """Give the upload of a key to a new owner; see the store.
 
         Raises:
@@ -124,8 +125,7 @@ class Uploads:
             if (partial := self.partials.get(key)) is None:
                 partial = self.partials[key] = self._make(key)
             upload = partial.owner = OpenUpload(self, key, partial)
-        upload.prepare(size_bytes=size_bytes, from_start=from_start)
-        return upload
+            return upload
 
     def held_bytes(self, key: str) -> int:
         """Return the durable bytes of a partial."""
@@ -145,11 +145,12 @@ class Uploads:
     def expire(self, *, before_time: float) -> int:
         """Remove partials that have no owner and were not touched since."""
         expired = 0
-        for key, partial in list(self.partials.items()):
-            with self._lock:
-                if partial.owner is None and partial.touch_time < before_time:
-                    partial.remove()
-                    expired += self.partials.pop(key, None) is not None
+        for key in list(self.partials):
+            if upload := self._take_left(key, before_time=before_time):
+                # Whoever begins it meanwhile takes it over, as from any owner.
+                with suppress(UploadSuperseded):
+                    upload.discard()
+                    expired += 1
         return expired
 
     def close(self) -> None:
@@ -157,6 +158,15 @@ class Uploads:
         for partial in list(self.partials.values()):
             if (owner := partial.owner) is not None:
                 owner.close()
+
+    def _take_left(self, key: str, *, before_time: float) -> OpenUpload | None:
+        """Give a partial a new owner if it has none and was not touched since."""
+        with self._lock:
+            partial = self.partials.get(key)
+            if partial is None or partial.owner is not None or partial.touch_time >= before_time:
+                return None
+            upload = partial.owner = OpenUpload(self, key, partial)
+            return upload
 
 
 class OpenUpload:
@@ -168,9 +178,10 @@ class OpenUpload:
         self.offset = 0
         self.durable_offset = 0
         self._uploads = uploads
+        self._abandoned = False
 
-    def prepare(self, *, size_bytes: int, from_start: bool) -> None:
-        """Open the partial, or take it over, up to where its bytes are known to be right."""
+    def open(self, *, size_bytes: int, from_start: bool = False) -> int:
+        """Open the partial, or go on with an open one, up to where its bytes are known to be right."""
 
         def start(partial: Partial) -> None:
             if from_start or (partial.is_open and partial.size_bytes != size_bytes):
@@ -179,10 +190,12 @@ class OpenUpload:
                 partial.open(size_bytes=size_bytes)
 
         self._step(start)
-        # One block at a time, so that a newer owner need not wait for a long recovery but goes on with it.
+        # One block at a time: a newer owner need not wait for a long recovery but goes on with it, and one
+        # that is abandoned ends.
         while self._step(lambda partial: partial.recover_block()):
             pass
         self._step(lambda partial: partial.require_room())
+        return self.offset
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data*."""
@@ -208,9 +221,7 @@ class OpenUpload:
         def finish(partial: Partial) -> None:
             hexadecimal(digest)
             if partial.offset != partial.size_bytes:
-                error = _wrong_size(expected_bytes=partial.size_bytes, actual_bytes=partial.offset)
-                partial.remove()
-                raise error
+                raise _incomplete(expected_bytes=partial.size_bytes, actual_bytes=partial.offset)
             if (actual := partial.digest()) != digest:
                 partial.remove()
                 raise _wrong_digest(expected=digest, actual=actual)
@@ -224,6 +235,10 @@ class OpenUpload:
         self._step(lambda partial: partial.remove())
         self._uploads.disown(self)
 
+    def abandon(self) -> None:
+        """Let no further step begin."""
+        self._abandoned = True
+
     def close(self) -> None:
         """Leave the upload and keep what can be made durable."""
         with self._locked():
@@ -234,7 +249,7 @@ class OpenUpload:
         """Act on the partial as its owner; any error ends the right to it."""
         partial = self.partial
         with self._locked():
-            if partial.owner is not self:
+            if partial.owner is not self or self._abandoned:
                 raise UploadSuperseded("This upload is over, or a newer stream took it over.")
             try:
                 result = action(partial)
@@ -268,6 +283,11 @@ class OpenUpload:
 def _wrong_size(*, expected_bytes: int, actual_bytes: int) -> SizeMismatch:
     message = f"The blob was declared with {expected_bytes} bytes; {actual_bytes} came. They were deleted."
     return SizeMismatch(message, expected_bytes=expected_bytes, actual_bytes=actual_bytes)
+
+
+def _incomplete(*, expected_bytes: int, actual_bytes: int) -> UploadIncomplete:
+    message = f"The blob has {expected_bytes} bytes; {actual_bytes} came. They are kept: resume the upload."
+    return UploadIncomplete(message, expected_bytes=expected_bytes, actual_bytes=actual_bytes)
 
 
 def _wrong_digest(*, expected: str, actual: str) -> DigestMismatch:

@@ -251,7 +251,7 @@ func (x *MissingBlob) GetHeldBytes() int64 {
 	return 0
 }
 
-// Request of WriteBlobs: any of header, data and finish, taken in this order.
+// Request of WriteBlobs: at least one of header, data and finish, taken in this order.
 type WriteBlobsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Begins a blob. Refused while another one is unfinished.

@@ -378,6 +378,12 @@ const (
 	//
 	// Advice: Delete it before it is purged; there is nothing to undelete.
 	ErrorReason_ERROR_REASON_NOT_DELETED ErrorReason = 86
+	// FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+	//
+	// Metadata: `expected_bytes`, `actual_bytes`.
+	//
+	// Advice: Resume the upload.
+	ErrorReason_ERROR_REASON_UPLOAD_INCOMPLETE ErrorReason = 95
 	// FAILED_PRECONDITION: The namespace still has models, deleted ones included.
 	//
 	// Metadata: `namespace`, `models`: how many.
@@ -576,6 +582,7 @@ var (
 		84: "ERROR_REASON_VERSION_IN_USE",
 		85: "ERROR_REASON_MODEL_IN_USE",
 		86: "ERROR_REASON_NOT_DELETED",
+		95: "ERROR_REASON_UPLOAD_INCOMPLETE",
 		48: "ERROR_REASON_NAMESPACE_NOT_EMPTY",
 		49: "ERROR_REASON_NAME_RETIRED",
 		50: "ERROR_REASON_NO_ROLLBACK_TARGET",
@@ -657,6 +664,7 @@ var (
 		"ERROR_REASON_VERSION_IN_USE":                  84,
 		"ERROR_REASON_MODEL_IN_USE":                    85,
 		"ERROR_REASON_NOT_DELETED":                     86,
+		"ERROR_REASON_UPLOAD_INCOMPLETE":               95,
 		"ERROR_REASON_NAMESPACE_NOT_EMPTY":             48,
 		"ERROR_REASON_NAME_RETIRED":                    49,
 		"ERROR_REASON_NO_ROLLBACK_TARGET":              50,
@@ -713,7 +721,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xae\x15\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xd2\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -772,7 +780,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_NAME_DELETED\x10S\x12\x1f\n" +
 	"\x1bERROR_REASON_VERSION_IN_USE\x10T\x12\x1d\n" +
 	"\x19ERROR_REASON_MODEL_IN_USE\x10U\x12\x1c\n" +
-	"\x18ERROR_REASON_NOT_DELETED\x10V\x12$\n" +
+	"\x18ERROR_REASON_NOT_DELETED\x10V\x12\"\n" +
+	"\x1eERROR_REASON_UPLOAD_INCOMPLETE\x10_\x12$\n" +
 	" ERROR_REASON_NAMESPACE_NOT_EMPTY\x100\x12\x1d\n" +
 	"\x19ERROR_REASON_NAME_RETIRED\x101\x12#\n" +
 	"\x1fERROR_REASON_NO_ROLLBACK_TARGET\x102\x12!\n" +

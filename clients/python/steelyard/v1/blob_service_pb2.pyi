@@ -138,7 +138,7 @@ Global___MissingBlob: _TypeAlias = MissingBlob  # noqa: Y015
 
 @_typing.final
 class WriteBlobsRequest(_message.Message):
-    """Request of WriteBlobs: any of header, data and finish, taken in this order."""
+    """Request of WriteBlobs: at least one of header, data and finish, taken in this order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -63,17 +63,24 @@ class BlobServiceStub:
     A partial upload belongs to the caller, the Namespace and the digest or
     upload id. It survives a broken stream and a server restart for
     Limits.partial_upload_seconds. A newer header for it takes it over; the
-    older stream ends with UPLOAD_SUPERSEDED. A wrong digest or size deletes
-    it.
+    older stream ends with UPLOAD_SUPERSEDED. A wrong digest, or more bytes
+    than declared, delete it.
 
-    On trouble the server answers `stop`, reads on for at most 5 seconds while
-    the client stops writing, then ends the stream with that status.
+    On trouble, also when it is full or shuts down, the server answers `stop`,
+    reads on for at most 5 seconds until the client half-closes, then ends the
+    stream with that status. `stop` and the metadata of the error name the blob
+    that it is about by its `index`.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * INVALID_ARGUMENT, UPLOAD_HEADER_REQUIRED, UPLOAD_HEADER_DUPLICATE,
       CHUNK_TOO_LARGE, DIGEST_INVALID, OUT_OF_BOUNDS: the messages are wrong.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: a message has neither header, data nor finish.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a header names another Namespace
+      than the first one of the stream.
     * INVALID_ARGUMENT, DIGEST_MISMATCH or SIZE_MISMATCH: the bytes are not those declared.
+    * FAILED_PRECONDITION, UPLOAD_INCOMPLETE: the finish came before all bytes.
+      What is durable stays; resume.
     * ABORTED, UPLOAD_SUPERSEDED: another stream took the upload over.
     * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
     * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
@@ -116,17 +123,24 @@ class BlobServiceAsyncStub(BlobServiceStub):
     A partial upload belongs to the caller, the Namespace and the digest or
     upload id. It survives a broken stream and a server restart for
     Limits.partial_upload_seconds. A newer header for it takes it over; the
-    older stream ends with UPLOAD_SUPERSEDED. A wrong digest or size deletes
-    it.
+    older stream ends with UPLOAD_SUPERSEDED. A wrong digest, or more bytes
+    than declared, delete it.
 
-    On trouble the server answers `stop`, reads on for at most 5 seconds while
-    the client stops writing, then ends the stream with that status.
+    On trouble, also when it is full or shuts down, the server answers `stop`,
+    reads on for at most 5 seconds until the client half-closes, then ends the
+    stream with that status. `stop` and the metadata of the error name the blob
+    that it is about by its `index`.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * INVALID_ARGUMENT, UPLOAD_HEADER_REQUIRED, UPLOAD_HEADER_DUPLICATE,
       CHUNK_TOO_LARGE, DIGEST_INVALID, OUT_OF_BOUNDS: the messages are wrong.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: a message has neither header, data nor finish.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a header names another Namespace
+      than the first one of the stream.
     * INVALID_ARGUMENT, DIGEST_MISMATCH or SIZE_MISMATCH: the bytes are not those declared.
+    * FAILED_PRECONDITION, UPLOAD_INCOMPLETE: the finish came before all bytes.
+      What is durable stays; resume.
     * ABORTED, UPLOAD_SUPERSEDED: another stream took the upload over.
     * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
     * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
@@ -178,17 +192,24 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         A partial upload belongs to the caller, the Namespace and the digest or
         upload id. It survives a broken stream and a server restart for
         Limits.partial_upload_seconds. A newer header for it takes it over; the
-        older stream ends with UPLOAD_SUPERSEDED. A wrong digest or size deletes
-        it.
+        older stream ends with UPLOAD_SUPERSEDED. A wrong digest, or more bytes
+        than declared, delete it.
 
-        On trouble the server answers `stop`, reads on for at most 5 seconds while
-        the client stops writing, then ends the stream with that status.
+        On trouble, also when it is full or shuts down, the server answers `stop`,
+        reads on for at most 5 seconds until the client half-closes, then ends the
+        stream with that status. `stop` and the metadata of the error name the blob
+        that it is about by its `index`.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
         * INVALID_ARGUMENT, UPLOAD_HEADER_REQUIRED, UPLOAD_HEADER_DUPLICATE,
           CHUNK_TOO_LARGE, DIGEST_INVALID, OUT_OF_BOUNDS: the messages are wrong.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: a message has neither header, data nor finish.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a header names another Namespace
+          than the first one of the stream.
         * INVALID_ARGUMENT, DIGEST_MISMATCH or SIZE_MISMATCH: the bytes are not those declared.
+        * FAILED_PRECONDITION, UPLOAD_INCOMPLETE: the finish came before all bytes.
+          What is durable stays; resume.
         * ABORTED, UPLOAD_SUPERSEDED: another stream took the upload over.
         * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
         * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable

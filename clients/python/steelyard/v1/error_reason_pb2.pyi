@@ -426,6 +426,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Delete it before it is purged; there is nothing to undelete.
     """
+    ERROR_REASON_UPLOAD_INCOMPLETE: _ErrorReason.ValueType  # 95
+    """FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+
+    Metadata: `expected_bytes`, `actual_bytes`.
+
+    Advice: Resume the upload.
+    """
     ERROR_REASON_NAMESPACE_NOT_EMPTY: _ErrorReason.ValueType  # 48
     """FAILED_PRECONDITION: The namespace still has models, deleted ones included.
 
@@ -997,6 +1004,13 @@ ERROR_REASON_NOT_DELETED: ErrorReason.ValueType  # 86
 Metadata: `model`; `number` of a version.
 
 Advice: Delete it before it is purged; there is nothing to undelete.
+"""
+ERROR_REASON_UPLOAD_INCOMPLETE: ErrorReason.ValueType  # 95
+"""FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+
+Metadata: `expected_bytes`, `actual_bytes`.
+
+Advice: Resume the upload.
 """
 ERROR_REASON_NAMESPACE_NOT_EMPTY: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION: The namespace still has models, deleted ones included.

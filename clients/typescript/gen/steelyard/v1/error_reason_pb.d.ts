@@ -654,6 +654,17 @@ export enum ErrorReason {
   NOT_DELETED = 86,
 
   /**
+   * FAILED_PRECONDITION: A blob was finished before all of its bytes came. Those that came are kept.
+   *
+   * Metadata: `expected_bytes`, `actual_bytes`.
+   *
+   * Advice: Resume the upload.
+   *
+   * @generated from enum value: ERROR_REASON_UPLOAD_INCOMPLETE = 95;
+   */
+  UPLOAD_INCOMPLETE = 95,
+
+  /**
    * FAILED_PRECONDITION: The namespace still has models, deleted ones included.
    *
    * Metadata: `namespace`, `models`: how many.
