@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,29 +172,35 @@ class Reference:
     role: str = "other"
 
 
-def build(
-    *,
-    parameters: Mapping[str, ParameterValue],
-    metrics: Mapping[str, float],
-    datasets: Iterable[Dataset],
-    parents: Iterable[Parent],
-    source: Source | None,
-    framework: Framework | None,
-    schema: Schema | None,
-) -> content_pb2.Content:
-    """Return the content of a version, without files yet.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a version is made of beside the files that the registry keeps."""
+
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    datasets: tuple[Dataset, ...] = ()
+    parents: tuple[Parent, ...] = ()
+    source: Source | None = None
+    framework: Framework | None = None
+    schema: Schema | None = None
+    references: tuple[Reference, ...] = ()
+
+
+def build(parts: Parts) -> content_pb2.Content:
+    """Return the content of a version, of its files only the external references.
 
     Raises:
         InvalidArgument: a value cannot be sent; what can is checked by the server.
     """
     return content_pb2.Content(
-        parameters=[_parameter(name, value) for name, value in parameters.items()],
-        metrics=[_metric(key, value) for key, value in metrics.items()],
-        datasets=[content_pb2.Dataset(**_stated(each)) for each in datasets],
-        parents=[_parent(each) for each in parents],
-        source=content_pb2.Source(**_stated(source)) if source else None,
-        framework=content_pb2.Framework(**_stated(framework)) if framework else None,
-        schema=_schema(schema) if schema else None,
+        files=[_reference_file(each) for each in parts.references],
+        parameters=[_parameter(name, value) for name, value in parts.parameters.items()],
+        metrics=[_metric(key, value) for key, value in parts.metrics.items()],
+        datasets=[content_pb2.Dataset(**_stated(each)) for each in parts.datasets],
+        parents=[_parent(each) for each in parts.parents],
+        source=content_pb2.Source(**_stated(parts.source)) if parts.source else None,
+        framework=content_pb2.Framework(**_stated(parts.framework)) if parts.framework else None,
+        schema=_schema(parts.schema) if parts.schema else None,
     )
 
 
@@ -209,17 +215,6 @@ def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> I
         )
 
 
-def reference_file(reference: Reference) -> content_pb2.File:
-    """Return the file of an external reference."""
-    return content_pb2.File(
-        path=reference.path,
-        uri=reference.uri,
-        size_bytes=reference.size_bytes,
-        digest=reference.digest,
-        role=file_role(reference.role),
-    )
-
-
 def file_role(word: str) -> content_pb2.FileRole.ValueType:
     """Return the role that *word* names.
 
@@ -227,6 +222,16 @@ def file_role(word: str) -> content_pb2.FileRole.ValueType:
         InvalidArgument: there is no such role.
     """
     return content_pb2.FileRole.Value(_enum_name(word, content_pb2.FileRole.keys(), prefix=_ROLE))
+
+
+def _reference_file(reference: Reference) -> content_pb2.File:
+    return content_pb2.File(
+        path=reference.path,
+        uri=reference.uri,
+        size_bytes=reference.size_bytes,
+        digest=reference.digest,
+        role=file_role(reference.role),
+    )
 
 
 def _stated(value: Dataset | Source | Framework) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from steelyard.v1 import blob_service_pb2 as pb
 from steelyard.workers import Stop, run
 
 if TYPE_CHECKING:
+    from steelyard.capture import Capture
     from steelyard.connection import Connection
     from steelyard.digests import DigestCache
     from steelyard.progress import OnProgress
@@ -32,6 +33,7 @@ class PushResult:
         model_created: whether the model was made too.
         uploaded_bytes: that went over the wire.
         excluded: paths that were left out.
+        captured: what was recorded beside what the caller stated; None when that was not wanted.
     """
 
     version: Version
@@ -39,6 +41,7 @@ class PushResult:
     model_created: bool
     uploaded_bytes: int
     excluded: tuple[str, ...]
+    captured: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)

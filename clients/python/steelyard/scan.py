@@ -126,7 +126,10 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
         found = [_Found(root.name, root)]
     if not found:
         raise LocalFileError(f"There is no file to push in {root}.")
-    files = tuple(_local_file(each, roles=roles) for each in sorted(found, key=lambda each: each.path))
+    files = tuple(
+        local_file(each.path, source=each.source, role=roles.get(each.path, ""))
+        for each in sorted(found, key=lambda each: each.path)
+    )
     if unknown := set(roles) - {file.path for file in files}:
         raise InvalidArgument(f"A role is given to {min(unknown)!r}, but there is no such file.")
     return Scan(files, tuple(sorted(excluded)))
@@ -139,6 +142,36 @@ def _require_readable(root: Path) -> None:
         raise LocalFileError(f"There is nothing at {root}; name a file or directory.") from None
     except OSError as error:
         raise FileUnreadable(f"{root} cannot be read: {error.strerror}.") from None
+
+
+def local_file(path: str, *, source: Path, role: str = "") -> LocalFile:
+    """Return the file at *source* as it is now, to be *path* in a version.
+
+    Args:
+        role: without one the name decides.
+
+    Raises:
+        SymlinkRefused: it is a symbolic link.
+        FileUnreadable: it is no regular file, or cannot be read.
+    """
+    try:
+        status = source.lstat()
+    except OSError as error:
+        raise FileUnreadable(f"{source} cannot be read: {error.strerror}.") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise SymlinkRefused(
+            f"{source} is a symbolic link, which means something else elsewhere; put a copy of its "
+            f"target there, or leave it out with {IGNORE_FILE}."
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise FileUnreadable(f"{source} is no regular file; leave it out with {IGNORE_FILE}.")
+    if not os.access(source, os.R_OK):
+        raise FileUnreadable(f"{source} cannot be read: permission denied.")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise FileUnreadable(f"The name of {os.fsencode(source)!r} is not UTF-8; rename it.") from None
+    return LocalFile(path, source, status.st_size, role or guess_role(path), _identity(status))
 
 
 def guess_role(path: str) -> str:
@@ -167,28 +200,6 @@ def _walk(directory: Path, *, prefix: str, spec: GitIgnoreSpec, excluded: list[s
             yield from _walk(Path(entry.path), prefix=f"{path}/", spec=spec, excluded=excluded)
         else:
             yield _Found(path, Path(entry.path))
-
-
-def _local_file(found: _Found, *, roles: Mapping[str, str]) -> LocalFile:
-    try:
-        status = found.source.lstat()
-    except OSError as error:
-        raise FileUnreadable(f"{found.source} cannot be read: {error.strerror}.") from None
-    if stat.S_ISLNK(status.st_mode):
-        raise SymlinkRefused(
-            f"{found.source} is a symbolic link, which means something else elsewhere; put a copy of its "
-            f"target there, or leave it out with {IGNORE_FILE}."
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise FileUnreadable(f"{found.source} is no regular file; leave it out with {IGNORE_FILE}.")
-    if not os.access(found.source, os.R_OK):
-        raise FileUnreadable(f"{found.source} cannot be read: permission denied.")
-    try:
-        found.path.encode()
-    except UnicodeEncodeError:
-        raise FileUnreadable(f"The name of {os.fsencode(found.source)!r} is not UTF-8; rename it.") from None
-    role = roles.get(found.path) or guess_role(found.path)
-    return LocalFile(found.path, found.source, status.st_size, role, _identity(status))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
