@@ -68,7 +68,8 @@ class _Walk:
 
     def skip(self, size_bytes: int) -> None:
         self._offset += size_bytes
-        self._reader.read(self._offset, 0)
+        if self._offset > self._reader.size_bytes:
+            raise HeaderUnreadable("it ends in the middle of its header")
 
     def number(self, size_bytes: int) -> int:
         return int.from_bytes(self.take(size_bytes), "little")
