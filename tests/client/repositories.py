@@ -26,12 +26,12 @@ def git(directory: Path, *arguments: str) -> str:
 
 
 def repository(directory: Path, *, origin: str = ORIGIN) -> str:
-    """Make a repository with one tracked file, `train.py`; return its commit."""
+    """Make a repository with one tracked file, `train.py`; its commit is that of no other directory."""
     directory.mkdir(parents=True, exist_ok=True)
     git(directory, "init", "--quiet", "--initial-branch=main")
     if origin:
         git(directory, "remote", "add", "origin", origin)
-    (directory / "train.py").write_text("print('train')\n")
+    (directory / "train.py").write_text(f"print({directory.name!r})\n")
     return commit(directory)
 
 

@@ -184,8 +184,9 @@ def test_where_a_process_was_started_makes_no_difference(
     before = locked(None)[0]
     write_tree(tmp_path, {"mine.egg-info/PKG-INFO": b"Name: mine\nVersion: 1\n"})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", *sys.path[1:]])
-    assert locked(None)[0] == before
+    for first in ("", str(tmp_path)):
+        monkeypatch.setattr(sys, "path", [first, *sys.path[1:]])
+        assert locked(None)[0] == before
 
 
 @pytest.mark.parametrize("mark", ["pipx_metadata.json", "uv-receipt.toml"])
