@@ -81,11 +81,12 @@ def push_trained(client: steelyard.Client, directory: Path) -> dict[int, trainin
             metrics=trained.metrics,
             parameters=trained.parameters,
             datasets=[dataset],
-            framework=steelyard.Framework("onnx"),
             labels={"algorithm": name},
+            capture=True,
         )
         by_number[pushed.version.number] = trained
     show_versions(client)
+    show_captured(client)
     require("each is a version of its own", holds=len(by_number) == len(training.classifiers()))
     return by_number
 
@@ -99,6 +100,19 @@ def show_versions(client: steelyard.Client) -> None:
         metrics = (f"{version.metrics[name]:.4f}" for name in names)
         table.add_row(f"{version.number}", version.labels["algorithm"], *metrics, version.digest[:19])
     console.print(table)
+
+
+def show_captured(client: steelyard.Client) -> None:
+    """Print what the pushes recorded by themselves of the newest version."""
+    version = client.get(MODEL)
+    packages = client.read(version, "steelyard.lock").decode().splitlines()
+    require("the schema was read from the file", holds=version.schema is not None)
+    fields = version.schema.inputs if version.schema else ()
+    say(f"Recorded by itself: {packages[0][2:]} with {len(packages) - 1} packages, and of the ONNX file")
+    say(", ".join(f"the input {each.name}: {each.type}{list(each.shape)}" for each in fields) + ".")
+    if version.source and version.source.commit:
+        changes = " with uncommitted changes" if version.source.dirty else ""
+        say(f"The code is at commit {version.source.commit[:12]}{changes}.")
 
 
 def crash_and_resume(client: steelyard.Client, server: LocalServer, directory: Path) -> None:

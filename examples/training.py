@@ -6,7 +6,6 @@ Each is a pipeline with its preprocessing, exported whole to one ONNX file.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,6 @@ def train(name: str, classifier: Any, data: Data, directory: Path) -> Trained:
     directory.mkdir(parents=True)
     model = to_onnx(pipeline, data.train_inputs[:1], options={"zipmap": False})
     (directory / "model.onnx").write_bytes(model.SerializeToString())
-    (directory / "requirements.lock").write_text(lock())
     predicted = pipeline.predict(data.holdout_inputs)
     metrics = {
         "precision@holdout": float(precision_score(data.holdout_labels, predicted)),
@@ -97,9 +95,3 @@ def predict(model: Path, inputs: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     (labels, *_) = session.run(None, {session.get_inputs()[0].name: inputs})
     return np.asarray(labels)
-
-
-def lock() -> str:
-    """List the installed packages that made the model, as a lock file does."""
-    names = ("numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "skl2onnx")
-    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in names)

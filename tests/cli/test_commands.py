@@ -23,10 +23,11 @@ def assert_plain(done: Outcome) -> None:
 def fraud(shell: Shell, model: Path) -> str:
     """Push two versions; return the full name of the model."""
     shell.ok(
-        "push", "fraud", model, "-m", "precision@holdout=0.5", "--semver", "1.0.0", "--alias", "champion"
+        *("push", "fraud", model, "--no-capture", "-m", "precision@holdout=0.5", "--semver", "1.0.0"),
+        *("--alias", "champion"),
     )
     write_tree(model, {"config.json": b"{}"})
-    shell.ok("push", "fraud", model, "-d", "second")
+    shell.ok("push", "fraud", model, "--no-capture", "-d", "second")
     return f"{shell.variables['STEELYARD_NAMESPACE']}/fraud"
 
 
@@ -40,7 +41,7 @@ def test_status_says_which_server_answers_and_as_whom(shell: Shell) -> None:
 
 def test_push_prints_the_reference_and_says_what_it_did(shell: Shell, model: Path) -> None:
     write_tree(model, {".git/config": b"", "note.log": b"", ".steelyardignore": b"*.log\n"})
-    done = shell.ok("push", "fraud", model, "--alias", "champion")
+    done = shell.ok("push", "fraud", model, "--no-capture", "--alias", "champion")
     full = f"{shell.variables['STEELYARD_NAMESPACE']}/fraud"
     assert done.out == f"{full}:1\n"
     assert f"created the model {full}" in done.err
@@ -49,7 +50,7 @@ def test_push_prints_the_reference_and_says_what_it_did(shell: Shell, model: Pat
     assert f"{full}@champion" in done.err
     assert_plain(done)
 
-    again = shell.ok("push", "fraud", model)
+    again = shell.ok("push", "fraud", model, "--no-capture")
     assert again.out == f"{full}:1\n"
     assert "has this content already" in again.err
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard import errors, reasons
     from steelyard.aio import AsyncClient
     from steelyard.allocator import tune_allocator
+    from steelyard.capture import Capture
     from steelyard.client import Client
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "steelyard.aio": ("AsyncClient",),
     "steelyard.allocator": ("tune_allocator",),
+    "steelyard.capture": ("Capture",),
     "steelyard.client": ("Client",),
     "steelyard.content": (
         "Dataset",
@@ -58,6 +60,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "AsyncClient",
+    "Capture",
     "Client",
     "Dataset",
     "File",

@@ -15,6 +15,7 @@ from platformdirs import user_cache_path
 from steelyard import content, manifest, pull, push, transfer, types, verify
 from steelyard.aliases import Aliases
 from steelyard.cache import BlobCache
+from steelyard.capture import capturing
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
 from steelyard.download import Download
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
     from steelyard.progress import OnProgress
     from steelyard.pull import PullResult
-    from steelyard.push import PushResult
+    from steelyard.push import PushResult, Stored
     from steelyard.scan import LocalFile
     from steelyard.types import Actor, File, Version
     from steelyard.verify import VerifyResult
@@ -137,8 +138,10 @@ class Client:
         labels: Mapping[str, str] | None = None,
         semantic_version: str = "",
         idempotency_key: str = "",
-        alias: str = "",
+        alias: str | Iterable[str] = (),
         reason: str = "",
+        capture: bool = False,
+        environment: str | Path | None = None,
         progress: OnProgress | None = None,
         stop: Stop | None = None,
     ) -> PushResult:
@@ -151,7 +154,12 @@ class Client:
             metrics: by their text, for example `precision@holdout[region=EU]`.
             references: files that stay where they are.
             roles: of files by path; of the others the name decides.
-            alias: to point to the version afterwards.
+            alias: to point to the version afterwards, or several.
+            capture: record beside what is stated here the git commit around *path*, the packages of the
+                environment as `steelyard.lock`, the run of an orchestrator, and what headers of ONNX,
+                safetensors and GGUF files say. It is content: another commit, environment or run makes
+                another version.
+            environment: prefix of the Python environment to record; by default its own.
             progress: called with each step; what it raises ends the push.
             stop: ends the push when another thread sets it.
 
@@ -161,17 +169,16 @@ class Client:
             SteelyardError: the server refused; its reason is the class.
         """
         name = self._references.model(model)
-        made = content.build(
+        stated = content.Parts(
             parameters=parameters or {},
             metrics=metrics or {},
-            datasets=datasets,
-            parents=parents,
+            datasets=tuple(datasets),
+            parents=tuple(parents),
             source=source,
             framework=framework,
             schema=schema,
+            references=tuple(references),
         )
-        made.files.extend(map(content.reference_file, references))
-        found = scan(Path(path), roles=roles or {})
         draft: dict[str, Any] = {
             "description": description,
             "labels": labels,
@@ -179,19 +186,23 @@ class Client:
             "idempotency_key": idempotency_key,
             "reason": reason,
         }
-        model_exists = self._rehearse(name, made, found.files, draft=draft, alias=alias)
-        with self._transfer(progress, stop) as ongoing:
-            namespace = name.partition("/")[0]
-            stored = push.store(found.files, namespace=namespace, cache=self._digest_cache, transfer=ongoing)
-            ongoing.stop.check()
-        made.files.extend(content.stored_files(found.files, digests=stored.digests))
+        aliases = _list(alias)
+        found = scan(Path(path), roles=roles or {})
+        with capturing(Path(path), found.files, stated=stated, wanted=capture, prefix=environment) as taken:
+            files, made = (*found.files, *taken.files), content.build(taken.complete(stated))
+            model_exists = self._rehearse(name, made, files, draft=draft, aliases=aliases)
+            stored = self._store(name, files, report=progress, stop=stop)
+        made.files.extend(content.stored_files(files, digests=stored.digests))
         model_created = not model_exists and self._create_model(name)
         created = self.versions.create(name, made, **draft)
-        version = created.version
-        if alias:
-            self.aliases.set(version, alias, reason=reason)
-            version = self.get(version)
-        return push.PushResult(version, created.created, model_created, stored.uploaded_bytes, found.excluded)
+        return push.PushResult(
+            self._aliased(created.version, aliases, reason=reason),
+            created=created.created,
+            model_created=model_created,
+            uploaded_bytes=stored.uploaded_bytes,
+            excluded=found.excluded,
+            captured=taken if capture else None,
+        )
 
     def pull(
         self,
@@ -291,13 +302,13 @@ class Client:
         files: Iterable[LocalFile],
         *,
         draft: dict[str, Any],
-        alias: str,
+        aliases: Iterable[str],
     ) -> bool:
         """Have the server check all but the bytes before they are sent; return whether the model exists."""
         rehearsed = content_pb2.Content()
         rehearsed.CopyFrom(made)
         rehearsed.files.extend(content.stored_files(files, digests={}))
-        if alias:
+        for alias in aliases:
             with suppress(ModelNotFound, AliasNotFound):
                 self.aliases.get(model, alias)
         try:
@@ -308,6 +319,20 @@ class Client:
             # The digests are not known yet: the bytes may be there, and be that very version.
             return True
         return True
+
+    def _store(
+        self, model: str, files: tuple[LocalFile, ...], *, report: OnProgress | None, stop: Stop | None
+    ) -> Stored:
+        with self._transfer(report, stop) as ongoing:
+            namespace = model.partition("/")[0]
+            stored = push.store(files, namespace=namespace, cache=self._digest_cache, transfer=ongoing)
+            ongoing.stop.check()
+        return stored
+
+    def _aliased(self, version: Version, aliases: list[str], *, reason: str) -> Version:
+        for alias in aliases:
+            self.aliases.set(version, alias, reason=reason)
+        return self.get(version) if aliases else version
 
     def _create_model(self, name: str) -> bool:
         try:
@@ -331,6 +356,11 @@ class Client:
         return transfer.begin(
             self._connection, report=report, stop=stop, patience_seconds=self._patience_seconds
         )
+
+
+def _list(texts: str | Iterable[str]) -> list[str]:
+    """Take one text or several; an empty one is none."""
+    return [each for each in ([texts] if isinstance(texts, str) else texts) if each]
 
 
 def _account() -> str:

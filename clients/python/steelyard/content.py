@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,29 +182,35 @@ class Reference:
     role: str = "other"
 
 
-def build(
-    *,
-    parameters: Mapping[str, ParameterValue],
-    metrics: Mapping[str, float],
-    datasets: Iterable[Dataset],
-    parents: Iterable[Parent],
-    source: Source | None,
-    framework: Framework | None,
-    schema: Schema | None,
-) -> content_pb2.Content:
-    """Return the content of a version, without files yet.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a version is made of beside the files that the registry keeps."""
+
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    datasets: tuple[Dataset, ...] = ()
+    parents: tuple[Parent, ...] = ()
+    source: Source | None = None
+    framework: Framework | None = None
+    schema: Schema | None = None
+    references: tuple[Reference, ...] = ()
+
+
+def build(parts: Parts) -> content_pb2.Content:
+    """Return the content of a version, of its files only the external references.
 
     Raises:
         InvalidArgument: a value cannot be sent; what can is checked by the server.
     """
     return content_pb2.Content(
-        parameters=[_parameter(name, value) for name, value in parameters.items()],
-        metrics=[_metric(key, value) for key, value in metrics.items()],
-        datasets=[content_pb2.Dataset(**_stated(each)) for each in datasets],
-        parents=[_parent(each) for each in parents],
-        source=content_pb2.Source(**_stated(source)) if source else None,
-        framework=content_pb2.Framework(**_stated(framework)) if framework else None,
-        schema=_schema(schema) if schema else None,
+        files=[_reference_file(each) for each in parts.references],
+        parameters=[_parameter(name, value) for name, value in parts.parameters.items()],
+        metrics=[_metric(key, value) for key, value in parts.metrics.items()],
+        datasets=[content_pb2.Dataset(**_stated(each)) for each in parts.datasets],
+        parents=[_parent(each) for each in parts.parents],
+        source=content_pb2.Source(**_stated(parts.source)) if parts.source else None,
+        framework=content_pb2.Framework(**_stated(parts.framework)) if parts.framework else None,
+        schema=_schema(parts.schema) if parts.schema else None,
     )
 
 
@@ -219,7 +225,7 @@ def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> I
         )
 
 
-def reference_file(reference: Reference) -> content_pb2.File:
+def _reference_file(reference: Reference) -> content_pb2.File:
     """Return the file of an external reference."""
     return content_pb2.File(
         path=reference.path,

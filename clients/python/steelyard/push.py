@@ -12,6 +12,7 @@ from steelyard.upload import SMALL_BYTES, Upload, send
 from steelyard.v1 import blob_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from steelyard.capture import Capture
     from steelyard.connection import Connection
     from steelyard.digests import DigestCache
     from steelyard.scan import LocalFile
@@ -30,6 +31,7 @@ class PushResult:
         model_created: whether the model was made too.
         uploaded_bytes: that went over the wire.
         excluded: paths that were left out.
+        captured: what was recorded beside what the caller stated; None when that was not wanted.
     """
 
     version: Version
@@ -37,6 +39,7 @@ class PushResult:
     model_created: bool
     uploaded_bytes: int
     excluded: tuple[str, ...]
+    captured: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)

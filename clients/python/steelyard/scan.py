@@ -120,7 +120,7 @@ def scan(root: Path, *, roles: Mapping[str, str]) -> Scan:
         found = [(root.name, root)]
     if not found:
         raise LocalFileError(f"There is no file to push in {root}.")
-    files = tuple(_local_file(path, source, roles=roles) for path, source in found)
+    files = tuple(local_file(path, source=source, role=roles.get(path, "")) for path, source in found)
     if unknown := set(roles) - {file.path for file in files}:
         raise InvalidArgument(f"A role is given to {min(unknown)!r}, but there is no such file.")
     return Scan(files, tuple(sorted(excluded)))
@@ -153,10 +153,18 @@ def _left_out(root: Path, *, noted: list[str]) -> Callable[[str], bool]:
     return left_out
 
 
-def _local_file(path: str, source: Path, *, roles: Mapping[str, str]) -> LocalFile:
+def local_file(path: str, *, source: Path, role: str = "") -> LocalFile:
+    """Return the file at *source* as it is now, to be *path* in a version.
+
+    Args:
+        role: without one the name decides.
+
+    Raises:
+        SymlinkRefused: it is a symbolic link.
+        FileUnreadable: it is no regular file, or cannot be read.
+    """
     status = regular(source, path=path, otherwise=f"leave it out with {IGNORE_FILE}")
-    role = roles.get(path) or guess_role(path)
-    return LocalFile(path, source, status.st_size, role, _identity(status))
+    return LocalFile(path, source, status.st_size, role or guess_role(path), _identity(status))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
