@@ -270,7 +270,14 @@ def test_a_fact_that_no_server_takes_is_left_out_and_said(client: steelyard.Clie
     path = write_tree(tmp_path, {"m.gguf": formats.gguf(("general.architecture", "text", "llama"), name)})
     pushed = client.push("fraud", path / "m.gguf", capture=True)
     assert pushed.version.parameters == {"gguf.architecture": "llama"}
-    assert captured(pushed).notes == ("gguf.name: it is too long, or has characters that cannot be kept",)
+    assert captured(pushed).notes == ("gguf.name: it is too large, or has characters that cannot be kept",)
+
+
+def test_a_number_that_no_server_takes_is_left_out_and_said(client: steelyard.Client, code: Path) -> None:
+    write_tree(code / "model", {"model.onnx": formats.onnx_model(opset=-1)})
+    pushed = client.push("fraud", code / "model", capture=True)
+    assert pushed.version.parameters == {"onnx.producer": "tests 1.0"}
+    assert captured(pushed).notes == ("onnx.opset: it is too large, or has characters that cannot be kept",)
 
 
 def test_weights_that_are_none_are_pushed_all_the_same(client: steelyard.Client, code: Path) -> None:

@@ -165,9 +165,9 @@ def _unstated(stated: Source | None, found: Source, *, note: Note) -> Source | N
 
 def _facts(found: dict[str, ParameterValue], *, stated: Parts, note: Note) -> dict[str, ParameterValue]:
     unstated = {name: value for name, value in found.items() if name not in stated.parameters}
-    kept = {name: value for name, value in unstated.items() if bounds.is_text(str(value))}
+    kept = {name: value for name, value in unstated.items() if bounds.is_parameter(value)}
     for name in sorted(unstated.keys() - kept.keys()):
-        note(f"{name}: it is too long, or has characters that cannot be kept")
+        note(f"{name}: it is too large, or has characters that cannot be kept")
     if len(kept) + len(stated.parameters) > bounds.limit("parameters_count"):
         note("headers: there are as many parameters as a version may have")
         return {}

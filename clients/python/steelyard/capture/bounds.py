@@ -5,12 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from steelyard.content import Schema, SchemaField
+from steelyard.content import ParameterValue, Schema, SchemaField
 from steelyard.v1 import limits_pb2
 
 SHAPE_DIMENSIONS_MAXIMUM = 64
 # A share of what all content but the files may have; the rest is the caller's.
 SCHEMA_BYTES_MAXIMUM = 128 * 1024
+_INT64 = range(-(2**63), 2**63)
 
 
 def limit(name: str) -> int:
@@ -27,6 +28,11 @@ def is_text(text: str) -> bool:
         return False
     has_control = any(unicodedata.category(character) == "Cc" for character in text)
     return size_bytes <= limit("text_bytes") and not has_control
+
+
+def is_parameter(value: ParameterValue) -> bool:
+    """Return whether a server takes *value* as a parameter; texts of several lines do not count as one."""
+    return value in _INT64 if isinstance(value, int) else is_text(str(value))
 
 
 def is_schema(schema: Schema) -> bool:
