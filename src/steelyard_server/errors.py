@@ -161,7 +161,7 @@ class OneofRequired(InvalidArgument):
 
 
 class TimestampInvalid(InvalidArgument):
-    """A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds."""
+    """A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or lies in the future."""
 
 
 class LimitExceeded(InvalidArgument):
@@ -246,6 +246,10 @@ class AliasNotFound(NotFound):
 
 class FileNotFound(NotFound):
     """The version has no file at this path."""
+
+
+class EvaluationNotFound(NotFound):
+    """The version has no such evaluation."""
 
 
 class NamespaceAlreadyExists(AlreadyExists):

@@ -45,12 +45,17 @@ class Limits:
     content_bytes: int
     manifest_bytes: int
     version_files_count: int
+    evaluated_metrics_count: int
     page_size_default: int
     page_size_maximum: int
     page_bytes: int
     batch_versions_count: int
     find_blobs_count: int
     read_files_count: int
+    compared_versions_count: int
+    compared_files_count: int
+    compared_generations_count: int
+    compared_ancestors_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int
@@ -60,6 +65,7 @@ class Limits:
     request_id_seconds: int
     partial_upload_seconds: int
     lease_seconds: int
+    clock_seconds: int
     stream_seconds: int
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -15,13 +16,14 @@ import pytest
 from sqlalchemy import select, update
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, models, namespaces, requests, versions
+from steelyard_server.core import aliases, evaluations, models, namespaces, requests, versions
+from steelyard_server.core.content import Dataset, File, Metric
 from steelyard_server.core.models import Draft
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Row, Transaction
 from steelyard_server.history.act import Act, RequestKey
 from tests.contracts.fold import Fold, State, fold
-from tests.contracts.registry import FRAUD, act, build, by_alias, create, everything, number
+from tests.contracts.registry import BLOB, FRAUD, act, build, by_alias, create, everything, number
 
 STEPS = 150
 LARGE_LABELS = {f"key{index}": "x" * 4000 for index in range(12)}
@@ -31,8 +33,10 @@ NAMES = ("fraud", "churn", "Straße")
 NEW_NAMES = (*NAMES, "STRASSE", "Fraud", "日本")
 SPACES = ("default", "default", "default", "other")
 ALIASES = ("champion", "champion", "Champion")
-KINDS = 11
+KINDS = 12
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
+EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
+EVALUATION_READ = ("create_time", "evaluate_time", "version", "report")
 VERSION_STATE = ("digest", "description", "labels", "stage", "creator")
 
 
@@ -68,7 +72,13 @@ class Player:
     def moves(self) -> list[Callable[[], Awaitable[Any]]]:
         """Return what can be tried; versions and aliases more often than the rest."""
         often = [self.create_version, self.create_version, self.set_alias, self.set_alias, self.roll_back]
-        rest = [self.update_version, self.create_model, self.update_model, self.rename_model]
+        rest = [
+            self.record_evaluation,
+            self.update_version,
+            self.create_model,
+            self.update_model,
+            self.rename_model,
+        ]
         spaces = [self.create_namespace, self.update_namespace, self.delete_namespace]
         return [*often, *rest, self.delete_alias, *spaces]
 
@@ -106,6 +116,22 @@ class Player:
         changes = {"description": self.text(), "labels": self.labels()}
         mask = self.dice.choice((None, ("labels",), ("description", "labels")))
         await self.write(versions.modify, reference=reference, mask=mask, **changes)
+
+    async def record_evaluation(self) -> None:
+        values = (0.5, math.nan, -0.0, math.inf)
+        metrics = [
+            Metric(name, "newdata", "", self.dice.choice(values)) for name in ("f1", "loss", "m" * 200)
+        ]
+        draft = evaluations.Draft(
+            tuple(self.dice.sample(metrics, k=self.dice.randrange(1, 4))),
+            self.dice.choice(((), (Dataset("newdata", digest=BLOB[0]),))),
+            evaluate_time=self.dice.choice((None, 5, 6, 7)),
+            uri=self.dice.choice(("", "https://runs/1")),
+            report=self.dice.choice((None, File("report 🦉.html", BLOB[0], BLOB[1], role="doc"))),
+            description=self.text(),
+        )
+        reference = number(self.dice.randrange(1, 4), model=self.model())
+        await self.write(evaluations.record, reference=reference, draft=draft)
 
     async def set_alias(self) -> None:
         reference = number(self.dice.randrange(1, 4), model=self.model())
@@ -180,7 +206,14 @@ def require_equal(tx: Transaction) -> None:
     (head,) = select_all(tx, "registry")
     assert (head.sequence, head.uid) == (history.sequence, history.registry)
     assert time_of(head.event_time) == history.time
-    for check in (require_namespaces, require_models, require_versions, require_aliases, require_requests):
+    for check in (
+        require_namespaces,
+        require_models,
+        require_versions,
+        require_aliases,
+        require_evaluations,
+        require_requests,
+    ):
         check(tx, history)
 
 
@@ -241,6 +274,40 @@ def require_aliases(tx: Transaction, history: Fold) -> None:
         for row in select_all(tx, "alias_moves")
     ]
     assert sorted(moves) == history.moves
+
+
+def require_evaluations(tx: Transaction, history: Fold) -> None:
+    """Evaluations are those of the events, and of the measures of one metric the newest counts."""
+    uids = {row.id: (row.uid, row.model_id, row.number) for row in select_all(tx, "versions")}
+    rows = select_all(tx, "evaluations")
+    stored = {row.uid: evaluation_of(row, version=uids[row.version_id][0]) for row in rows}
+    assert stored == part(history.of_kind("evaluation"), {*EVALUATION_STATE, *EVALUATION_READ})
+    newest: dict[tuple[str, ...], tuple[tuple[str, int], str, str]] = {}
+    for uid, each in history.of_kind("evaluation").items():
+        for metric in each["metrics"]:
+            key = (each["version"], metric["name"], metric.get("dataset", ""), metric.get("slice", ""))
+            measure = ((each["evaluate_time"], each["sequence"]), metric["value"], uid)
+            newest[key] = max(newest.get(key, measure), measure)
+    by_id = {row.id: row.uid for row in rows}
+    counting = {}
+    for row in select_all(tx, "evaluated_metrics"):
+        version, *place = uids[row.version_id]
+        assert place == [row.model_id, row.number]
+        key = (version, row.name, row.dataset, row.slice)
+        counting[key] = (time_of(row.evaluate_time), row.value_text, by_id[row.evaluation_id])
+    assert counting == {key: (time, value, uid) for key, ((time, _), value, uid) in newest.items()}
+
+
+def evaluation_of(row: Row, *, version: str) -> dict[str, Any]:
+    state = {name: written(getattr(row, name)) for name in EVALUATION_STATE}
+    report = {
+        "path": row.report_path,
+        "digest": row.report_digest,
+        "size_bytes": str(row.report_size_bytes),
+        "role": row.report_role,
+    }
+    times = {name: time_of(getattr(row, name)) for name in ("create_time", "evaluate_time")}
+    return state | times | {"version": version, "report": report if row.report_digest else {}}
 
 
 def require_requests(tx: Transaction, history: Fold) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select
 
 from steelyard_server.core import models, names
 from steelyard_server.db import tables
-from steelyard_server.errors import AliasNotFound, VersionNotFound
+from steelyard_server.errors import AliasNotFound, ResourceMismatch, VersionNotFound
 
 if TYPE_CHECKING:
     from steelyard_server.core.models import Model
@@ -59,13 +59,19 @@ class Reference:
 
 
 def resolve(
-    tx: Transaction, reference: Reference, *, read_time: int | None = None, lock: bool = False
+    tx: Transaction,
+    reference: Reference,
+    *,
+    read_time: int | None = None,
+    lock: bool = False,
+    model: Model | None = None,
 ) -> tuple[Model, Row]:
     """Return the model and the row of the version that *reference* means.
 
     Args:
         read_time: resolve an alias as it was then, in microseconds.
         lock: keep others from changing the model until the commit.
+        model: that of *reference*, when this transaction has found it already.
 
     Raises:
         ModelNotFound: no such model.
@@ -73,11 +79,24 @@ def resolve(
         VersionNotFound: the model has no such version.
     """
     value = _checked(reference)
-    model = models.find(tx, name=reference.model, field=f"{reference.field}.model", lock=lock)
+    if model is None:
+        model = models.find(tx, name=reference.model, field=f"{reference.field}.model", lock=lock)
     row = _row(tx, reference.kind, value, model=model, read_time=read_time)
     if row is None:
         raise _not_found(reference, model=model)
     return model, row
+
+
+def require_namespace(reference: Reference, *, namespace: str) -> None:
+    """Demand that *reference* names a model of *namespace*.
+
+    Raises:
+        ResourceMismatch: it leads out of it.
+    """
+    field = f"{reference.field}.model"
+    if names.model(reference.model, field=field)[0] != namespace:
+        message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
+        raise ResourceMismatch(message, field=field)
 
 
 def _checked(reference: Reference) -> str | int:

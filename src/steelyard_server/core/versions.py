@@ -18,7 +18,6 @@ from steelyard_server.errors import (
     IdempotencyKeyReused,
     LimitExceeded,
     OrderByInvalid,
-    ResourceMismatch,
     SemanticVersionAlreadyExists,
     VersionAlreadyExists,
 )
@@ -192,9 +191,7 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
     found: list[Version] = []
     total_bytes = 0
     for reference in wanted:
-        if names.model(reference.model, field=f"{reference.field}.model")[0] != namespace:
-            message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
-            raise ResourceMismatch(message, field=f"{reference.field}.model")
+        references.require_namespace(reference, namespace=namespace)
         model, row = references.resolve(tx, reference)
         total_bytes += _listed_bytes(row)
         if total_bytes > LIMITS.page_bytes and found:
@@ -263,6 +260,16 @@ def read_manifest(tx: Transaction, *, reference: Reference) -> tuple[int, str, b
     if stored is None:
         raise RuntimeError("A version has no manifest.")
     return row.number, row.digest, bytes(stored.content)
+
+
+def without_files(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:
+    """Read versions of one model with all their content but files."""
+    aliases = _aliases(tx, [row.number for row in rows], model=model)
+    contents = (manifest.parse(row.summary, row.details) for row in rows)
+    return [
+        _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+        for row, content in zip(rows, contents, strict=True)
+    ]
 
 
 def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Version:
@@ -371,10 +378,9 @@ def _metric_rows(
 
 
 def _full(tx: Transaction, row: Row, *, model: Model) -> Version:
+    (version,) = without_files(tx, [row], model=model)
     listed, _ = files.page_of(tx, version_id=row.id, page_size=LIMITS.version_files_count)
-    content = manifest.parse(row.summary, row.details, files=tuple(listed))
-    aliases = _aliases(tx, [row.number], model=model)
-    return _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+    return replace(version, content=replace(version.content, files=tuple(listed)))
 
 
 def _summaries(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:

@@ -163,11 +163,12 @@ const (
 	//
 	// Advice: Set exactly one.
 	ErrorReason_ERROR_REASON_ONEOF_REQUIRED ErrorReason = 19
-	// INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds.
+	// INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or
+	// lies in the future where the past is asked for.
 	//
 	// Metadata: `field`.
 	//
-	// Advice: Send a valid google.protobuf.Timestamp.
+	// Advice: Send a valid google.protobuf.Timestamp; compare your clock with the server's.
 	ErrorReason_ERROR_REASON_TIMESTAMP_INVALID ErrorReason = 20
 	// INVALID_ARGUMENT: There are too many entries, or they are too large together.
 	//
@@ -297,6 +298,12 @@ const (
 	//
 	// Advice: List the files of the version.
 	ErrorReason_ERROR_REASON_FILE_NOT_FOUND ErrorReason = 41
+	// NOT_FOUND: The version has no such evaluation.
+	//
+	// Metadata: `model`, `number`, `evaluation`.
+	//
+	// Advice: List the evaluations of the version.
+	ErrorReason_ERROR_REASON_EVALUATION_NOT_FOUND ErrorReason = 80
 	// ALREADY_EXISTS: A namespace of this name exists.
 	//
 	// Metadata: `namespace`.
@@ -517,6 +524,7 @@ var (
 		39: "ERROR_REASON_VERSION_NOT_FOUND",
 		40: "ERROR_REASON_ALIAS_NOT_FOUND",
 		41: "ERROR_REASON_FILE_NOT_FOUND",
+		80: "ERROR_REASON_EVALUATION_NOT_FOUND",
 		42: "ERROR_REASON_NAMESPACE_ALREADY_EXISTS",
 		43: "ERROR_REASON_MODEL_ALREADY_EXISTS",
 		44: "ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS",
@@ -591,6 +599,7 @@ var (
 		"ERROR_REASON_VERSION_NOT_FOUND":               39,
 		"ERROR_REASON_ALIAS_NOT_FOUND":                 40,
 		"ERROR_REASON_FILE_NOT_FOUND":                  41,
+		"ERROR_REASON_EVALUATION_NOT_FOUND":            80,
 		"ERROR_REASON_NAMESPACE_ALREADY_EXISTS":        42,
 		"ERROR_REASON_MODEL_ALREADY_EXISTS":            43,
 		"ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS": 44,
@@ -653,7 +662,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xcd\x13\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf4\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -699,7 +708,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_MODEL_NOT_FOUND\x10&\x12\"\n" +
 	"\x1eERROR_REASON_VERSION_NOT_FOUND\x10'\x12 \n" +
 	"\x1cERROR_REASON_ALIAS_NOT_FOUND\x10(\x12\x1f\n" +
-	"\x1bERROR_REASON_FILE_NOT_FOUND\x10)\x12)\n" +
+	"\x1bERROR_REASON_FILE_NOT_FOUND\x10)\x12%\n" +
+	"!ERROR_REASON_EVALUATION_NOT_FOUND\x10P\x12)\n" +
 	"%ERROR_REASON_NAMESPACE_ALREADY_EXISTS\x10*\x12%\n" +
 	"!ERROR_REASON_MODEL_ALREADY_EXISTS\x10+\x120\n" +
 	",ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS\x10,\x12'\n" +

@@ -1033,7 +1033,7 @@ type ReadFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Which Version.
 	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Required. Path of the file in the Version.
+	// Path of the file in the Version. Required unless `evaluation` is set.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// First byte wanted, from 0 to the size of the file.
 	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
@@ -1041,8 +1041,10 @@ type ReadFileRequest struct {
 	Length int64 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,5,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// `uid` of an Evaluation of the Version, whose report is read; `path` must be empty then.
+	Evaluation    string `protobuf:"bytes,6,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadFileRequest) Reset() {
@@ -1108,6 +1110,13 @@ func (x *ReadFileRequest) GetMinimumSequence() int64 {
 		return x.MinimumSequence
 	}
 	return 0
+}
+
+func (x *ReadFileRequest) GetEvaluation() string {
+	if x != nil {
+		return x.Evaluation
+	}
+	return ""
 }
 
 // Response of ReadFile; see there for the order.
@@ -1448,11 +1457,405 @@ func (x *FilePart) GetData() []byte {
 	return nil
 }
 
+// Request of CompareVersions.
+type CompareVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Namespace of all Models that are named below.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. 2 to Limits.compared_versions_count references to different Versions. The first is
+	// the baseline.
+	Versions []*VersionRef `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Only these metrics, at most Limits.metrics_count. Empty means all.
+	Metrics []*MetricSelector `protobuf:"bytes,3,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// The answer is from this sequence or a later one. 0 asks for nothing.
+	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CompareVersionsRequest) Reset() {
+	*x = CompareVersionsRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareVersionsRequest) ProtoMessage() {}
+
+func (x *CompareVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareVersionsRequest.ProtoReflect.Descriptor instead.
+func (*CompareVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CompareVersionsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *CompareVersionsRequest) GetVersions() []*VersionRef {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *CompareVersionsRequest) GetMetrics() []*MetricSelector {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *CompareVersionsRequest) GetMinimumSequence() int64 {
+	if x != nil {
+		return x.MinimumSequence
+	}
+	return 0
+}
+
+// Response of CompareVersions.
+type CompareVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What differs, and what is in common.
+	Comparison *Comparison `protobuf:"bytes,1,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	// Sequence that this answer saw.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareVersionsResponse) Reset() {
+	*x = CompareVersionsResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareVersionsResponse) ProtoMessage() {}
+
+func (x *CompareVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareVersionsResponse.ProtoReflect.Descriptor instead.
+func (*CompareVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CompareVersionsResponse) GetComparison() *Comparison {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
+func (x *CompareVersionsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of RecordEvaluation.
+type RecordEvaluationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version was measured.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Required. What was measured.
+	Evaluation *Evaluation `protobuf:"bytes,2,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordEvaluationRequest) Reset() {
+	*x = RecordEvaluationRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordEvaluationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordEvaluationRequest) ProtoMessage() {}
+
+func (x *RecordEvaluationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordEvaluationRequest.ProtoReflect.Descriptor instead.
+func (*RecordEvaluationRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RecordEvaluationRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *RecordEvaluationRequest) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
+func (x *RecordEvaluationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RecordEvaluationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of RecordEvaluation.
+type RecordEvaluationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Evaluation.
+	Evaluation *Evaluation `protobuf:"bytes,1,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// Sequence of the event that was made.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordEvaluationResponse) Reset() {
+	*x = RecordEvaluationResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordEvaluationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordEvaluationResponse) ProtoMessage() {}
+
+func (x *RecordEvaluationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordEvaluationResponse.ProtoReflect.Descriptor instead.
+func (*RecordEvaluationResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RecordEvaluationResponse) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
+func (x *RecordEvaluationResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of ListEvaluations.
+type ListEvaluationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page before. Empty for the first page.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// The answer is from this sequence or a later one. 0 asks for nothing.
+	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListEvaluationsRequest) Reset() {
+	*x = ListEvaluationsRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEvaluationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEvaluationsRequest) ProtoMessage() {}
+
+func (x *ListEvaluationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEvaluationsRequest.ProtoReflect.Descriptor instead.
+func (*ListEvaluationsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListEvaluationsRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *ListEvaluationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEvaluationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListEvaluationsRequest) GetMinimumSequence() int64 {
+	if x != nil {
+		return x.MinimumSequence
+	}
+	return 0
+}
+
+// Response of ListEvaluations.
+type ListEvaluationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Evaluations, the newest first.
+	Evaluations []*Evaluation `protobuf:"bytes,1,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Sequence that this answer saw.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEvaluationsResponse) Reset() {
+	*x = ListEvaluationsResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEvaluationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEvaluationsResponse) ProtoMessage() {}
+
+func (x *ListEvaluationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEvaluationsResponse.ProtoReflect.Descriptor instead.
+func (*ListEvaluationsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListEvaluationsResponse) GetEvaluations() []*Evaluation {
+	if x != nil {
+		return x.Evaluations
+	}
+	return nil
+}
+
+func (x *ListEvaluationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListEvaluationsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\n" +
-	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asteelyard/v1/content.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n" +
+	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n" +
 	"\x14CreateVersionRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12/\n" +
 	"\acontent\x18\x02 \x01(\v2\x15.steelyard.v1.ContentR\acontent\x12 \n" +
@@ -1531,13 +1934,16 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x1a\n" +
-	"\bsequence\x18\x05 \x01(\x03R\bsequence\"\xb4\x01\n" +
+	"\bsequence\x18\x05 \x01(\x03R\bsequence\"\xd4\x01\n" +
 	"\x0fReadFileRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x03R\x06length\x12)\n" +
-	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\\\n" +
+	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x1e\n" +
+	"\n" +
+	"evaluation\x18\x06 \x01(\tR\n" +
+	"evaluation\"\\\n" +
 	"\x10ReadFileResponse\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xb4\x01\n" +
@@ -1559,14 +1965,51 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x03R\bsequence\"F\n" +
 	"\bFilePart\x12&\n" +
 	"\x04file\x18\x01 \x01(\v2\x12.steelyard.v1.FileR\x04file\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data2\xde\a\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xcf\x01\n" +
+	"\x16CompareVersionsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x124\n" +
+	"\bversions\x18\x02 \x03(\v2\x18.steelyard.v1.VersionRefR\bversions\x126\n" +
+	"\ametrics\x18\x03 \x03(\v2\x1c.steelyard.v1.MetricSelectorR\ametrics\x12)\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"o\n" +
+	"\x17CompareVersionsResponse\x128\n" +
+	"\n" +
+	"comparison\x18\x01 \x01(\v2\x18.steelyard.v1.ComparisonR\n" +
+	"comparison\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xbe\x01\n" +
+	"\x17RecordEvaluationRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x128\n" +
+	"\n" +
+	"evaluation\x18\x02 \x01(\v2\x18.steelyard.v1.EvaluationR\n" +
+	"evaluation\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"p\n" +
+	"\x18RecordEvaluationResponse\x128\n" +
+	"\n" +
+	"evaluation\x18\x01 \x01(\v2\x18.steelyard.v1.EvaluationR\n" +
+	"evaluation\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb3\x01\n" +
+	"\x16ListEvaluationsRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12)\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x99\x01\n" +
+	"\x17ListEvaluationsResponse\x12:\n" +
+	"\vevaluations\x18\x01 \x03(\v2\x18.steelyard.v1.EvaluationR\vevaluations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xc8\n" +
+	"\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
 	"GetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12w\n" +
 	"\x10BatchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12g\n" +
 	"\fListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05model\x90\x02\x01\x12o\n" +
-	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
+	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12t\n" +
+	"\x0fCompareVersions\x12$.steelyard.v1.CompareVersionsRequest\x1a%.steelyard.v1.CompareVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12x\n" +
+	"\x10RecordEvaluation\x12%.steelyard.v1.RecordEvaluationRequest\x1a&.steelyard.v1.RecordEvaluationResponse\"\x15\x8a\xb5\x18\x11\b\x06\x12\rversion.model\x12x\n" +
+	"\x0fListEvaluations\x12$.steelyard.v1.ListEvaluationsRequest\x1a%.steelyard.v1.ListEvaluationsResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12l\n" +
 	"\vGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12f\n" +
 	"\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12e\n" +
 	"\bReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01\x12h\n" +
@@ -1585,7 +2028,7 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
 	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
@@ -1607,61 +2050,84 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*ReadFilesRequest)(nil),         // 17: steelyard.v1.ReadFilesRequest
 	(*ReadFilesResponse)(nil),        // 18: steelyard.v1.ReadFilesResponse
 	(*FilePart)(nil),                 // 19: steelyard.v1.FilePart
-	nil,                              // 20: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 21: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 22: steelyard.v1.Content
-	(*Version)(nil),                  // 23: steelyard.v1.Version
-	(*VersionRef)(nil),               // 24: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 26: google.protobuf.FieldMask
-	(*File)(nil),                     // 27: steelyard.v1.File
+	(*CompareVersionsRequest)(nil),   // 20: steelyard.v1.CompareVersionsRequest
+	(*CompareVersionsResponse)(nil),  // 21: steelyard.v1.CompareVersionsResponse
+	(*RecordEvaluationRequest)(nil),  // 22: steelyard.v1.RecordEvaluationRequest
+	(*RecordEvaluationResponse)(nil), // 23: steelyard.v1.RecordEvaluationResponse
+	(*ListEvaluationsRequest)(nil),   // 24: steelyard.v1.ListEvaluationsRequest
+	(*ListEvaluationsResponse)(nil),  // 25: steelyard.v1.ListEvaluationsResponse
+	nil,                              // 26: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                              // 27: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                  // 28: steelyard.v1.Content
+	(*Version)(nil),                  // 29: steelyard.v1.Version
+	(*VersionRef)(nil),               // 30: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),    // 31: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 32: google.protobuf.FieldMask
+	(*File)(nil),                     // 33: steelyard.v1.File
+	(*MetricSelector)(nil),           // 34: steelyard.v1.MetricSelector
+	(*Comparison)(nil),               // 35: steelyard.v1.Comparison
+	(*Evaluation)(nil),               // 36: steelyard.v1.Evaluation
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	22, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	20, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	23, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	25, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	23, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	23, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	23, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	24, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	21, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	26, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	23, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	24, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	24, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	27, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	24, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	28, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	26, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	29, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	30, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	31, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	29, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	30, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	29, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	29, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	30, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	27, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	32, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	29, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	30, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	30, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	33, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	30, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
 	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	27, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	24, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	33, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	30, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
 	19, // 20: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
-	27, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
-	0,  // 22: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 23: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 24: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 25: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 26: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	10, // 27: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 28: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 29: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	17, // 30: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 31: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 32: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 33: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 34: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 35: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	11, // 36: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 37: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 38: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	18, // 39: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	31, // [31:40] is the sub-list for method output_type
-	22, // [22:31] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	33, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	30, // 22: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	34, // 23: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
+	35, // 24: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
+	30, // 25: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
+	36, // 26: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
+	36, // 27: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
+	30, // 28: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
+	36, // 29: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
+	0,  // 30: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 31: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	4,  // 32: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	6,  // 33: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	8,  // 34: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	20, // 35: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
+	22, // 36: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
+	24, // 37: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
+	10, // 38: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	12, // 39: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	14, // 40: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	17, // 41: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 42: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 43: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	5,  // 44: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	7,  // 45: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	9,  // 46: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	21, // 47: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
+	23, // 48: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
+	25, // 49: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
+	11, // 50: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	13, // 51: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	15, // 52: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	18, // 53: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	42, // [42:54] is the sub-list for method output_type
+	30, // [30:42] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -1669,7 +2135,9 @@ func file_steelyard_v1_version_service_proto_init() {
 	if File_steelyard_v1_version_service_proto != nil {
 		return
 	}
+	file_steelyard_v1_comparison_proto_init()
 	file_steelyard_v1_content_proto_init()
+	file_steelyard_v1_evaluation_proto_init()
 	file_steelyard_v1_rule_proto_init()
 	file_steelyard_v1_version_proto_init()
 	type x struct{}
@@ -1678,7 +2146,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

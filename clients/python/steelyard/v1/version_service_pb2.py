@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from steelyard.v1 import comparison_pb2 as steelyard_dot_v1_dot_comparison__pb2
 from steelyard.v1 import content_pb2 as steelyard_dot_v1_dot_content__pb2
+from steelyard.v1 import evaluation_pb2 as steelyard_dot_v1_dot_evaluation__pb2
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 from steelyard.v1 import version_pb2 as steelyard_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"steelyard/v1/version_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asteelyard/v1/content.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n\x14\x43reateVersionRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12/\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x15.steelyard.v1.ContentR\x07\x63ontent\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x46\n\x06labels\x18\x04 \x03(\x0b\x32..steelyard.v1.CreateVersionRequest.LabelsEntryR\x06labels\x12)\n\x10semantic_version\x18\x05 \x01(\tR\x0fsemanticVersion\x12\'\n\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12#\n\rvalidate_only\x18\x07 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x08 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\t \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"~\n\x15\x43reateVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x18\n\x07\x63reated\x18\x02 \x01(\x08R\x07\x63reated\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xab\x01\n\x11GetVersionRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x37\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"a\n\x12GetVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x98\x01\n\x17\x42\x61tchGetVersionsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x34\n\x08versions\x18\x02 \x03(\x0b\x32\x18.steelyard.v1.VersionRefR\x08versions\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"i\n\x18\x42\x61tchGetVersionsResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x15.steelyard.v1.VersionR\x08versions\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xad\x01\n\x13ListVersionsRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x19\n\x08order_by\x18\x02 \x01(\tR\x07orderBy\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n\x14ListVersionsResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x15.steelyard.v1.VersionR\x08versions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xf7\x02\n\x14UpdateVersionRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x46\n\x06labels\x18\x03 \x03(\x0b\x32..steelyard.v1.UpdateVersionRequest.LabelsEntryR\x06labels\x12;\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"d\n\x15UpdateVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"s\n\x12GetManifestRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"}\n\x13GetManifestResponse\x12\x1a\n\x08manifest\x18\x01 \x01(\x0cR\x08manifest\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\"\xad\x01\n\x10ListFilesRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\xb1\x01\n\x11ListFilesResponse\x12(\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.steelyard.v1.FileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x04 \x01(\tR\x06\x64igest\x12\x1a\n\x08sequence\x18\x05 \x01(\x03R\x08sequence\"\xb4\x01\n\x0fReadFileRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x12\n\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n\x06length\x18\x04 \x01(\x03R\x06length\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\\\n\x10ReadFileResponse\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\"\xb4\x01\n\x0eReadFileHeader\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.steelyard.v1.FileR\x04\x66ile\x12\x16\n\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x16\n\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n\x06length\x18\x05 \x01(\x03R\x06length\x12\x1a\n\x08sequence\x18\x06 \x01(\x03R\x08sequence\"\x87\x01\n\x10ReadFilesRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x14\n\x05paths\x18\x02 \x03(\tR\x05paths\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n\x11ReadFilesResponse\x12,\n\x05parts\x18\x01 \x03(\x0b\x32\x16.steelyard.v1.FilePartR\x05parts\x12\x16\n\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\"F\n\x08\x46ilePart\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.steelyard.v1.FileR\x04\x66ile\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta2\xde\x07\n\x0eVersionService\x12g\n\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12i\n\nGetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12w\n\x10\x42\x61tchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x08\x03\x12\tnamespace\x12g\n\x0cListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12o\n\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\x08\x05\x12\rversion.model\x12l\n\x0bGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12\x66\n\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12\x65\n\x08ReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x04\x12\rversion.model0\x01\x12h\n\tReadFiles\x12\x1e.steelyard.v1.ReadFilesRequest\x1a\x1f.steelyard.v1.ReadFilesResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x04\x12\rversion.model0\x01\x42\xb3\x01\n\x10\x63om.steelyard.v1B\x13VersionServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"steelyard/v1/version_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n\x14\x43reateVersionRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12/\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x15.steelyard.v1.ContentR\x07\x63ontent\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x46\n\x06labels\x18\x04 \x03(\x0b\x32..steelyard.v1.CreateVersionRequest.LabelsEntryR\x06labels\x12)\n\x10semantic_version\x18\x05 \x01(\tR\x0fsemanticVersion\x12\'\n\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12#\n\rvalidate_only\x18\x07 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x08 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\t \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"~\n\x15\x43reateVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x18\n\x07\x63reated\x18\x02 \x01(\x08R\x07\x63reated\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xab\x01\n\x11GetVersionRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x37\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"a\n\x12GetVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x98\x01\n\x17\x42\x61tchGetVersionsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x34\n\x08versions\x18\x02 \x03(\x0b\x32\x18.steelyard.v1.VersionRefR\x08versions\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"i\n\x18\x42\x61tchGetVersionsResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x15.steelyard.v1.VersionR\x08versions\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xad\x01\n\x13ListVersionsRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x19\n\x08order_by\x18\x02 \x01(\tR\x07orderBy\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n\x14ListVersionsResponse\x12\x31\n\x08versions\x18\x01 \x03(\x0b\x32\x15.steelyard.v1.VersionR\x08versions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xf7\x02\n\x14UpdateVersionRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x46\n\x06labels\x18\x03 \x03(\x0b\x32..steelyard.v1.UpdateVersionRequest.LabelsEntryR\x06labels\x12;\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"d\n\x15UpdateVersionResponse\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x15.steelyard.v1.VersionR\x07version\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"s\n\x12GetManifestRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"}\n\x13GetManifestResponse\x12\x1a\n\x08manifest\x18\x01 \x01(\x0cR\x08manifest\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\"\xad\x01\n\x10ListFilesRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\xb1\x01\n\x11ListFilesResponse\x12(\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.steelyard.v1.FileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x04 \x01(\tR\x06\x64igest\x12\x1a\n\x08sequence\x18\x05 \x01(\x03R\x08sequence\"\xd4\x01\n\x0fReadFileRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x12\n\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n\x06length\x18\x04 \x01(\x03R\x06length\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x1e\n\nevaluation\x18\x06 \x01(\tR\nevaluation\"\\\n\x10ReadFileResponse\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\"\xb4\x01\n\x0eReadFileHeader\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.steelyard.v1.FileR\x04\x66ile\x12\x16\n\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x16\n\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n\x06length\x18\x05 \x01(\x03R\x06length\x12\x1a\n\x08sequence\x18\x06 \x01(\x03R\x08sequence\"\x87\x01\n\x10ReadFilesRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x14\n\x05paths\x18\x02 \x03(\tR\x05paths\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"\x8d\x01\n\x11ReadFilesResponse\x12,\n\x05parts\x18\x01 \x03(\x0b\x32\x16.steelyard.v1.FilePartR\x05parts\x12\x16\n\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\"F\n\x08\x46ilePart\x12&\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.steelyard.v1.FileR\x04\x66ile\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\"\xcf\x01\n\x16\x43ompareVersionsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x34\n\x08versions\x18\x02 \x03(\x0b\x32\x18.steelyard.v1.VersionRefR\x08versions\x12\x36\n\x07metrics\x18\x03 \x03(\x0b\x32\x1c.steelyard.v1.MetricSelectorR\x07metrics\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"o\n\x17\x43ompareVersionsResponse\x12\x38\n\ncomparison\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.ComparisonR\ncomparison\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xbe\x01\n\x17RecordEvaluationRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x38\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.steelyard.v1.EvaluationR\nevaluation\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"p\n\x18RecordEvaluationResponse\x12\x38\n\nevaluation\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.EvaluationR\nevaluation\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xb3\x01\n\x16ListEvaluationsRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x99\x01\n\x17ListEvaluationsResponse\x12:\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32\x18.steelyard.v1.EvaluationR\x0b\x65valuations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2\xc8\n\n\x0eVersionService\x12g\n\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12i\n\nGetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12w\n\x10\x42\x61tchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x08\x03\x12\tnamespace\x12g\n\x0cListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12o\n\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\x08\x05\x12\rversion.model\x12t\n\x0f\x43ompareVersions\x12$.steelyard.v1.CompareVersionsRequest\x1a%.steelyard.v1.CompareVersionsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x08\x03\x12\tnamespace\x12x\n\x10RecordEvaluation\x12%.steelyard.v1.RecordEvaluationRequest\x1a&.steelyard.v1.RecordEvaluationResponse\"\x15\x8a\xb5\x18\x11\x08\x06\x12\rversion.model\x12x\n\x0fListEvaluations\x12$.steelyard.v1.ListEvaluationsRequest\x1a%.steelyard.v1.ListEvaluationsResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12l\n\x0bGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12\x66\n\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x03\x12\rversion.model\x12\x65\n\x08ReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x04\x12\rversion.model0\x01\x12h\n\tReadFiles\x12\x1e.steelyard.v1.ReadFilesRequest\x1a\x1f.steelyard.v1.ReadFilesResponse\"\x18\x90\x02\x01\x8a\xb5\x18\x11\x08\x04\x12\rversion.model0\x01\x42\xb3\x01\n\x10\x63om.steelyard.v1B\x13VersionServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +53,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONSERVICE'].methods_by_name['ListVersions']._serialized_options = b'\220\002\001\212\265\030\t\010\003\022\005model'
   _globals['_VERSIONSERVICE'].methods_by_name['UpdateVersion']._loaded_options = None
   _globals['_VERSIONSERVICE'].methods_by_name['UpdateVersion']._serialized_options = b'\212\265\030\021\010\005\022\rversion.model'
+  _globals['_VERSIONSERVICE'].methods_by_name['CompareVersions']._loaded_options = None
+  _globals['_VERSIONSERVICE'].methods_by_name['CompareVersions']._serialized_options = b'\220\002\001\212\265\030\r\010\003\022\tnamespace'
+  _globals['_VERSIONSERVICE'].methods_by_name['RecordEvaluation']._loaded_options = None
+  _globals['_VERSIONSERVICE'].methods_by_name['RecordEvaluation']._serialized_options = b'\212\265\030\021\010\006\022\rversion.model'
+  _globals['_VERSIONSERVICE'].methods_by_name['ListEvaluations']._loaded_options = None
+  _globals['_VERSIONSERVICE'].methods_by_name['ListEvaluations']._serialized_options = b'\220\002\001\212\265\030\021\010\003\022\rversion.model'
   _globals['_VERSIONSERVICE'].methods_by_name['GetManifest']._loaded_options = None
   _globals['_VERSIONSERVICE'].methods_by_name['GetManifest']._serialized_options = b'\220\002\001\212\265\030\021\010\003\022\rversion.model'
   _globals['_VERSIONSERVICE'].methods_by_name['ListFiles']._loaded_options = None
@@ -59,50 +67,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONSERVICE'].methods_by_name['ReadFile']._serialized_options = b'\220\002\001\212\265\030\021\010\004\022\rversion.model'
   _globals['_VERSIONSERVICE'].methods_by_name['ReadFiles']._loaded_options = None
   _globals['_VERSIONSERVICE'].methods_by_name['ReadFiles']._serialized_options = b'\220\002\001\212\265\030\021\010\004\022\rversion.model'
-  _globals['_CREATEVERSIONREQUEST']._serialized_start=201
-  _globals['_CREATEVERSIONREQUEST']._serialized_end=635
-  _globals['_CREATEVERSIONREQUEST_LABELSENTRY']._serialized_start=578
-  _globals['_CREATEVERSIONREQUEST_LABELSENTRY']._serialized_end=635
-  _globals['_CREATEVERSIONRESPONSE']._serialized_start=637
-  _globals['_CREATEVERSIONRESPONSE']._serialized_end=763
-  _globals['_GETVERSIONREQUEST']._serialized_start=766
-  _globals['_GETVERSIONREQUEST']._serialized_end=937
-  _globals['_GETVERSIONRESPONSE']._serialized_start=939
-  _globals['_GETVERSIONRESPONSE']._serialized_end=1036
-  _globals['_BATCHGETVERSIONSREQUEST']._serialized_start=1039
-  _globals['_BATCHGETVERSIONSREQUEST']._serialized_end=1191
-  _globals['_BATCHGETVERSIONSRESPONSE']._serialized_start=1193
-  _globals['_BATCHGETVERSIONSRESPONSE']._serialized_end=1298
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1301
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1474
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1477
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1618
-  _globals['_UPDATEVERSIONREQUEST']._serialized_start=1621
-  _globals['_UPDATEVERSIONREQUEST']._serialized_end=1996
-  _globals['_UPDATEVERSIONREQUEST_LABELSENTRY']._serialized_start=578
-  _globals['_UPDATEVERSIONREQUEST_LABELSENTRY']._serialized_end=635
-  _globals['_UPDATEVERSIONRESPONSE']._serialized_start=1998
-  _globals['_UPDATEVERSIONRESPONSE']._serialized_end=2098
-  _globals['_GETMANIFESTREQUEST']._serialized_start=2100
-  _globals['_GETMANIFESTREQUEST']._serialized_end=2215
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=2217
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=2342
-  _globals['_LISTFILESREQUEST']._serialized_start=2345
-  _globals['_LISTFILESREQUEST']._serialized_end=2518
-  _globals['_LISTFILESRESPONSE']._serialized_start=2521
-  _globals['_LISTFILESRESPONSE']._serialized_end=2698
-  _globals['_READFILEREQUEST']._serialized_start=2701
-  _globals['_READFILEREQUEST']._serialized_end=2881
-  _globals['_READFILERESPONSE']._serialized_start=2883
-  _globals['_READFILERESPONSE']._serialized_end=2975
-  _globals['_READFILEHEADER']._serialized_start=2978
-  _globals['_READFILEHEADER']._serialized_end=3158
-  _globals['_READFILESREQUEST']._serialized_start=3161
-  _globals['_READFILESREQUEST']._serialized_end=3296
-  _globals['_READFILESRESPONSE']._serialized_start=3299
-  _globals['_READFILESRESPONSE']._serialized_end=3440
-  _globals['_FILEPART']._serialized_start=3442
-  _globals['_FILEPART']._serialized_end=3512
-  _globals['_VERSIONSERVICE']._serialized_start=3515
-  _globals['_VERSIONSERVICE']._serialized_end=4505
+  _globals['_CREATEVERSIONREQUEST']._serialized_start=263
+  _globals['_CREATEVERSIONREQUEST']._serialized_end=697
+  _globals['_CREATEVERSIONREQUEST_LABELSENTRY']._serialized_start=640
+  _globals['_CREATEVERSIONREQUEST_LABELSENTRY']._serialized_end=697
+  _globals['_CREATEVERSIONRESPONSE']._serialized_start=699
+  _globals['_CREATEVERSIONRESPONSE']._serialized_end=825
+  _globals['_GETVERSIONREQUEST']._serialized_start=828
+  _globals['_GETVERSIONREQUEST']._serialized_end=999
+  _globals['_GETVERSIONRESPONSE']._serialized_start=1001
+  _globals['_GETVERSIONRESPONSE']._serialized_end=1098
+  _globals['_BATCHGETVERSIONSREQUEST']._serialized_start=1101
+  _globals['_BATCHGETVERSIONSREQUEST']._serialized_end=1253
+  _globals['_BATCHGETVERSIONSRESPONSE']._serialized_start=1255
+  _globals['_BATCHGETVERSIONSRESPONSE']._serialized_end=1360
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1363
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1536
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1539
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1680
+  _globals['_UPDATEVERSIONREQUEST']._serialized_start=1683
+  _globals['_UPDATEVERSIONREQUEST']._serialized_end=2058
+  _globals['_UPDATEVERSIONREQUEST_LABELSENTRY']._serialized_start=640
+  _globals['_UPDATEVERSIONREQUEST_LABELSENTRY']._serialized_end=697
+  _globals['_UPDATEVERSIONRESPONSE']._serialized_start=2060
+  _globals['_UPDATEVERSIONRESPONSE']._serialized_end=2160
+  _globals['_GETMANIFESTREQUEST']._serialized_start=2162
+  _globals['_GETMANIFESTREQUEST']._serialized_end=2277
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=2279
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=2404
+  _globals['_LISTFILESREQUEST']._serialized_start=2407
+  _globals['_LISTFILESREQUEST']._serialized_end=2580
+  _globals['_LISTFILESRESPONSE']._serialized_start=2583
+  _globals['_LISTFILESRESPONSE']._serialized_end=2760
+  _globals['_READFILEREQUEST']._serialized_start=2763
+  _globals['_READFILEREQUEST']._serialized_end=2975
+  _globals['_READFILERESPONSE']._serialized_start=2977
+  _globals['_READFILERESPONSE']._serialized_end=3069
+  _globals['_READFILEHEADER']._serialized_start=3072
+  _globals['_READFILEHEADER']._serialized_end=3252
+  _globals['_READFILESREQUEST']._serialized_start=3255
+  _globals['_READFILESREQUEST']._serialized_end=3390
+  _globals['_READFILESRESPONSE']._serialized_start=3393
+  _globals['_READFILESRESPONSE']._serialized_end=3534
+  _globals['_FILEPART']._serialized_start=3536
+  _globals['_FILEPART']._serialized_end=3606
+  _globals['_COMPAREVERSIONSREQUEST']._serialized_start=3609
+  _globals['_COMPAREVERSIONSREQUEST']._serialized_end=3816
+  _globals['_COMPAREVERSIONSRESPONSE']._serialized_start=3818
+  _globals['_COMPAREVERSIONSRESPONSE']._serialized_end=3929
+  _globals['_RECORDEVALUATIONREQUEST']._serialized_start=3932
+  _globals['_RECORDEVALUATIONREQUEST']._serialized_end=4122
+  _globals['_RECORDEVALUATIONRESPONSE']._serialized_start=4124
+  _globals['_RECORDEVALUATIONRESPONSE']._serialized_end=4236
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_start=4239
+  _globals['_LISTEVALUATIONSREQUEST']._serialized_end=4418
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=4421
+  _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=4574
+  _globals['_VERSIONSERVICE']._serialized_start=4577
+  _globals['_VERSIONSERVICE']._serialized_end=5929
 # @@protoc_insertion_point(module_scope)
