@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from steelyard.aio import AsyncClient
     from steelyard.allocator import tune_allocator
     from steelyard.client import Client
+    from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
-    from steelyard.types import Alias, AliasMove, File, Model, Namespace, Version
+    from steelyard.types import Alias, AliasMove, Evaluation, File, Model, Namespace, Version
     from steelyard.verify import VerifyResult
 
 _HOMES = {
     "steelyard.aio": ("AsyncClient",),
     "steelyard.allocator": ("tune_allocator",),
     "steelyard.client": ("Client",),
+    "steelyard.comparison": ("Comparison",),
     "steelyard.content": (
         "Dataset",
         "Framework",
@@ -46,7 +48,7 @@ _HOMES = {
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
-    "steelyard.types": ("Alias", "AliasMove", "File", "Model", "Namespace", "Version"),
+    "steelyard.types": ("Alias", "AliasMove", "Evaluation", "File", "Model", "Namespace", "Version"),
     "steelyard.verify": ("VerifyResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -57,7 +59,9 @@ __all__ = [
     "AliasMove",
     "AsyncClient",
     "Client",
+    "Comparison",
     "Dataset",
+    "Evaluation",
     "File",
     "Framework",
     "Model",

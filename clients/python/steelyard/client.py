@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +17,8 @@ from steelyard.aliases import Aliases
 from steelyard.cache import BlobCache
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
-from steelyard.download import Download, corrupt
+from steelyard.download import Download
+from steelyard.evaluations import Evaluations
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.progress import Meter
@@ -38,6 +38,7 @@ from steelyard.versions import Versions
 from steelyard.workers import Stop
 
 if TYPE_CHECKING:
+    from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
     from steelyard.progress import OnProgress
     from steelyard.pull import PullResult
@@ -90,6 +91,12 @@ class Client:
         self.models = Models(self._connection, references=references)
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
+        self.evaluations = Evaluations(
+            self._connection,
+            references=references,
+            cache=self._digest_cache,
+            patience_seconds=patience_seconds,
+        )
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""
@@ -115,6 +122,19 @@ class Client:
             NotFound: no such model, version or alias.
         """
         return self.versions.get(ref)
+
+    def compare(self, refs: Iterable[str | Version], *, metrics: Iterable[str] = ()) -> Comparison:
+        """Compare 2 to 20 versions of one namespace as of one moment; the first is the baseline.
+
+        Args:
+            metrics: only these, as `precision` or `precision@holdout`; none means all.
+
+        Raises:
+            NotFound: one of the versions is not there.
+            DuplicateKey: two references mean one version.
+            ResourceMismatch: one is of another namespace than the first.
+        """
+        return self.versions.compare(refs, metrics=metrics)
 
     def push(  # noqa: PLR0913  one name for each thing that a version carries
         self,
@@ -323,12 +343,7 @@ class Client:
         download = Download(
             self._connection, reference, meter=meter, stop=stop, patience_seconds=self._patience_seconds
         )
-        hasher = hashlib.sha256()
-        for chunk in download.chunks(file) if file.size_bytes else ():
-            hasher.update(chunk)
-            yield bytes(chunk)
-        if f"sha256:{hasher.hexdigest()}" != file.digest:
-            raise corrupt(file)
+        return download.verified(file)
 
 
 def _account() -> str:

@@ -189,13 +189,27 @@ def build(
     """
     return content_pb2.Content(
         parameters=[_parameter(name, value) for name, value in parameters.items()],
-        metrics=[_metric(key, value) for key, value in metrics.items()],
-        datasets=[content_pb2.Dataset(**_stated(each)) for each in datasets],
+        metrics=metric_messages(metrics),
+        datasets=dataset_messages(datasets),
         parents=[_parent(each) for each in parents],
         source=content_pb2.Source(**_stated(source)) if source else None,
         framework=content_pb2.Framework(**_stated(framework)) if framework else None,
         schema=_schema(schema) if schema else None,
     )
+
+
+def metric_messages(metrics: Mapping[str, float]) -> list[content_pb2.Metric]:
+    """Return metrics, which are named by their text, as requests have them.
+
+    Raises:
+        InvalidArgument: a text names no metric, or a value is no number.
+    """
+    return [_metric(key, value) for key, value in metrics.items()]
+
+
+def dataset_messages(datasets: Iterable[Dataset]) -> list[content_pb2.Dataset]:
+    """Return datasets as requests have them."""
+    return [content_pb2.Dataset(**_stated(each)) for each in datasets]
 
 
 def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> Iterator[content_pb2.File]:

@@ -28,13 +28,14 @@ SHORTEST_STREAM_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What all files of one version have in common."""
+    """What all files of one version have in common; with an `evaluation` its report is the only file."""
 
     connection: Connection
     version: version_pb2.VersionRef
     meter: Meter
     stop: Stop
     patience_seconds: float
+    evaluation: str = ""
 
     def fetch(self, file: File, target: Path) -> int:
         """Write *file* to *target* and return the bytes that came over the wire.
@@ -103,6 +104,19 @@ class Download:
                 raise corrupt(file)
             return
 
+    def verified(self, file: File) -> Iterator[bytes]:
+        """Yield the bytes of *file*; the last step fails when all of them are not those of its digest.
+
+        Raises:
+            DownloadCorrupt: the bytes are not those of the digest.
+        """
+        hasher = hashlib.sha256()
+        for chunk in self.chunks(file) if file.size_bytes else ():
+            hasher.update(chunk)
+            yield bytes(chunk)
+        if f"sha256:{hasher.hexdigest()}" != file.digest:
+            raise corrupt(file)
+
     def _fill(self, file: File, target: Path) -> int | None:
         """Complete *target*; None when its bytes are not those of the digest."""
         hasher = hashlib.sha256()
@@ -137,7 +151,10 @@ class Download:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 
     def _stream(self, file: File, *, offset: int) -> Iterator[memoryview]:
-        request = pb.ReadFileRequest(version=self.version, path=file.path, offset=offset)
+        path = "" if self.evaluation else file.path
+        request = pb.ReadFileRequest(
+            version=self.version, path=path, offset=offset, evaluation=self.evaluation
+        )
         seconds = SHORTEST_STREAM_SECONDS + file.size_bytes / SLOWEST_BYTES_PER_SECOND
         call = self.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
         end = file.size_bytes
