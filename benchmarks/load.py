@@ -32,6 +32,11 @@ CALLS: dict[str, tuple[str, Callable[[str], Callable[[], bytes]], Any]] = {
         sample.move_alias,
         alias_service_pb2.SetAliasResponse,
     ),
+    "compare": (
+        "/steelyard.v1.VersionService/CompareVersions",
+        sample.compare_versions,
+        version_service_pb2.CompareVersionsResponse,
+    ),
 }
 WARM_SECONDS = 0.5
 CALL_SECONDS = 60.0

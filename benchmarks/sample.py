@@ -12,6 +12,8 @@ from steelyard.v1 import alias_service_pb2, content_pb2, version_pb2, version_se
 
 MODEL = "default/model"
 ALIAS = "champion"
+COMPARED = "default/compared"
+COMPARED_VERSIONS = 20
 SMALL_VERSIONS = 10
 FILES = {f"file-{index}.bin": hashlib.sha256(bytes([index])).hexdigest() for index in range(3)}
 METRICS = ("accuracy", "precision", "recall")
@@ -58,3 +60,14 @@ def move_alias(model: str) -> Callable[[], bytes]:
         return request.SerializeToString()
 
     return make
+
+
+def compare_versions(_: str) -> Callable[[], bytes]:
+    """Return what makes requests for a comparison of all versions to compare."""
+    versions = [
+        version_pb2.VersionRef(model=COMPARED, number=1 + place) for place in range(COMPARED_VERSIONS)
+    ]
+    request = version_service_pb2.CompareVersionsRequest(
+        namespace="default", versions=versions
+    ).SerializeToString()
+    return lambda: request

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measure import MB, ROOT, environment
+from tests.databases import running_cluster
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -42,12 +43,25 @@ Serving = AbstractContextManager[Served]
 
 
 @contextmanager
-def steelyard(directory: Path, *, profile: Path | None = None) -> Iterator[Served]:
-    """Run a Steelyard server with default settings on *directory*; its log goes to a file there."""
+def steelyard(directory: Path, *, profile: Path | None = None, database: str = "") -> Iterator[Served]:
+    """Run a Steelyard server with default settings on *directory*; its log goes to a file there.
+
+    Args:
+        database: URL of a PostgreSQL database instead of SQLite.
+    """
     start = ["benchmarks.profiled", str(profile)] if profile else ["steelyard_server"]
     command = [sys.executable, "-m", *start, "--listen", "127.0.0.1:0", "--data-dir", str(directory)]
+    if database:
+        command += ["--database", database]
     with _announced(command, log=directory / "server.log") as served:
         yield served
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Run a PostgreSQL server of its own, as tests do, and yield the URL of an empty database in it."""
+    with running_cluster() as cluster:
+        yield cluster.create_empty()
 
 
 @contextmanager

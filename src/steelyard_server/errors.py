@@ -159,7 +159,7 @@ class OneofRequired(InvalidArgument):
 
 
 class TimestampInvalid(InvalidArgument):
-    """A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds."""
+    """A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or lies in the future."""
 
 
 class LimitExceeded(InvalidArgument):
@@ -252,6 +252,10 @@ class ModelDeleted(NotFound):
 
 class VersionDeleted(NotFound):
     """The version is deleted; it can be undeleted."""
+
+
+class EvaluationNotFound(NotFound):
+    """The version has no such evaluation."""
 
 
 class NamespaceAlreadyExists(AlreadyExists):

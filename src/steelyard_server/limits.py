@@ -49,6 +49,7 @@ class Limits:
     content_bytes: int
     manifest_bytes: int
     version_files_count: int
+    evaluated_metrics_count: int
     page_size_default: int
     page_size_maximum: int
     page_bytes: int
@@ -56,6 +57,10 @@ class Limits:
     find_blobs_count: int
     read_files_count: int
     purged_files_count: int
+    compared_versions_count: int
+    compared_files_count: int
+    compared_generations_count: int
+    compared_ancestors_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int
@@ -65,6 +70,7 @@ class Limits:
     request_id_seconds: int
     partial_upload_seconds: int
     lease_seconds: int
+    clock_seconds: int
     stream_seconds: int
 
     def __init__(self) -> None:

@@ -46,6 +46,17 @@ def labels(count: int, size: int = 1) -> dict[str, Any]:
     return {"name": "labelled", "labels": {f"key{index}": "x" * size for index in range(count)}}
 
 
+def evaluated(*metrics: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Make a RecordEvaluation request with these metrics and fields of the evaluation."""
+    return {"version": ONE, "evaluation": {"metrics": list(metrics) or [{"name": "a"}], **fields}}
+
+
+def compared(*numbers: int, **fields: Any) -> dict[str, Any]:
+    """Make a CompareVersions request of these versions."""
+    versions = [{"model": FRAUD, "number": number} for number in numbers]
+    return {"namespace": "default", "versions": versions, **fields}
+
+
 async def put(running: Running, data: bytes, *, namespace: str = "default") -> None:
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     message = request_class("WriteBlobs")(
@@ -236,7 +247,52 @@ FILES = [
     ("read, negative length", "ReadFile", {"version": ONE, "path": "a.bin", "length": -1}, "OUT_OF_BOUNDS"),
     ("read, traversal", "ReadFile", {"version": ONE, "path": "../../registry.db"}, "INVALID_FILE_PATH"),
 ]  # fmt: skip
+EVALUATIONS = [
+    ("no metric", "RecordEvaluation", {"version": ONE}, "FIELD_REQUIRED"),
+    ("no version", "RecordEvaluation", {"evaluation": evaluated()["evaluation"]}, "ONEOF_REQUIRED"),
+    ("row 67, metric twice", "RecordEvaluation", evaluated({"name": "a"}, {"name": "a"}), "DUPLICATE_KEY"),
+    ("a name with a line break", "RecordEvaluation", evaluated({"name": "a\nb"}), "INVALID_NAME"),
+    ("row 66, metrics", "RecordEvaluation", evaluated(*({"name": str(n)} for n in range(2001))), "LIMIT_EXCEEDED"),
+    ("row 66, datasets", "RecordEvaluation", evaluated(datasets=[{"name": str(n)} for n in range(101)]),
+     "LIMIT_EXCEEDED"),
+    ("row 84, dataset", "RecordEvaluation", evaluated(datasets=[{"name": "a", "digest": "x"}]), "DIGEST_INVALID"),
+    ("slice without dataset", "RecordEvaluation", evaluated({"name": "a", "slice": "b"}), "FIELD_REQUIRED"),
+    ("the future", "RecordEvaluation", evaluated(evaluate_time="2999-01-01T00:00:00Z"), "TIMESTAMP_INVALID"),
+    ("description too long", "RecordEvaluation", evaluated(description="d" * 65537), "TOO_LONG"),
+    ("uri too long", "RecordEvaluation", evaluated(uri="d" * 2049), "TOO_LONG"),
+    ("row 41, uri", "RecordEvaluation", evaluated(uri="a\u0000"), "CONTROL_CHARACTERS"),
+    ("report without path", "RecordEvaluation", evaluated(report=file("")), "INVALID_FILE_PATH"),
+    ("report elsewhere", "RecordEvaluation", evaluated(report=file(uri="s3://a")), "INVALID_TEXT"),
+    ("row 60, report", "RecordEvaluation", evaluated(report=file(role=99)), "ENUM_INVALID"),
+    ("row 83, report", "RecordEvaluation", evaluated(report=file(size_bytes=1)), "SIZE_MISMATCH"),
+    ("row 84, report", "RecordEvaluation", evaluated(report={"path": "a"}), "DIGEST_INVALID"),
+    ("row 69, negative", "ListEvaluations", {"version": ONE, "page_size": -1}, "PAGE_SIZE_INVALID"),
+    ("row 71, forged", "ListEvaluations", {"version": ONE, "page_token": "Zm9v"}, "PAGE_TOKEN_INVALID"),
+    ("a path and a report", "ReadFile", {"version": ONE, "path": "a.bin", "evaluation": UUID}, "RESOURCE_MISMATCH"),
+    ("an evaluation too long", "ReadFile", {"version": ONE, "evaluation": "u" * 3000}, "TOO_LONG"),
+    ("nothing to compare", "CompareVersions", compared(), "OUT_OF_BOUNDS"),
+    ("one to compare", "CompareVersions", compared(1), "OUT_OF_BOUNDS"),
+    ("21 to compare", "CompareVersions", compared(*range(1, 22)), "LIMIT_EXCEEDED"),
+    ("one with itself", "CompareVersions", compared(1, 1), "DUPLICATE_KEY"),
+    ("row 46, other namespace", "CompareVersions", compared(1, 2) | {"namespace": "other"}, "RESOURCE_MISMATCH"),
+    ("row 61, no selector", "CompareVersions", {"namespace": "default", "versions": [{"model": FRAUD}] * 2},
+     "ONEOF_REQUIRED"),
+    ("a metric without a name", "CompareVersions", compared(1, 2, metrics=[{"dataset": "a"}]), "FIELD_REQUIRED"),
+    ("a slice without dataset", "CompareVersions", compared(1, 2, metrics=[{"name": "a", "slice": "b"}]),
+     "FIELD_REQUIRED"),
+    ("2,001 metrics", "CompareVersions", compared(1, 2, metrics=[{"name": "a"}] * 2001), "LIMIT_EXCEEDED"),
+]  # fmt: skip
 STATE = [
+    ("row 48, evaluation", "RecordEvaluation", evaluated() | {"version": {"model": FRAUD, "number": 99}}, "NOT_FOUND",
+     "VERSION_NOT_FOUND"),
+    ("row 48, evaluations", "ListEvaluations", {"version": {"model": FRAUD, "alias": "nobody"}}, "NOT_FOUND",
+     "ALIAS_NOT_FOUND"),
+    ("row 48, comparison", "CompareVersions", compared(1, 99), "NOT_FOUND", "VERSION_NOT_FOUND"),
+    ("row 48, report", "ReadFile", {"version": ONE, "evaluation": UUID}, "NOT_FOUND", "EVALUATION_NOT_FOUND"),
+    ("missing report", "RecordEvaluation", evaluated(report=file(digest="sha256:" + "0" * 64)),
+     "FAILED_PRECONDITION", "BLOB_MISSING"),
+    ("report of another namespace", "RecordEvaluation", evaluated(report=file(digest=ELSEWHERE, size_bytes=27)),
+     "FAILED_PRECONDITION", "BLOB_MISSING"),
     ("row 48", "GetNamespace", {"name": "nowhere"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
     ("row 48", "ListModels", {"namespace": "nowhere"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
     ("row 48", "CreateModel", {"name": "nowhere/x"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
@@ -310,7 +366,7 @@ STATE = [
     ("stale", "PurgeVersion", {"version": DELETED, "etag": "1"}, "ABORTED", "ETAG_MISMATCH"),
     ("stale", "UndeleteModel", {"name": "default/deleted", "etag": "1"}, "ABORTED", "ETAG_MISMATCH"),
 ]  # fmt: skip
-INVALID = [(*row[:3], "INVALID_ARGUMENT", row[3]) for row in NAMES + REQUESTS + LISTS + FILES]
+INVALID = [(*row[:3], "INVALID_ARGUMENT", row[3]) for row in NAMES + REQUESTS + LISTS + FILES + EVALUATIONS]
 ROWS = INVALID + STATE
 
 

@@ -36,7 +36,7 @@ def every_command() -> list[str]:
 
 
 # They answer nothing but a sentence, or bytes, or run until they are stopped.
-WITHOUT_JSON = {"cat", "contexts add", "contexts rm", "contexts use", "serve"}
+WITHOUT_JSON = {"cat", "evaluations cat", "contexts add", "contexts rm", "contexts use", "serve"}
 
 
 def test_every_command_that_answers_has_json() -> None:

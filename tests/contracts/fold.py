@@ -105,6 +105,8 @@ class Fold:
             self._note_move(before or after or {}, after, action=action)
         if kind == "version":
             self._note_version(before or {}, after)
+        if kind == "version" and after is None:
+            self.states = {key: each for key, each in self.states.items() if each.get("version") != uid}
         if kind == "model" and after is None:
             self._end_model(uid, before or {})
         if kind == "namespace" and after is None:

@@ -13,6 +13,8 @@ from steelyard_server.db.database import Row, Transaction
 from tests.contracts.fold import Fold, State, fold
 
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
+EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
+EVALUATION_READ = ("create_time", "evaluate_time", "version", "report")
 VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
 OPTIONAL_TIMES = ("import_time", "delete_time")
 
@@ -68,7 +70,7 @@ def require_equal(tx: Transaction) -> None:
     assert time_of(head.event_time) == history.time
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
-        *(require_aliases, require_requests),
+        *(require_aliases, require_evaluations, require_requests),
     )
     for check in checks:
         check(tx, history)
@@ -164,6 +166,42 @@ def require_aliases(tx: Transaction, history: Fold) -> None:
         for row in select_all(tx, "alias_moves")
     ]
     assert sorted(moves) == history.moves
+
+
+def require_evaluations(tx: Transaction, history: Fold) -> None:
+    """Evaluations are those of the events, and of the measures of one metric the newest counts."""
+    uids = {row.id: (row.uid, row.model_id, row.number) for row in select_all(tx, "versions")}
+    rows = select_all(tx, "evaluations")
+    stored = {row.uid: evaluation_of(row, version=uids[row.version_id][0]) for row in rows}
+    told = history.of_kind("evaluation").items()
+    kept = (*EVALUATION_STATE, *EVALUATION_READ)
+    assert stored == {uid: {name: each[name] for name in kept} for uid, each in told}
+    newest: dict[tuple[str, ...], tuple[tuple[str, int], str, str]] = {}
+    for uid, each in told:
+        for metric in each["metrics"]:
+            key = (each["version"], metric["name"], metric.get("dataset", ""), metric.get("slice", ""))
+            measure = ((each["evaluate_time"], each["sequence"]), metric["value"], uid)
+            newest[key] = max(newest.get(key, measure), measure)
+    by_id = {row.id: row.uid for row in rows}
+    counting = {}
+    for row in select_all(tx, "evaluated_metrics"):
+        version, *place = uids[row.version_id]
+        assert place == [row.model_id, row.number]
+        key = (version, row.name, row.dataset, row.slice)
+        counting[key] = (time_of(row.evaluate_time), row.value_text, by_id[row.evaluation_id])
+    assert counting == {key: (time, value, uid) for key, ((time, _), value, uid) in newest.items()}
+
+
+def evaluation_of(row: Row, *, version: str) -> dict[str, Any]:
+    state = {name: written(getattr(row, name)) for name in EVALUATION_STATE}
+    report = {
+        "path": row.report_path,
+        "digest": row.report_digest,
+        "size_bytes": str(row.report_size_bytes),
+        "role": row.report_role,
+    }
+    times = {name: time_of(getattr(row, name)) for name in ("create_time", "evaluate_time")}
+    return state | times | {"version": version, "report": report if row.report_digest else {}}
 
 
 def require_requests(tx: Transaction, history: Fold) -> None:

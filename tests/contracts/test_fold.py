@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -17,19 +18,21 @@ from steelyard_server.core import (
     aliases,
     copies,
     deletions,
+    evaluations,
     model_deletions,
     models,
     namespaces,
     requests,
     versions,
 )
+from steelyard_server.core.content import Dataset, File, Metric
 from steelyard_server.core.models import Draft
 from steelyard_server.core.references import Reference
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
 from steelyard_server.history.act import Act, RequestKey
 from tests.contracts.ends import anybody
-from tests.contracts.registry import FRAUD, act, build, by_alias, create, everything, number
+from tests.contracts.registry import BLOB, FRAUD, act, build, by_alias, create, everything, number
 from tests.contracts.stored import folded, require_equal, require_models, select_all
 
 STEPS = 400
@@ -41,7 +44,7 @@ NEW_NAMES = (*NAMES, "STRASSE", "Fraud", "日本")
 CREATED = (*NAMES, *(f"new {index}" for index in range(5)))
 SPACES = ("default", "default", "default", "other")
 ALIASES = ("champion", "champion", "Champion")
-KINDS = 18
+KINDS = 19
 
 
 @pytest.fixture
@@ -76,7 +79,13 @@ class Player:
     def moves(self) -> list[Callable[[], Awaitable[Any]]]:
         """Return what can be tried; versions and aliases more often than the rest."""
         often = [self.create_version, self.create_version, self.set_alias, self.set_alias, self.roll_back]
-        rest = [self.update_version, self.create_model, self.update_model, self.rename_model]
+        rest = [
+            self.record_evaluation,
+            self.update_version,
+            self.create_model,
+            self.update_model,
+            self.rename_model,
+        ]
         spaces = [self.create_namespace, self.update_namespace, self.delete_namespace]
         ends = [self.delete_version, self.undelete_version, self.purge_version, self.copy_version]
         of_models = [self.delete_model, *(4 * [self.undelete_model]), self.purge_model]
@@ -119,6 +128,22 @@ class Player:
         changes = {"description": self.text(), "labels": self.labels()}
         mask = self.dice.choice((None, ("labels",), ("description", "labels")))
         await self.write(versions.modify, reference=reference, mask=mask, **changes)
+
+    async def record_evaluation(self) -> None:
+        values = (0.5, math.nan, -0.0, math.inf)
+        metrics = [
+            Metric(name, "newdata", "", self.dice.choice(values)) for name in ("f1", "loss", "m" * 200)
+        ]
+        draft = evaluations.Draft(
+            tuple(self.dice.sample(metrics, k=self.dice.randrange(1, 4))),
+            self.dice.choice(((), (Dataset("newdata", digest=BLOB[0]),))),
+            evaluate_time=self.dice.choice((None, 5, 6, 7)),
+            uri=self.dice.choice(("", "https://runs/1")),
+            report=self.dice.choice((None, File("report 🦉.html", BLOB[0], BLOB[1], role="doc"))),
+            description=self.text(),
+        )
+        reference = self.reference()
+        await self.write(evaluations.record, reference=reference, draft=draft)
 
     async def set_alias(self) -> None:
         reference = self.reference()

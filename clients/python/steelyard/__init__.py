@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from steelyard.allocator import tune_allocator
     from steelyard.capture import Capture
     from steelyard.client import Client
+    from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
-    from steelyard.types import Alias, AliasMove, File, Model, Namespace, Version
+    from steelyard.types import Alias, AliasMove, Evaluation, File, Model, Namespace, Version
     from steelyard.verify import VerifyResult
     from steelyard.workers import Stop
 
@@ -36,6 +37,7 @@ _HOMES = {
     "steelyard.allocator": ("tune_allocator",),
     "steelyard.capture": ("Capture",),
     "steelyard.client": ("Client",),
+    "steelyard.comparison": ("Comparison",),
     "steelyard.content": (
         "Dataset",
         "Framework",
@@ -49,7 +51,7 @@ _HOMES = {
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
-    "steelyard.types": ("Alias", "AliasMove", "File", "Model", "Namespace", "Version"),
+    "steelyard.types": ("Alias", "AliasMove", "Evaluation", "File", "Model", "Namespace", "Version"),
     "steelyard.verify": ("VerifyResult",),
     "steelyard.workers": ("Stop",),
 }
@@ -62,7 +64,9 @@ __all__ = [
     "AsyncClient",
     "Capture",
     "Client",
+    "Comparison",
     "Dataset",
+    "Evaluation",
     "File",
     "Framework",
     "Model",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 from steelyard.aliases import Aliases
 from steelyard.client import Client
 from steelyard.errors import Stopped
+from steelyard.evaluations import Evaluations
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.versions import Versions
@@ -143,6 +144,7 @@ class AsyncVersions(_Wrapper[Versions]):
     undelete = _call(Versions.undelete)
     purge = _call(Versions.purge)
     copy = _call(Versions.copy)
+    compare = _call(Versions.compare)
     manifest = _call(Versions.manifest)
     files = _list(Versions.files)
 
@@ -158,6 +160,15 @@ class AsyncAliases(_Wrapper[Aliases]):
     moves = _list(Aliases.moves)
 
 
+class AsyncEvaluations(_Wrapper[Evaluations]):
+    """See `steelyard.evaluations.Evaluations`."""
+
+    record = _call(Evaluations.record)
+    list = _list(Evaluations.list)
+    get = _call(Evaluations.get)
+    read_report = _call(Evaluations.read_report)
+
+
 class AsyncClient(_Wrapper[Client]):
     """The client for asyncio; see `steelyard.client.Client` for its arguments and calls.
 
@@ -166,6 +177,7 @@ class AsyncClient(_Wrapper[Client]):
     """
 
     get = _call(Client.get)
+    compare = _call(Client.compare)
     push = _transfer(Client.push)
     pull = _transfer(Client.pull)
     verify = _transfer(Client.verify)
@@ -178,6 +190,7 @@ class AsyncClient(_Wrapper[Client]):
         self.models = AsyncModels(self._calls.models)
         self.versions = AsyncVersions(self._calls.versions)
         self.aliases = AsyncAliases(self._calls.aliases)
+        self.evaluations = AsyncEvaluations(self._calls.evaluations)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

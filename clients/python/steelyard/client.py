@@ -20,6 +20,7 @@ from steelyard.connection import Connection
 from steelyard.digests import DigestCache
 from steelyard.download import Download
 from steelyard.errors import InvalidArgument
+from steelyard.evaluations import Evaluations
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.reasons import (
@@ -38,6 +39,7 @@ from steelyard.v1 import content_pb2, server_service_pb2
 from steelyard.versions import Versions
 
 if TYPE_CHECKING:
+    from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
     from steelyard.progress import OnProgress
     from steelyard.pull import PullResult
@@ -94,6 +96,12 @@ class Client:
         self.models = Models(self._connection, references=references)
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
+        self.evaluations = Evaluations(
+            self._connection,
+            references=references,
+            cache=self._digest_cache,
+            patience_seconds=patience_seconds,
+        )
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""
@@ -119,6 +127,19 @@ class Client:
             NotFound: no such model, version or alias.
         """
         return self.versions.get(ref)
+
+    def compare(self, refs: Iterable[str | Version], *, metrics: Iterable[str] = ()) -> Comparison:
+        """Compare 2 to 20 versions of one namespace as of one moment; the first is the baseline.
+
+        Args:
+            metrics: only these, as `precision` or `precision@holdout`; none means all.
+
+        Raises:
+            NotFound: one of the versions is not there.
+            DuplicateKey: two references mean one version.
+            ResourceMismatch: one is of another namespace than the first.
+        """
+        return self.versions.compare(refs, metrics=metrics)
 
     def push(  # noqa: PLR0913  one name for each thing that a version carries
         self,

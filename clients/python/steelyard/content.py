@@ -205,13 +205,27 @@ def build(parts: Parts) -> content_pb2.Content:
     return content_pb2.Content(
         files=[_reference_file(each) for each in parts.references],
         parameters=[_parameter(name, value) for name, value in parts.parameters.items()],
-        metrics=[_metric(key, value) for key, value in parts.metrics.items()],
-        datasets=[content_pb2.Dataset(**_stated(each)) for each in parts.datasets],
+        metrics=metric_messages(parts.metrics),
+        datasets=dataset_messages(parts.datasets),
         parents=[_parent(each) for each in parts.parents],
         source=content_pb2.Source(**_stated(parts.source)) if parts.source else None,
         framework=content_pb2.Framework(**_stated(parts.framework)) if parts.framework else None,
         schema=_schema(parts.schema) if parts.schema else None,
     )
+
+
+def metric_messages(metrics: Mapping[str, float]) -> list[content_pb2.Metric]:
+    """Return metrics, which are named by their text, as requests have them.
+
+    Raises:
+        InvalidArgument: a text names no metric, or a value is no number.
+    """
+    return [_metric(key, value) for key, value in metrics.items()]
+
+
+def dataset_messages(datasets: Iterable[Dataset]) -> list[content_pb2.Dataset]:
+    """Return datasets as requests have them."""
+    return [content_pb2.Dataset(**_stated(each)) for each in datasets]
 
 
 def stored_files(files: Iterable[LocalFile], *, digests: Mapping[str, str]) -> Iterator[content_pb2.File]:

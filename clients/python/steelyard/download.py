@@ -19,7 +19,7 @@ from steelyard.wire import data_of
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.transfer import Transfer
-    from steelyard.types import File, Version
+    from steelyard.types import Evaluation, File, Version
 
 CHUNK_BYTES = 1024 * 1024
 # A stream that is slower than this is broken off and resumed.
@@ -29,11 +29,12 @@ SHORTEST_STREAM_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What all files of one version have in common."""
+    """What all files of one version have in common; with an `evaluation` its report is the only file."""
 
-    version: Version
+    version: Version | Evaluation
     meter: Meter
     transfer: Transfer
+    evaluation: str = ""
 
     @property
     def reference(self) -> version_pb2.VersionRef:
@@ -147,7 +148,10 @@ class Download:
             raise Unavailable("The server ended a stream before all files came; pull again.")
 
     def _stream(self, file: File, *, offset: int) -> Iterator[memoryview]:
-        request = pb.ReadFileRequest(version=self.reference, path=file.path, offset=offset)
+        path = "" if self.evaluation else file.path
+        request = pb.ReadFileRequest(
+            version=self.reference, path=path, offset=offset, evaluation=self.evaluation
+        )
         seconds = SHORTEST_STREAM_SECONDS + file.size_bytes / SLOWEST_BYTES_PER_SECOND
         call = self.transfer.connection.receive("VersionService/ReadFile", request, timeout_seconds=seconds)
         watch = self.transfer.watch()

@@ -10,7 +10,7 @@ SteelyardError
     ├── FileChanged      it changed while it was pushed
     ├── SymlinkRefused   a symbolic link among the files to push
     ├── FileUnreadable   it cannot be read
-    ├── DestinationNotEmpty
+    ├── DestinationNotEmpty, DestinationExists
     └── UnsafePath       the server named a path outside the directory
 """
 
@@ -124,6 +124,10 @@ class FileUnreadable(LocalFileError):
 
 class DestinationNotEmpty(LocalFileError):
     """The directory to pull into has something in it."""
+
+
+class DestinationExists(LocalFileError):
+    """The file to write is there already."""
 
 
 class UnsafePath(LocalFileError):

@@ -132,7 +132,7 @@ class OneofRequired(errors.InvalidArgument):
 
 
 class TimestampInvalid(errors.InvalidArgument):
-    """A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds."""
+    """A timestamp lies outside the years 0001 to 9999."""
 
     reason = "TIMESTAMP_INVALID"
 
@@ -273,6 +273,12 @@ class FileNotFound(errors.NotFound):
     """The version has no file at this path."""
 
     reason = "FILE_NOT_FOUND"
+
+
+class EvaluationNotFound(errors.NotFound):
+    """The version has no such evaluation."""
+
+    reason = "EVALUATION_NOT_FOUND"
 
 
 class NamespaceAlreadyExists(errors.AlreadyExists):
@@ -525,6 +531,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "VERSION_DELETED": VersionDeleted,
     "ALIAS_NOT_FOUND": AliasNotFound,
     "FILE_NOT_FOUND": FileNotFound,
+    "EVALUATION_NOT_FOUND": EvaluationNotFound,
     "NAMESPACE_ALREADY_EXISTS": NamespaceAlreadyExists,
     "MODEL_ALREADY_EXISTS": ModelAlreadyExists,
     "SEMANTIC_VERSION_ALREADY_EXISTS": SemanticVersionAlreadyExists,

@@ -15,7 +15,7 @@ from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from steelyard.v1 import namespace_pb2, version_pb2
+    from steelyard.v1 import comparison_pb2, evaluation_pb2, namespace_pb2, version_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,33 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured on a version after it was made.
+
+    Args:
+        metrics: by their text, for example `precision@newdata`.
+        superseded: those of the metrics that another evaluation measured later.
+        report: the file whose bytes the registry keeps, if there is one.
+    """
+
+    uid: str
+    model: str
+    number: int
+    digest: str
+    metrics: dict[str, float]
+    superseded: frozenset[str]
+    datasets: tuple[Dataset, ...]
+    evaluate_time: datetime
+    uri: str
+    report: File | None
+    description: str
+    evaluator: Actor
+    create_time: datetime
+    sequence: int
+    message: evaluation_pb2.Evaluation = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Alias:
     """A movable name for one version."""
 
@@ -231,10 +258,8 @@ def version(message: version_pb2.Version) -> Version:
         number=message.number,
         digest=message.digest,
         uid=message.uid,
-        metrics={str(MetricKey(each.name, each.dataset, each.slice)): each.value for each in content.metrics},
-        parameters={
-            each.name: getattr(each, each.WhichOneof("value") or "text") for each in content.parameters
-        },
+        metrics={metric_key(each): each.value for each in content.metrics},
+        parameters={each.name: parameter_value(each) for each in content.parameters},
         files=tuple(map(file, content.files)),
         datasets=tuple(map(Dataset.of, content.datasets)),
         parents=tuple(map(Parent.of, content.parents)),
@@ -264,6 +289,39 @@ def origin(message: version_pb2.Origin) -> Origin:
     """Read where a version was before."""
     create_time = time(message.create_time) if message.HasField("create_time") else None
     return Origin(message.system, message.uri, message.version, create_time, message.creator)
+
+
+def evaluation(message: evaluation_pb2.Evaluation) -> Evaluation:
+    """Read an evaluation."""
+    keys = [metric_key(each) for each in message.metrics]
+    return Evaluation(
+        uid=message.uid,
+        model=message.model,
+        number=message.number,
+        digest=message.digest,
+        metrics={key: each.value for key, each in zip(keys, message.metrics, strict=True)},
+        superseded=frozenset(keys[place] for place in message.superseded),
+        datasets=tuple(map(Dataset.of, message.datasets)),
+        evaluate_time=time(message.evaluate_time),
+        uri=message.uri,
+        report=file(message.report) if message.HasField("report") else None,
+        description=message.description,
+        evaluator=actor(message.evaluator),
+        create_time=time(message.create_time),
+        sequence=message.sequence,
+        message=message,
+    )
+
+
+def metric_key(message: content_pb2.Metric | comparison_pb2.MetricComparison) -> str:
+    """Write what identifies a metric as text."""
+    return str(MetricKey(message.name, message.dataset, message.slice))
+
+
+def parameter_value(message: content_pb2.Parameter) -> ParameterValue:
+    """Return the value of a parameter in the type that it has."""
+    value: ParameterValue = getattr(message, message.WhichOneof("value") or "text")
+    return value
 
 
 def file(message: content_pb2.File) -> File:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from steelyard import pages, types
+from steelyard import metric_keys, pages, types
+from steelyard.comparison import Comparison
 from steelyard.connection import new_request_id
 from steelyard.content import checked_labels, require_several
 from steelyard.errors import DownloadCorrupt
+from steelyard.v1 import comparison_pb2
 from steelyard.v1 import version_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -131,6 +133,20 @@ class Versions:
             model=self._references.model(model), order_by=order_by, show_deleted=show_deleted
         )
         yield from map(types.version, pages.entries(request, field="versions", ask=ask))
+
+    def compare(self, refs: Iterable[str | Version], *, metrics: Iterable[str] = ()) -> Comparison:
+        """Compare versions; see `Client.compare`."""
+        versions = list(map(self._references.version, refs))
+        request = pb.CompareVersionsRequest(
+            namespace=versions[0].model.partition("/")[0] if versions else self._references.namespace,
+            versions=versions,
+            metrics=[
+                comparison_pb2.MetricSelector(name=name, dataset=dataset, slice=slice_)
+                for name, dataset, slice_ in map(metric_keys.parse, metrics)
+            ],
+        )
+        answer = self._connection.ask("VersionService/CompareVersions", request, pb.CompareVersionsResponse)
+        return Comparison.of(answer.comparison)
 
     def update(
         self,

@@ -35,13 +35,10 @@ def from_message(message: pb.Content) -> Content:
         OneofRequired: a parameter has no value.
     """
     return Content(
-        files=tuple(_file(file, index=index) for index, file in enumerate(message.files)),
+        files=tuple(file(each, field=f"content.files[{index}]") for index, each in enumerate(message.files)),
         parameters=tuple(_parameter(each) for each in message.parameters),
-        metrics=tuple(Metric(each.name, each.dataset, each.slice, each.value) for each in message.metrics),
-        datasets=tuple(
-            Dataset(each.name, version=each.version, uri=each.uri, digest=each.digest, role=each.role)
-            for each in message.datasets
-        ),
+        metrics=metrics(message.metrics),
+        datasets=datasets(message.datasets),
         source=_source(message.source) if message.HasField("source") else None,
         parents=tuple(_parent(parent, index=index) for index, parent in enumerate(message.parents)),
         framework=_framework(message.framework) if message.HasField("framework") else None,
@@ -52,16 +49,10 @@ def from_message(message: pb.Content) -> Content:
 def to_message(content: Content) -> pb.Content:
     """Write content as an answer has it."""
     return pb.Content(
-        files=[file_message(file) for file in content.files],
-        parameters=[_parameter_message(parameter) for parameter in content.parameters],
-        metrics=[
-            pb.Metric(name=each.name, dataset=each.dataset, slice=each.slice, value=each.value)
-            for each in content.metrics
-        ],
-        datasets=[
-            pb.Dataset(name=each.name, version=each.version, uri=each.uri, digest=each.digest, role=each.role)
-            for each in content.datasets
-        ],
+        files=[file_message(each) for each in content.files],
+        parameters=[parameter_message(each) for each in content.parameters],
+        metrics=[metric_message(each) for each in content.metrics],
+        datasets=[dataset_message(each) for each in content.datasets],
         source=_source_message(content.source) if content.source else None,
         parents=[
             pb.Parent(relation=RELATIONS.number(each.relation), digest=each.digest, uri=each.uri)
@@ -72,26 +63,53 @@ def to_message(content: Content) -> pb.Content:
     )
 
 
+def file(message: pb.File, *, field: str) -> File:
+    """Read one file, which stands in the request at *field*.
+
+    Raises:
+        EnumInvalid: its role is unknown.
+    """
+    role = ROLES.word(message.role, field=f"{field}.role")
+    return File(message.path, message.digest, message.size_bytes, role=role, uri=message.uri)
+
+
 def file_message(file: File) -> pb.File:
     """Write one file."""
     role = ROLES.number(file.role)
     return pb.File(path=file.path, digest=file.digest, size_bytes=file.size_bytes, role=role, uri=file.uri)
 
 
-def _file(message: pb.File, *, index: int) -> File:
-    role = ROLES.word(message.role, field=f"content.files[{index}].role")
-    return File(message.path, message.digest, message.size_bytes, role=role, uri=message.uri)
+def metrics(messages: Iterable[pb.Metric]) -> tuple[Metric, ...]:
+    """Read metrics."""
+    return tuple(Metric(each.name, each.dataset, each.slice, each.value) for each in messages)
 
 
-def _parameter(message: pb.Parameter) -> Parameter:
-    kind = message.WhichOneof("value")
-    if kind is None:
-        text = f"The parameter {quoted(message.name)} has no value; set one of {PARAMETER_TYPES}."
-        raise OneofRequired(text, field="content.parameters.value", allowed=PARAMETER_TYPES)
-    return Parameter(message.name, getattr(message, kind))
+def metric_message(metric: Metric) -> pb.Metric:
+    """Write one metric."""
+    return pb.Metric(name=metric.name, dataset=metric.dataset, slice=metric.slice, value=metric.value)
 
 
-def _parameter_message(parameter: Parameter) -> pb.Parameter:
+def datasets(messages: Iterable[pb.Dataset]) -> tuple[Dataset, ...]:
+    """Read datasets."""
+    return tuple(
+        Dataset(each.name, version=each.version, uri=each.uri, digest=each.digest, role=each.role)
+        for each in messages
+    )
+
+
+def dataset_message(dataset: Dataset) -> pb.Dataset:
+    """Write one dataset."""
+    return pb.Dataset(
+        name=dataset.name,
+        version=dataset.version,
+        uri=dataset.uri,
+        digest=dataset.digest,
+        role=dataset.role,
+    )
+
+
+def parameter_message(parameter: Parameter) -> pb.Parameter:
+    """Write one parameter in the type that it has."""
     match parameter.value:
         case bool():
             return pb.Parameter(name=parameter.name, boolean=parameter.value)
@@ -101,6 +119,19 @@ def _parameter_message(parameter: Parameter) -> pb.Parameter:
             return pb.Parameter(name=parameter.name, real=parameter.value)
         case str():
             return pb.Parameter(name=parameter.name, text=parameter.value)
+
+
+def schema_field_message(field: SchemaField) -> pb.SchemaField:
+    """Write one input or output."""
+    return pb.SchemaField(name=field.name, type=field.type, shape=field.shape, optional=field.optional)
+
+
+def _parameter(message: pb.Parameter) -> Parameter:
+    kind = message.WhichOneof("value")
+    if kind is None:
+        text = f"The parameter {quoted(message.name)} has no value; set one of {PARAMETER_TYPES}."
+        raise OneofRequired(text, field="content.parameters.value", allowed=PARAMETER_TYPES)
+    return Parameter(message.name, getattr(message, kind))
 
 
 def _source(message: pb.Source) -> Source:
@@ -152,11 +183,7 @@ def _fields(messages: Iterable[pb.SchemaField]) -> tuple[SchemaField, ...]:
 
 
 def _schema_message(schema: Schema) -> pb.Schema:
-    return pb.Schema(inputs=_field_messages(schema.inputs), outputs=_field_messages(schema.outputs))
-
-
-def _field_messages(fields: tuple[SchemaField, ...]) -> list[pb.SchemaField]:
-    return [
-        pb.SchemaField(name=each.name, type=each.type, shape=each.shape, optional=each.optional)
-        for each in fields
-    ]
+    return pb.Schema(
+        inputs=[schema_field_message(each) for each in schema.inputs],
+        outputs=[schema_field_message(each) for each in schema.outputs],
+    )

@@ -1,4 +1,4 @@
-"""Streaming the bytes of a file: one chunk is read ahead in a thread while another is sent."""
+"""Streaming the bytes of a file or report: one chunk is read ahead in a thread while another is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import convert, convert_content
 from steelyard_server.api.envelope import data_message
 from steelyard_server.api.transact import observe
-from steelyard_server.core import files, names
+from steelyard_server.core import evaluations, files, names
+from steelyard_server.errors import ResourceMismatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,19 +33,11 @@ async def stream_file(
     """Answer a header, then the bytes of the range in chunks.
 
     Raises:
-        FileNotFound, FileIsExternal, OffsetOutOfRange: see the RPC.
+        FileNotFound, EvaluationNotFound, FileIsExternal, OffsetOutOfRange: see the RPC.
         BlobCorrupt, BlobLost: the stored bytes are damaged or gone; bytes sent before were right.
     """
     names.number(request.length, field="length")
-    (file, number, digest), sequence = await observe(
-        database,
-        files.find,
-        minimum_sequence=request.minimum_sequence,
-        hot=True,
-        reference=convert.reference(request.version),
-        path=request.path,
-        offset=request.offset,
-    )
+    (file, number, digest), sequence = await _find(request, database)
     end = file.size_bytes if request.length == 0 else min(file.size_bytes, request.offset + request.length)
     header = pb.ReadFileHeader(
         file=convert_content.file_message(file),
@@ -74,6 +67,23 @@ async def _close(opening: asyncio.Future[BlobReader], *, threads: Executor) -> N
     await asyncio.wait([opening])
     if not opening.cancelled() and opening.exception() is None:
         await asyncio.get_running_loop().run_in_executor(threads, opening.result().close)
+
+
+async def _find(request: pb.ReadFileRequest, database: Database) -> tuple[tuple[File, int, str], int]:
+    """Find the file or report that is asked for, with number and digest of its version."""
+    report = bool(request.evaluation)
+    if report and request.path:
+        message = "`path` and `evaluation` are both set; name one file, or one evaluation for its report."
+        raise ResourceMismatch(message, field="path")
+    return await observe(
+        database,
+        evaluations.find_report if report else files.find,
+        minimum_sequence=request.minimum_sequence,
+        hot=True,
+        reference=convert.reference(request.version),
+        offset=request.offset,
+        **({"evaluation": request.evaluation} if report else {"path": request.path}),
+    )
 
 
 async def _send(reader: BlobReader, stream: Stream, *, offset: int, end: int, threads: Executor) -> None:

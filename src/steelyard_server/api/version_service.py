@@ -9,17 +9,29 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import rule_pb2, version_pb2
 from steelyard.v1 import version_service_pb2 as pb
-from steelyard_server.api import admit, convert, convert_content, pages, read_file, read_files
+from steelyard_server.api import (
+    admit,
+    convert,
+    convert_comparison,
+    convert_content,
+    convert_evaluation,
+    pages,
+    read_file,
+    read_files,
+)
 from steelyard_server.api.transact import mutate, observe
-from steelyard_server.core import copies, deletions, files, manifest, versions
+from steelyard_server.core import comparisons, copies, deletions, evaluations, files, manifest, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
     from steelyard_server.api.memo import Memo
     from steelyard_server.blobs.store import BlobStore
+    from steelyard_server.core.evaluations import Evaluation
     from steelyard_server.core.manifest import Manifest
+    from steelyard_server.core.references import Reference
     from steelyard_server.core.versions import Outcome, Version
     from steelyard_server.db.database import Database
 
@@ -92,16 +104,12 @@ class VersionService:
         self, request: pb.BatchGetVersionsRequest, _: Call
     ) -> pb.BatchGetVersionsResponse:
         """Answer versions of one namespace from one moment."""
-        wanted = [
-            convert.reference(message, field=f"versions[{index}]")
-            for index, message in enumerate(request.versions)
-        ]
         found, sequence = await observe(
             self._database,
             versions.batch_get,
             minimum_sequence=request.minimum_sequence,
             namespace=request.namespace,
-            wanted=wanted,
+            wanted=_references(request.versions),
         )
         return pb.BatchGetVersionsResponse(
             versions=[convert.version(each) for each in found], sequence=sequence
@@ -219,6 +227,66 @@ class VersionService:
             may_read=partial(admit.require, call.caller, rule_pb2.PERMISSION_READ_BYTES),
         )
 
+    async def CompareVersions(
+        self, request: pb.CompareVersionsRequest, _: Call
+    ) -> pb.CompareVersionsResponse:
+        """Answer what differs between versions."""
+        compared, sequence = await observe(
+            self._database,
+            comparisons.compare,
+            minimum_sequence=request.minimum_sequence,
+            namespace=request.namespace,
+            wanted=_references(request.versions),
+            selectors=[
+                comparisons.MetricSelector(each.name, each.dataset, each.slice) for each in request.metrics
+            ],
+        )
+        return pb.CompareVersionsResponse(
+            comparison=convert_comparison.comparison(compared), sequence=sequence
+        )
+
+    async def RecordEvaluation(self, request: pb.RecordEvaluationRequest, call: Call) -> bytes:
+        """Append an evaluation."""
+
+        def answer(recorded: Evaluation) -> pb.RecordEvaluationResponse:
+            return pb.RecordEvaluationResponse(
+                evaluation=convert_evaluation.evaluation(recorded), sequence=recorded.sequence
+            )
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            evaluations.record,
+            answer,
+            reference=convert.reference(request.version),
+            draft=convert_evaluation.draft(request.evaluation),
+        )
+
+    async def ListEvaluations(
+        self, request: pb.ListEvaluationsRequest, _: Call
+    ) -> pb.ListEvaluationsResponse:
+        """Answer a page of evaluations."""
+        reference = convert.reference(request.version)
+        query = ("evaluations", reference.model, reference.kind, reference.value)
+        begun, before = convert_evaluation.position(pages.decode(query, request.page_token, str))
+        if begun is not None:
+            reference = replace(reference, kind="number", value=begun)
+        (found, more, number), sequence = await observe(
+            self._database,
+            evaluations.page,
+            minimum_sequence=request.minimum_sequence,
+            reference=reference,
+            before=before,
+            page_size=request.page_size,
+        )
+        last = convert_evaluation.position_text(number, found[-1]) if more else ""
+        return pb.ListEvaluationsResponse(
+            evaluations=[convert_evaluation.evaluation(each) for each in found],
+            next_page_token=pages.encode(query, last) if more else "",
+            sequence=sequence,
+        )
+
     async def GetManifest(self, request: pb.GetManifestRequest, _: Call) -> pb.GetManifestResponse:
         """Answer the canonical JSON of a version."""
         (number, digest, content), sequence = await observe(
@@ -264,6 +332,10 @@ class VersionService:
         await read_files.stream_files(
             request, stream, database=self._database, blobs=self._store, threads=self._threads
         )
+
+
+def _references(messages: Iterable[version_pb2.VersionRef]) -> list[Reference]:
+    return [convert.reference(message, field=f"versions[{index}]") for index, message in enumerate(messages)]
 
 
 def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version, int]:

@@ -1,8 +1,8 @@
 """Blobs: which bytes exist, and which namespace may know of them.
 
-A namespace holds a blob that it uploaded, under a lease, or that one of its versions names. The
-bytes themselves are in the blob store; a row here means that they are there, whole and durable.
-Blobs are bookkeeping, not registry state: they make no events.
+A namespace holds a blob that it uploaded, under a lease, or that one of its versions or evaluations
+names. The bytes themselves are in the blob store; a row here means that they are there, whole and
+durable. Blobs are bookkeeping, not registry state: they make no events.
 """
 
 from __future__ import annotations
@@ -113,8 +113,18 @@ def record(tx: Transaction, *, namespace: str, blobs: Iterable[tuple[str, int]])
         _renew(tx, namespace_id=namespace_id, digests=list(stored))
 
 
-def require(tx: Transaction, *, namespace_id: int, namespace: str, files: Sequence[File]) -> None:
+def require(
+    tx: Transaction,
+    *,
+    namespace_id: int,
+    namespace: str,
+    files: Sequence[File],
+    field: str = "content.files",
+) -> None:
     """Demand that a namespace holds the blobs of all *files* that are no external references.
+
+    Args:
+        field: where the files stand in the request.
 
     Raises:
         BlobMissing: some are not held; metadata has their digests.
@@ -137,7 +147,7 @@ def require(tx: Transaction, *, namespace_id: int, namespace: str, files: Sequen
                 f"the blob {file.digest} has {held[file.digest]}."
             )
             facts = {"expected_bytes": file.size_bytes, "actual_bytes": held[file.digest]}
-            raise SizeMismatch(message, field="content.files.size_bytes", **facts)
+            raise SizeMismatch(message, field=f"{field}.size_bytes", **facts)
 
 
 def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:

@@ -121,8 +121,8 @@ def check(content: Content) -> Content:
     """
     _check_files(content.files)
     _check_parameters(content.parameters)
-    _check_metrics(content.metrics)
-    _check_datasets(content.datasets)
+    check_metrics(content.metrics, field="content.metrics")
+    check_datasets(content.datasets, field="content.datasets")
     _check_parents(content.parents)
     if content.source is not None:
         _check_source(content.source)
@@ -133,6 +133,40 @@ def check(content: Content) -> Content:
         _check_fields(content.schema.inputs, field="content.schema.inputs")
         _check_fields(content.schema.outputs, field="content.schema.outputs")
     return content
+
+
+def check_metrics(metrics: tuple[Metric, ...], *, field: str) -> None:
+    """Check the metrics of a version or evaluation, which stand in the request at *field*."""
+    names.at_most(len(metrics), LIMITS.metrics_count, field=field)
+    for index, metric in enumerate(metrics):
+        check_metric_key(metric.name, metric.dataset, metric.slice, field=f"{field}[{index}]")
+    names.distinct([(metric.name, metric.dataset, metric.slice) for metric in metrics], field=field)
+
+
+def check_metric_key(name: str, dataset: str, slice_: str, *, field: str) -> None:
+    """Check what identifies a metric."""
+    names.key(name, field=f"{field}.name")
+    if dataset:
+        names.key(dataset, field=f"{field}.dataset")
+    if slice_:
+        names.key(slice_, field=f"{field}.slice")
+        if not dataset:
+            raise FieldRequired(f"`{field}` has a slice and no dataset; name it.", field=f"{field}.dataset")
+
+
+def check_datasets(datasets: tuple[Dataset, ...], *, field: str) -> None:
+    """Check the datasets of a version or evaluation, which stand in the request at *field*."""
+    names.at_most(len(datasets), LIMITS.datasets_count, field=field)
+    names.distinct([(dataset.name, dataset.role) for dataset in datasets], field=field)
+    for index, dataset in enumerate(datasets):
+        place = f"{field}[{index}]"
+        names.key(dataset.name, field=f"{place}.name")
+        if dataset.role:
+            names.key(dataset.role, field=f"{place}.role")
+        if dataset.digest:
+            names.digest(dataset.digest, field=f"{place}.digest")
+        _short(dataset.version, field=f"{place}.version")
+        _short(dataset.uri, field=f"{place}.uri")
 
 
 def _check_files(files: tuple[File, ...]) -> None:
@@ -158,37 +192,6 @@ def _check_parameters(parameters: tuple[Parameter, ...]) -> None:
             names.prose(parameter.value, field=f"{field}.text", maximum_bytes=LIMITS.parameter_bytes)
         elif type(parameter.value) is int:
             names.number(parameter.value, field=f"{field}.integer", minimum=INT64_MINIMUM)
-
-
-def _check_metrics(metrics: tuple[Metric, ...]) -> None:
-    names.at_most(len(metrics), LIMITS.metrics_count, field="content.metrics")
-    for index, metric in enumerate(metrics):
-        field = f"content.metrics[{index}]"
-        names.key(metric.name, field=f"{field}.name")
-        if metric.dataset:
-            names.key(metric.dataset, field=f"{field}.dataset")
-        if metric.slice:
-            names.key(metric.slice, field=f"{field}.slice")
-            if not metric.dataset:
-                raise FieldRequired(
-                    f"`{field}` has a slice and no dataset; name it.", field=f"{field}.dataset"
-                )
-    keys = [(metric.name, metric.dataset, metric.slice) for metric in metrics]
-    names.distinct(keys, field="content.metrics")
-
-
-def _check_datasets(datasets: tuple[Dataset, ...]) -> None:
-    names.at_most(len(datasets), LIMITS.datasets_count, field="content.datasets")
-    names.distinct([(dataset.name, dataset.role) for dataset in datasets], field="content.datasets")
-    for index, dataset in enumerate(datasets):
-        field = f"content.datasets[{index}]"
-        names.key(dataset.name, field=f"{field}.name")
-        if dataset.role:
-            names.key(dataset.role, field=f"{field}.role")
-        if dataset.digest:
-            names.digest(dataset.digest, field=f"{field}.digest")
-        _short(dataset.version, field=f"{field}.version")
-        _short(dataset.uri, field=f"{field}.uri")
 
 
 def _check_parents(parents: tuple[Parent, ...]) -> None:

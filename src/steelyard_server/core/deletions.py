@@ -49,6 +49,10 @@ _RECORD_UNDELETION = insert(tables.undeletions)
 _BURY = insert(tables.tombstones)
 _ERASE_METRICS = delete(tables.metrics).where(any_of(tables.metrics.c.version_id, "versions"))
 _ERASE_FILES = delete(tables.files).where(any_of(tables.files.c.version_id, "versions"))
+_ERASE_EVALUATED = delete(tables.evaluated_metrics).where(
+    any_of(tables.evaluated_metrics.c.version_id, "versions")
+)
+_ERASE_EVALUATIONS = delete(tables.evaluations).where(any_of(tables.evaluations.c.version_id, "versions"))
 _ERASE_VERSIONS = delete(tables.versions).where(any_of(_V.id, "versions"))
 _ERASE_MANIFESTS = delete(tables.manifests).where(
     any_of(tables.manifests.c.digest, "digests"), ~exists().where(_V.digest == tables.manifests.c.digest)
@@ -142,7 +146,7 @@ def erase(tx: Transaction, rows: Sequence[Row]) -> None:
         rows: of versions, with `id` and `digest`; a bounded number.
     """
     keys = {"versions": [row.id for row in rows]}
-    for statement in (_ERASE_METRICS, _ERASE_FILES, _ERASE_VERSIONS):
+    for statement in (_ERASE_EVALUATED, _ERASE_EVALUATIONS, _ERASE_METRICS, _ERASE_FILES, _ERASE_VERSIONS):
         tx.run(statement, keys)
     tx.run(_ERASE_MANIFESTS, {"digests": [row.digest for row in rows]})
 

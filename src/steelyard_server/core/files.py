@@ -54,7 +54,7 @@ def page_of(
         rows_maximum=page_size,
         values={"version": version_id},
     )
-    return [_value(row) for row in rows], more
+    return [value(row) for row in rows], more
 
 
 def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -> tuple[File, int, str]:
@@ -70,12 +70,21 @@ def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -
     _, version = references.resolve(tx, reference)
     row = tx.one(_BY_PATH, version=version.id, path=path)
     file = _stored(row, path=path, model=reference.model, number=version.number)
+    require_offset(file, offset)
+    return file, version.number, version.digest
+
+
+def require_offset(file: File, offset: int) -> None:
+    """Demand that *offset* lies in *file*, or at its end.
+
+    Raises:
+        OffsetOutOfRange: it lies behind the end.
+    """
     if offset > file.size_bytes:
         message = (
-            f"{names.quoted(path)} has {file.size_bytes} bytes; the offset {offset} lies behind its end."
+            f"{names.quoted(file.path)} has {file.size_bytes} bytes; the offset {offset} lies behind its end."
         )
         raise OffsetOutOfRange(message, size_bytes=file.size_bytes, offset=offset)
-    return file, version.number, version.digest
 
 
 def find_all(tx: Transaction, *, reference: Reference, wanted: Sequence[str]) -> tuple[list[File], int, str]:
@@ -109,19 +118,8 @@ def row(file: File, *, version_id: int) -> dict[str, object]:
     }
 
 
-def _stored(row: Row | None, *, path: str, model: str, number: int) -> File:
-    """Return the file of *row*, whose bytes must be here."""
-    if row is None:
-        message = f"{model}:{number} has no file {names.quoted(path)}; list its files."
-        raise FileNotFound(message, model=model, number=number, path=path)
-    file = _value(row)
-    if file.uri:
-        message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
-        raise FileIsExternal(message, path=path, uri=file.uri)
-    return file
-
-
-def _value(row: Row) -> File:
+def value(row: Row) -> File:
+    """Read the file of a row."""
     return File(
         path=row.path,
         digest=row.digest,
@@ -129,3 +127,15 @@ def _value(row: Row) -> File:
         role=row.role,
         uri=row.external_uri or "",
     )
+
+
+def _stored(row: Row | None, *, path: str, model: str, number: int) -> File:
+    """Return the file of *row*, whose bytes must be here."""
+    if row is None:
+        message = f"{model}:{number} has no file {names.quoted(path)}; list its files."
+        raise FileNotFound(message, model=model, number=number, path=path)
+    file = value(row)
+    if file.uri:
+        message = f"{names.quoted(path)} is an external reference; fetch it from {names.quoted(file.uri)}."
+        raise FileIsExternal(message, path=path, uri=file.uri)
+    return file

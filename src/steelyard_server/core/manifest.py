@@ -30,6 +30,8 @@ from steelyard_server.history import canonical
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from steelyard_server.history.canonical import Json
 
 FORMAT = "1"
@@ -112,13 +114,48 @@ def parse(*texts: str, files: tuple[File, ...] = ()) -> Content:
     return Content(
         files=files,
         parameters=tuple(_parameter(each) for each in members.get("parameters", ())),
-        metrics=tuple(_metric(each) for each in members.get("metrics", ())),
-        datasets=tuple(Dataset(**each) for each in members.get("datasets", ())),
+        metrics=parse_metrics(members.get("metrics", ())),
+        datasets=parse_datasets(members.get("datasets", ())),
         source=Source(**source) if source else None,
-        parents=tuple(Parent(**each) for each in members.get("parents", ())),
+        parents=parse_parents(members.get("parents", ())),
         framework=Framework(**framework) if framework else None,
         schema=_schema(schema) if schema else None,
     )
+
+
+def file_json(file: File) -> dict[str, Json]:
+    """Write a file as a manifest has it."""
+    return _texts(file, "path", "digest", "role", "uri") | {"size_bytes": str(file.size_bytes)}
+
+
+def metrics_json(metrics: Iterable[Metric]) -> list[dict[str, Json]]:
+    """Write metrics as a manifest has them."""
+    return [
+        _texts(each, "name", "dataset", "slice") | {"value": canonical.double(each.value)} for each in metrics
+    ]
+
+
+def datasets_json(datasets: Iterable[Dataset]) -> list[dict[str, Json]]:
+    """Write datasets as a manifest has them."""
+    return [_texts(each, "name", "version", "uri", "digest", "role") for each in datasets]
+
+
+def parse_metrics(members: Iterable[Mapping[str, str]]) -> tuple[Metric, ...]:
+    """Read metrics from parsed JSON."""
+    return tuple(
+        Metric(each["name"], each.get("dataset", ""), each.get("slice", ""), float(each["value"]))
+        for each in members
+    )
+
+
+def parse_datasets(members: Iterable[Mapping[str, str]]) -> tuple[Dataset, ...]:
+    """Read datasets from parsed JSON."""
+    return tuple(Dataset(**each) for each in members)
+
+
+def parse_parents(members: Iterable[Mapping[str, str]]) -> tuple[Parent, ...]:
+    """Read parents from parsed JSON."""
+    return tuple(Parent(**each) for each in members)
 
 
 def _joined(texts: dict[str, str]) -> str:
@@ -128,10 +165,10 @@ def _joined(texts: dict[str, str]) -> str:
 
 def _members(content: Content) -> dict[str, Json]:
     members: dict[str, Json] = {
-        "files": [_file_json(file) for file in content.files],
+        "files": [file_json(file) for file in content.files],
         "parameters": [_parameter_json(parameter) for parameter in content.parameters],
-        "metrics": [_metric_json(metric) for metric in content.metrics],
-        "datasets": [_texts(each, "name", "version", "uri", "digest", "role") for each in content.datasets],
+        "metrics": metrics_json(content.metrics),
+        "datasets": datasets_json(content.datasets),
         "parents": [_texts(each, "relation", "digest", "uri") for each in content.parents],
     }
     if content.source is not None:
@@ -150,10 +187,6 @@ def _members(content: Content) -> dict[str, Json]:
 
 def _texts(value: object, *members: str) -> dict[str, Json]:
     return {member: text for member in members if (text := getattr(value, member))}
-
-
-def _file_json(file: File) -> dict[str, Json]:
-    return _texts(file, "path", "digest", "role", "uri") | {"size_bytes": str(file.size_bytes)}
 
 
 def _parameter_json(parameter: Parameter) -> dict[str, Json]:
@@ -175,19 +208,6 @@ def _parameter(member: dict[str, Any]) -> Parameter:
     if "real" in member:
         return Parameter(name, float(member["real"]))
     return Parameter(name, member["boolean"] if "boolean" in member else member["text"])
-
-
-def _metric_json(metric: Metric) -> dict[str, Json]:
-    return _texts(metric, "name", "dataset", "slice") | {"value": canonical.double(metric.value)}
-
-
-def _metric(member: dict[str, str]) -> Metric:
-    return Metric(
-        name=member["name"],
-        dataset=member.get("dataset", ""),
-        slice=member.get("slice", ""),
-        value=float(member["value"]),
-    )
 
 
 def _field_json(each: SchemaField) -> dict[str, Json]:

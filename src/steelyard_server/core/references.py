@@ -9,7 +9,13 @@ from sqlalchemy import Select, Table, bindparam, exists, or_, select
 
 from steelyard_server.core import models, names
 from steelyard_server.db import tables
-from steelyard_server.errors import AliasNotFound, NotDeleted, VersionDeleted, VersionNotFound
+from steelyard_server.errors import (
+    AliasNotFound,
+    NotDeleted,
+    ResourceMismatch,
+    VersionDeleted,
+    VersionNotFound,
+)
 from steelyard_server.history import events
 
 if TYPE_CHECKING:
@@ -88,13 +94,19 @@ class Reference:
 
 
 def resolve(
-    tx: Transaction, reference: Reference, *, read_time: int | None = None, lock: bool = False
+    tx: Transaction,
+    reference: Reference,
+    *,
+    read_time: int | None = None,
+    lock: bool = False,
+    model: Model | None = None,
 ) -> tuple[Model, Row]:
     """Return the model and the row of the version that *reference* means.
 
     Args:
         read_time: resolve an alias as it was then, in microseconds.
         lock: keep others from changing the model until the commit.
+        model: that of *reference*, when this transaction has found it already.
 
     Raises:
         ModelNotFound, ModelDeleted: no such model.
@@ -102,7 +114,7 @@ def resolve(
         VersionNotFound: the model has no such version, or it was purged.
         VersionDeleted: it is deleted.
     """
-    model, row = _located(tx, reference, read_time=read_time, lock=lock)
+    model, row = _located(tx, reference, read_time=read_time, lock=lock, model=model)
     if row.delete_time is not None:
         delete_time = events.time_text(row.delete_time)
         message = f"{model.text}:{row.number} was deleted at {delete_time}; undelete it to use it again."
@@ -137,11 +149,28 @@ def newest_at(tx: Transaction, *, model: Model, read_time: int) -> Row | None:
     return max((row for row in rows if row is not None), key=lambda row: row.number, default=None)
 
 
+def require_namespace(reference: Reference, *, namespace: str) -> None:
+    """Demand that *reference* names a model of *namespace*.
+
+    Raises:
+        ResourceMismatch: it leads out of it.
+    """
+    field = f"{reference.field}.model"
+    if names.model(reference.model, field=field)[0] != namespace:
+        message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
+        raise ResourceMismatch(message, field=field)
+
+
 def _located(
-    tx: Transaction, reference: Reference, *, read_time: int | None = None, lock: bool = False
+    tx: Transaction,
+    reference: Reference,
+    *,
+    read_time: int | None = None,
+    lock: bool = False,
+    model: Model | None = None,
 ) -> tuple[Model, Row]:
     kind, value = reference.kind, _checked(reference)
-    model = models.find(tx, name=reference.model, field=f"{reference.field}.model", lock=lock)
+    model = model or models.find(tx, name=reference.model, field=f"{reference.field}.model", lock=lock)
     if kind == "alias" and read_time is not None:
         kind, value = "number", _number_at(tx, reference, model=model, read_time=read_time)
     elif kind == "alias" and value == names.LATEST:

@@ -23,7 +23,7 @@ from steelyard_server.core import (
 from steelyard_server.core.content import Content
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
-from steelyard_server.errors import FieldRequired, LimitExceeded, OrderByInvalid, ResourceMismatch
+from steelyard_server.errors import FieldRequired, LimitExceeded, OrderByInvalid
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
@@ -229,9 +229,7 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
     found: list[Version] = []
     total_bytes = 0
     for reference in wanted:
-        if names.model(reference.model, field=f"{reference.field}.model")[0] != namespace:
-            message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
-            raise ResourceMismatch(message, field=f"{reference.field}.model")
+        references.require_namespace(reference, namespace=namespace)
         model, row = references.resolve(tx, reference)
         summaries = _summaries(tx, [row], model=model)
         total_bytes += _listed_bytes(row, model=model) + pages.utf8_bytes(*summaries[0].aliases)
@@ -313,6 +311,16 @@ def read_manifest(tx: Transaction, *, reference: Reference) -> tuple[int, str, b
     return row.number, row.digest, bytes(stored.content)
 
 
+def without_files(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:
+    """Read versions of one model with all their content but files."""
+    aliases = _aliases(tx, [row.number for row in rows], model=model)
+    contents = (manifest.parse(row.summary, row.details) for row in rows)
+    return [
+        _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+        for row, content in zip(rows, contents, strict=True)
+    ]
+
+
 def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Version:
     at = events.stamp(tx)
     after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
@@ -380,10 +388,9 @@ def _metric_rows(
 
 def complete(tx: Transaction, row: Row, *, model: Model) -> Version:
     """Return the version of *row* with all its content, of the files the first of them."""
+    (version,) = without_files(tx, [row], model=model)
     listed, _ = files.page_of(tx, version_id=row.id, page_size=LIMITS.version_files_count)
-    content = manifest.parse(row.summary, row.details, files=tuple(listed))
-    aliases = _aliases(tx, [row.number], model=model)
-    return _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+    return replace(version, content=replace(version.content, files=tuple(listed)))
 
 
 def _summaries(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:

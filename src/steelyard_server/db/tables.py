@@ -60,6 +60,12 @@ def unique_where_given(scope: str, column: str) -> sqlalchemy.Index:
     return sqlalchemy.Index(None, scope, column, unique=True, sqlite_where=given, postgresql_where=given)
 
 
+def where_given(column: str) -> sqlalchemy.Index:
+    """Make an index that has only the rows with a value, for a column that few rows fill."""
+    given = sqlalchemy.text(f"{column} IS NOT NULL")
+    return sqlalchemy.Index(None, column, sqlite_where=given, postgresql_where=given)
+
+
 class Base(SQLModel):
     """Name every constraint, so that a migration can refer to it on either database."""
 
@@ -261,6 +267,65 @@ class Metric(Base, table=True):
     value_text: Text
 
 
+class Evaluation(Base, table=True):
+    """Metrics that were measured after a version was made; a row never changes.
+
+    ``metrics`` and ``datasets`` are JSON like those of a manifest. ``evaluate_time`` is when it was
+    measured. The report, if there is one, is a blob that the namespace holds.
+    """
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        sqlalchemy.UniqueConstraint("uid"),
+        sqlalchemy.Index(None, "version_id", "evaluate_time", "sequence"),
+        where_given("report_digest"),
+    )
+
+    id: GeneratedKey
+    uid: Text
+    version_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="versions.id")]
+    metrics: Text
+    datasets: Text
+    evaluate_time: Integer
+    uri: Text
+    report_path: OptionalText
+    report_digest: OptionalText
+    report_size_bytes: OptionalInteger
+    report_role: OptionalText
+    description: Text
+    evaluator: Text
+    create_time: Integer
+    sequence: Integer
+
+
+class EvaluatedMetric(Base, table=True):
+    """The newest measure of a metric by evaluations, for filters, order and comparisons.
+
+    Columns are those of ``Metric`` and where the measure comes from. Newest is the latest
+    ``evaluate_time``, of those the evaluation that was recorded last.
+    """
+
+    __tablename__ = "evaluated_metrics"
+    __table_args__ = (
+        sqlalchemy.Index(None, "model_id", "name", "dataset", "slice", "value", "number"),
+        sqlalchemy.Index(None, "evaluation_id"),
+        CLUSTERED,
+    )
+
+    version_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="versions.id")
+    ]
+    name: TextKey
+    dataset: TextKey
+    slice: TextKey
+    model_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="models.id")]
+    number: Integer
+    value: OptionalDouble
+    value_text: Text
+    evaluation_id: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, foreign_key="evaluations.id")]
+    evaluate_time: Integer
+
+
 class Alias(Base, table=True):
     """A movable name for one version."""
 
@@ -390,6 +455,8 @@ tombstones: Final = Tombstone.__table__
 undeletions: Final = Undeletion.__table__
 files: Final = File.__table__
 metrics: Final = Metric.__table__
+evaluations: Final = Evaluation.__table__
+evaluated_metrics: Final = EvaluatedMetric.__table__
 aliases: Final = Alias.__table__
 alias_moves: Final = AliasMove.__table__
 events: Final = Event.__table__

@@ -163,11 +163,12 @@ const (
 	//
 	// Advice: Set exactly one.
 	ErrorReason_ERROR_REASON_ONEOF_REQUIRED ErrorReason = 19
-	// INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds.
+	// INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or
+	// lies in the future where the past is asked for.
 	//
 	// Metadata: `field`.
 	//
-	// Advice: Send a valid google.protobuf.Timestamp.
+	// Advice: Send a valid google.protobuf.Timestamp; compare your clock with the server's.
 	ErrorReason_ERROR_REASON_TIMESTAMP_INVALID ErrorReason = 20
 	// INVALID_ARGUMENT: There are too many entries, or they are too large together.
 	//
@@ -309,6 +310,12 @@ const (
 	//
 	// Advice: List the files of the version.
 	ErrorReason_ERROR_REASON_FILE_NOT_FOUND ErrorReason = 41
+	// NOT_FOUND: The version has no such evaluation.
+	//
+	// Metadata: `model`, `number`, `evaluation`.
+	//
+	// Advice: List the evaluations of the version.
+	ErrorReason_ERROR_REASON_EVALUATION_NOT_FOUND ErrorReason = 96
 	// ALREADY_EXISTS: A namespace of this name exists.
 	//
 	// Metadata: `namespace`.
@@ -571,6 +578,7 @@ var (
 		80: "ERROR_REASON_VERSION_DELETED",
 		40: "ERROR_REASON_ALIAS_NOT_FOUND",
 		41: "ERROR_REASON_FILE_NOT_FOUND",
+		96: "ERROR_REASON_EVALUATION_NOT_FOUND",
 		42: "ERROR_REASON_NAMESPACE_ALREADY_EXISTS",
 		43: "ERROR_REASON_MODEL_ALREADY_EXISTS",
 		44: "ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS",
@@ -653,6 +661,7 @@ var (
 		"ERROR_REASON_VERSION_DELETED":                 80,
 		"ERROR_REASON_ALIAS_NOT_FOUND":                 40,
 		"ERROR_REASON_FILE_NOT_FOUND":                  41,
+		"ERROR_REASON_EVALUATION_NOT_FOUND":            96,
 		"ERROR_REASON_NAMESPACE_ALREADY_EXISTS":        42,
 		"ERROR_REASON_MODEL_ALREADY_EXISTS":            43,
 		"ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS": 44,
@@ -721,7 +730,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xd2\x15\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf9\x15\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -769,7 +778,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_MODEL_DELETED\x10Q\x12 \n" +
 	"\x1cERROR_REASON_VERSION_DELETED\x10P\x12 \n" +
 	"\x1cERROR_REASON_ALIAS_NOT_FOUND\x10(\x12\x1f\n" +
-	"\x1bERROR_REASON_FILE_NOT_FOUND\x10)\x12)\n" +
+	"\x1bERROR_REASON_FILE_NOT_FOUND\x10)\x12%\n" +
+	"!ERROR_REASON_EVALUATION_NOT_FOUND\x10`\x12)\n" +
 	"%ERROR_REASON_NAMESPACE_ALREADY_EXISTS\x10*\x12%\n" +
 	"!ERROR_REASON_MODEL_ALREADY_EXISTS\x10+\x120\n" +
 	",ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS\x10,\x12'\n" +

@@ -105,6 +105,8 @@ type Limits struct {
 	ManifestBytes int64 `protobuf:"varint,50,opt,name=manifest_bytes,json=manifestBytes,proto3" json:"manifest_bytes,omitempty"`
 	// Files that GetVersion answers; ListFiles pages through all.
 	VersionFilesCount int64 `protobuf:"varint,51,opt,name=version_files_count,json=versionFilesCount,proto3" json:"version_files_count,omitempty"`
+	// Most different metrics, by name, dataset and slice, in all evaluations of a version.
+	EvaluatedMetricsCount int64 `protobuf:"varint,54,opt,name=evaluated_metrics_count,json=evaluatedMetricsCount,proto3" json:"evaluated_metrics_count,omitempty"`
 	// Entries of a page when the request asks for none.
 	PageSizeDefault int64 `protobuf:"varint,60,opt,name=page_size_default,json=pageSizeDefault,proto3" json:"page_size_default,omitempty"`
 	// Most entries of a page; a larger wish is lowered to it.
@@ -119,6 +121,14 @@ type Limits struct {
 	ReadFilesCount int64 `protobuf:"varint,65,opt,name=read_files_count,json=readFilesCount,proto3" json:"read_files_count,omitempty"`
 	// Most files in all Versions of a Model that one PurgeModel ends.
 	PurgedFilesCount int64 `protobuf:"varint,69,opt,name=purged_files_count,json=purgedFilesCount,proto3" json:"purged_files_count,omitempty"`
+	// Most versions in one CompareVersions; the fewest is 2.
+	ComparedVersionsCount int64 `protobuf:"varint,70,opt,name=compared_versions_count,json=comparedVersionsCount,proto3" json:"compared_versions_count,omitempty"`
+	// Most files in the answer of CompareVersions.
+	ComparedFilesCount int64 `protobuf:"varint,71,opt,name=compared_files_count,json=comparedFilesCount,proto3" json:"compared_files_count,omitempty"`
+	// Most generations of parents that CompareVersions goes back.
+	ComparedGenerationsCount int64 `protobuf:"varint,72,opt,name=compared_generations_count,json=comparedGenerationsCount,proto3" json:"compared_generations_count,omitempty"`
+	// Most versions that CompareVersions looks at for their parents.
+	ComparedAncestorsCount int64 `protobuf:"varint,73,opt,name=compared_ancestors_count,json=comparedAncestorsCount,proto3" json:"compared_ancestors_count,omitempty"`
 	// Most bytes of a request message: 4 MiB.
 	MessageBytes int64 `protobuf:"varint,80,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
 	// Most bytes of a blob in one message of WriteBlobs: 1 MiB.
@@ -137,6 +147,8 @@ type Limits struct {
 	PartialUploadSeconds int64 `protobuf:"varint,86,opt,name=partial_upload_seconds,json=partialUploadSeconds,proto3" json:"partial_upload_seconds,omitempty"`
 	// How long an uploaded blob that no version names is kept at least: 24 hours.
 	LeaseSeconds int64 `protobuf:"varint,87,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	// How far a time that a client states may lie ahead of the server's, for clocks differ.
+	ClockSeconds int64 `protobuf:"varint,95,opt,name=clock_seconds,json=clockSeconds,proto3" json:"clock_seconds,omitempty"`
 	// Longest life of a stream that moves bytes: 24 hours.
 	StreamSeconds int64 `protobuf:"varint,88,opt,name=stream_seconds,json=streamSeconds,proto3" json:"stream_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -425,6 +437,13 @@ func (x *Limits) GetVersionFilesCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetEvaluatedMetricsCount() int64 {
+	if x != nil {
+		return x.EvaluatedMetricsCount
+	}
+	return 0
+}
+
 func (x *Limits) GetPageSizeDefault() int64 {
 	if x != nil {
 		return x.PageSizeDefault
@@ -470,6 +489,34 @@ func (x *Limits) GetReadFilesCount() int64 {
 func (x *Limits) GetPurgedFilesCount() int64 {
 	if x != nil {
 		return x.PurgedFilesCount
+	}
+	return 0
+}
+
+func (x *Limits) GetComparedVersionsCount() int64 {
+	if x != nil {
+		return x.ComparedVersionsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetComparedFilesCount() int64 {
+	if x != nil {
+		return x.ComparedFilesCount
+	}
+	return 0
+}
+
+func (x *Limits) GetComparedGenerationsCount() int64 {
+	if x != nil {
+		return x.ComparedGenerationsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetComparedAncestorsCount() int64 {
+	if x != nil {
+		return x.ComparedAncestorsCount
 	}
 	return 0
 }
@@ -537,6 +584,13 @@ func (x *Limits) GetLeaseSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetClockSeconds() int64 {
+	if x != nil {
+		return x.ClockSeconds
+	}
+	return 0
+}
+
 func (x *Limits) GetStreamSeconds() int64 {
 	if x != nil {
 		return x.StreamSeconds
@@ -579,7 +633,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x97\x17\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xfd\x19\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -621,7 +675,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x17schema_dimensions_count\x185 \x01(\x03B\x04\x88\xb5\x18@R\x15schemaDimensionsCount\x12+\n" +
 	"\rcontent_bytes\x181 \x01(\x03B\x06\x88\xb5\x18\x80\x80 R\fcontentBytes\x12.\n" +
 	"\x0emanifest_bytes\x182 \x01(\x03B\a\x88\xb5\x18\x80\x80\xc0\x01R\rmanifestBytes\x124\n" +
-	"\x13version_files_count\x183 \x01(\x03B\x04\x88\xb5\x18dR\x11versionFilesCount\x120\n" +
+	"\x13version_files_count\x183 \x01(\x03B\x04\x88\xb5\x18dR\x11versionFilesCount\x12=\n" +
+	"\x17evaluated_metrics_count\x186 \x01(\x03B\x05\x88\xb5\x18\x90NR\x15evaluatedMetricsCount\x120\n" +
 	"\x11page_size_default\x18< \x01(\x03B\x04\x88\xb5\x182R\x0fpageSizeDefault\x121\n" +
 	"\x11page_size_maximum\x18= \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x0fpageSizeMaximum\x12%\n" +
 	"\n" +
@@ -629,7 +684,11 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x14batch_versions_count\x18? \x01(\x03B\x04\x88\xb5\x18dR\x12batchVersionsCount\x12/\n" +
 	"\x10find_blobs_count\x18@ \x01(\x03B\x05\x88\xb5\x18\x90NR\x0efindBlobsCount\x12/\n" +
 	"\x10read_files_count\x18A \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x0ereadFilesCount\x124\n" +
-	"\x12purged_files_count\x18E \x01(\x03B\x06\x88\xb5\x18\xa0\x8d\x06R\x10purgedFilesCount\x12,\n" +
+	"\x12purged_files_count\x18E \x01(\x03B\x06\x88\xb5\x18\xa0\x8d\x06R\x10purgedFilesCount\x12<\n" +
+	"\x17compared_versions_count\x18F \x01(\x03B\x04\x88\xb5\x18\x14R\x15comparedVersionsCount\x127\n" +
+	"\x14compared_files_count\x18G \x01(\x03B\x05\x88\xb5\x18\xf4\x03R\x12comparedFilesCount\x12B\n" +
+	"\x1acompared_generations_count\x18H \x01(\x03B\x04\x88\xb5\x18 R\x18comparedGenerationsCount\x12?\n" +
+	"\x18compared_ancestors_count\x18I \x01(\x03B\x05\x88\xb5\x18\xc8\x01R\x16comparedAncestorsCount\x12,\n" +
 	"\rmessage_bytes\x18P \x01(\x03B\a\x88\xb5\x18\x80\x80\x80\x02R\fmessageBytes\x12'\n" +
 	"\vchunk_bytes\x18Q \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\n" +
 	"chunkBytes\x126\n" +
@@ -640,7 +699,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x13upload_idle_seconds\x18T \x01(\x03B\x04\x88\xb5\x18<R\x11uploadIdleSeconds\x124\n" +
 	"\x12request_id_seconds\x18U \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\x10requestIdSeconds\x12<\n" +
 	"\x16partial_upload_seconds\x18V \x01(\x03B\x06\x88\xb5\x18\x80\xf5$R\x14partialUploadSeconds\x12+\n" +
-	"\rlease_seconds\x18W \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\fleaseSeconds\x12-\n" +
+	"\rlease_seconds\x18W \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\fleaseSeconds\x12)\n" +
+	"\rclock_seconds\x18_ \x01(\x03B\x04\x88\xb5\x18<R\fclockSeconds\x12-\n" +
 	"\x0estream_seconds\x18X \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\rstreamSeconds:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +
 	"\apattern\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\tR\apatternB\xab\x01\n" +

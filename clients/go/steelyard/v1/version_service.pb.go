@@ -1044,7 +1044,7 @@ type ReadFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Which Version.
 	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Required. Path of the file in the Version.
+	// Path of the file in the Version. Required unless `evaluation` is set.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// First byte wanted, from 0 to the size of the file.
 	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
@@ -1052,8 +1052,10 @@ type ReadFileRequest struct {
 	Length int64 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,5,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// `uid` of an Evaluation of the Version, whose report is read; `path` must be empty then.
+	Evaluation    string `protobuf:"bytes,6,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadFileRequest) Reset() {
@@ -1119,6 +1121,13 @@ func (x *ReadFileRequest) GetMinimumSequence() int64 {
 		return x.MinimumSequence
 	}
 	return 0
+}
+
+func (x *ReadFileRequest) GetEvaluation() string {
+	if x != nil {
+		return x.Evaluation
+	}
+	return ""
 }
 
 // Response of ReadFile; see there for the order.
@@ -2026,11 +2035,405 @@ func (x *CopyVersionResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of CompareVersions.
+type CompareVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Namespace of all Models that are named below.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. 2 to Limits.compared_versions_count references to different Versions. The first is
+	// the baseline.
+	Versions []*VersionRef `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Only these metrics, at most Limits.metrics_count. Empty means all.
+	Metrics []*MetricSelector `protobuf:"bytes,3,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// The answer is from this sequence or a later one. 0 asks for nothing.
+	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CompareVersionsRequest) Reset() {
+	*x = CompareVersionsRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareVersionsRequest) ProtoMessage() {}
+
+func (x *CompareVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareVersionsRequest.ProtoReflect.Descriptor instead.
+func (*CompareVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CompareVersionsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *CompareVersionsRequest) GetVersions() []*VersionRef {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *CompareVersionsRequest) GetMetrics() []*MetricSelector {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *CompareVersionsRequest) GetMinimumSequence() int64 {
+	if x != nil {
+		return x.MinimumSequence
+	}
+	return 0
+}
+
+// Response of CompareVersions.
+type CompareVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What differs, and what is in common.
+	Comparison *Comparison `protobuf:"bytes,1,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	// Sequence that this answer saw.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareVersionsResponse) Reset() {
+	*x = CompareVersionsResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareVersionsResponse) ProtoMessage() {}
+
+func (x *CompareVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareVersionsResponse.ProtoReflect.Descriptor instead.
+func (*CompareVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CompareVersionsResponse) GetComparison() *Comparison {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
+func (x *CompareVersionsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of RecordEvaluation.
+type RecordEvaluationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version was measured.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Required. What was measured.
+	Evaluation *Evaluation `protobuf:"bytes,2,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordEvaluationRequest) Reset() {
+	*x = RecordEvaluationRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordEvaluationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordEvaluationRequest) ProtoMessage() {}
+
+func (x *RecordEvaluationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordEvaluationRequest.ProtoReflect.Descriptor instead.
+func (*RecordEvaluationRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RecordEvaluationRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *RecordEvaluationRequest) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
+func (x *RecordEvaluationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RecordEvaluationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of RecordEvaluation.
+type RecordEvaluationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Evaluation.
+	Evaluation *Evaluation `protobuf:"bytes,1,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// Sequence of the event that was made.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordEvaluationResponse) Reset() {
+	*x = RecordEvaluationResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordEvaluationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordEvaluationResponse) ProtoMessage() {}
+
+func (x *RecordEvaluationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordEvaluationResponse.ProtoReflect.Descriptor instead.
+func (*RecordEvaluationResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RecordEvaluationResponse) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
+func (x *RecordEvaluationResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of ListEvaluations.
+type ListEvaluationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Which Version.
+	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page before. Empty for the first page.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// The answer is from this sequence or a later one. 0 asks for nothing.
+	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListEvaluationsRequest) Reset() {
+	*x = ListEvaluationsRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEvaluationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEvaluationsRequest) ProtoMessage() {}
+
+func (x *ListEvaluationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEvaluationsRequest.ProtoReflect.Descriptor instead.
+func (*ListEvaluationsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListEvaluationsRequest) GetVersion() *VersionRef {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *ListEvaluationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEvaluationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListEvaluationsRequest) GetMinimumSequence() int64 {
+	if x != nil {
+		return x.MinimumSequence
+	}
+	return 0
+}
+
+// Response of ListEvaluations.
+type ListEvaluationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Evaluations, the newest first.
+	Evaluations []*Evaluation `protobuf:"bytes,1,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Sequence that this answer saw.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEvaluationsResponse) Reset() {
+	*x = ListEvaluationsResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEvaluationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEvaluationsResponse) ProtoMessage() {}
+
+func (x *ListEvaluationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEvaluationsResponse.ProtoReflect.Descriptor instead.
+func (*ListEvaluationsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListEvaluationsResponse) GetEvaluations() []*Evaluation {
+	if x != nil {
+		return x.Evaluations
+	}
+	return nil
+}
+
+func (x *ListEvaluationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListEvaluationsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\n" +
-	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asteelyard/v1/content.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n" +
+	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n" +
 	"\x14CreateVersionRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12/\n" +
 	"\acontent\x18\x02 \x01(\v2\x15.steelyard.v1.ContentR\acontent\x12 \n" +
@@ -2110,13 +2513,16 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x1a\n" +
-	"\bsequence\x18\x05 \x01(\x03R\bsequence\"\xb4\x01\n" +
+	"\bsequence\x18\x05 \x01(\x03R\bsequence\"\xd4\x01\n" +
 	"\x0fReadFileRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x03R\x06length\x12)\n" +
-	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\\\n" +
+	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x1e\n" +
+	"\n" +
+	"evaluation\x18\x06 \x01(\tR\n" +
+	"evaluation\"\\\n" +
 	"\x10ReadFileResponse\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1c.steelyard.v1.ReadFileHeaderR\x06header\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xb4\x01\n" +
@@ -2180,7 +2586,40 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x13CopyVersionResponse\x12/\n" +
 	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence2\x97\v\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xcf\x01\n" +
+	"\x16CompareVersionsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x124\n" +
+	"\bversions\x18\x02 \x03(\v2\x18.steelyard.v1.VersionRefR\bversions\x126\n" +
+	"\ametrics\x18\x03 \x03(\v2\x1c.steelyard.v1.MetricSelectorR\ametrics\x12)\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"o\n" +
+	"\x17CompareVersionsResponse\x128\n" +
+	"\n" +
+	"comparison\x18\x01 \x01(\v2\x18.steelyard.v1.ComparisonR\n" +
+	"comparison\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xbe\x01\n" +
+	"\x17RecordEvaluationRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x128\n" +
+	"\n" +
+	"evaluation\x18\x02 \x01(\v2\x18.steelyard.v1.EvaluationR\n" +
+	"evaluation\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"p\n" +
+	"\x18RecordEvaluationResponse\x128\n" +
+	"\n" +
+	"evaluation\x18\x01 \x01(\v2\x18.steelyard.v1.EvaluationR\n" +
+	"evaluation\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb3\x01\n" +
+	"\x16ListEvaluationsRequest\x122\n" +
+	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12)\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x99\x01\n" +
+	"\x17ListEvaluationsResponse\x12:\n" +
+	"\vevaluations\x18\x01 \x03(\v2\x18.steelyard.v1.EvaluationR\vevaluations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\x81\x0e\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
@@ -2191,7 +2630,10 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\rDeleteVersion\x12\".steelyard.v1.DeleteVersionRequest\x1a#.steelyard.v1.DeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12u\n" +
 	"\x0fUndeleteVersion\x12$.steelyard.v1.UndeleteVersionRequest\x1a%.steelyard.v1.UndeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
 	"\fPurgeVersion\x12!.steelyard.v1.PurgeVersionRequest\x1a\".steelyard.v1.PurgeVersionResponse\"\x15\x8a\xb5\x18\x11\b\r\x12\rversion.model\x12a\n" +
-	"\vCopyVersion\x12 .steelyard.v1.CopyVersionRequest\x1a!.steelyard.v1.CopyVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12l\n" +
+	"\vCopyVersion\x12 .steelyard.v1.CopyVersionRequest\x1a!.steelyard.v1.CopyVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12t\n" +
+	"\x0fCompareVersions\x12$.steelyard.v1.CompareVersionsRequest\x1a%.steelyard.v1.CompareVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12x\n" +
+	"\x10RecordEvaluation\x12%.steelyard.v1.RecordEvaluationRequest\x1a&.steelyard.v1.RecordEvaluationResponse\"\x15\x8a\xb5\x18\x11\b\x06\x12\rversion.model\x12x\n" +
+	"\x0fListEvaluations\x12$.steelyard.v1.ListEvaluationsRequest\x1a%.steelyard.v1.ListEvaluationsResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12l\n" +
 	"\vGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12f\n" +
 	"\tListFiles\x12\x1e.steelyard.v1.ListFilesRequest\x1a\x1f.steelyard.v1.ListFilesResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12e\n" +
 	"\bReadFile\x12\x1d.steelyard.v1.ReadFileRequest\x1a\x1e.steelyard.v1.ReadFileResponse\"\x18\x8a\xb5\x18\x11\b\x04\x12\rversion.model\x90\x02\x010\x01\x12h\n" +
@@ -2210,7 +2652,7 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
 	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
@@ -2240,76 +2682,99 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*PurgeVersionResponse)(nil),     // 25: steelyard.v1.PurgeVersionResponse
 	(*CopyVersionRequest)(nil),       // 26: steelyard.v1.CopyVersionRequest
 	(*CopyVersionResponse)(nil),      // 27: steelyard.v1.CopyVersionResponse
-	nil,                              // 28: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 29: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 30: steelyard.v1.Content
-	(*Version)(nil),                  // 31: steelyard.v1.Version
-	(*VersionRef)(nil),               // 32: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 33: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 34: google.protobuf.FieldMask
-	(*File)(nil),                     // 35: steelyard.v1.File
+	(*CompareVersionsRequest)(nil),   // 28: steelyard.v1.CompareVersionsRequest
+	(*CompareVersionsResponse)(nil),  // 29: steelyard.v1.CompareVersionsResponse
+	(*RecordEvaluationRequest)(nil),  // 30: steelyard.v1.RecordEvaluationRequest
+	(*RecordEvaluationResponse)(nil), // 31: steelyard.v1.RecordEvaluationResponse
+	(*ListEvaluationsRequest)(nil),   // 32: steelyard.v1.ListEvaluationsRequest
+	(*ListEvaluationsResponse)(nil),  // 33: steelyard.v1.ListEvaluationsResponse
+	nil,                              // 34: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                              // 35: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                  // 36: steelyard.v1.Content
+	(*Version)(nil),                  // 37: steelyard.v1.Version
+	(*VersionRef)(nil),               // 38: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 40: google.protobuf.FieldMask
+	(*File)(nil),                     // 41: steelyard.v1.File
+	(*MetricSelector)(nil),           // 42: steelyard.v1.MetricSelector
+	(*Comparison)(nil),               // 43: steelyard.v1.Comparison
+	(*Evaluation)(nil),               // 44: steelyard.v1.Evaluation
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	30, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	28, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	31, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	32, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	33, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	31, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	32, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	31, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	31, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	32, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	29, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	34, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	31, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	32, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	32, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	35, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	32, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	36, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	34, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	37, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	39, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	37, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	37, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	37, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	38, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	35, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	40, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	37, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	38, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	38, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
 	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	35, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	32, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	38, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
 	19, // 20: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
-	35, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
-	32, // 22: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	31, // 23: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	32, // 24: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	31, // 25: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	32, // 26: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	32, // 27: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
-	31, // 28: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
-	0,  // 29: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 30: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 31: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 32: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 33: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	20, // 34: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
-	22, // 35: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
-	24, // 36: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
-	26, // 37: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
-	10, // 38: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 39: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 40: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	17, // 41: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 42: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 43: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 44: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 45: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 46: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	21, // 47: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
-	23, // 48: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
-	25, // 49: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
-	27, // 50: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
-	11, // 51: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 52: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 53: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	18, // 54: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	42, // [42:55] is the sub-list for method output_type
-	29, // [29:42] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	41, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	38, // 22: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	37, // 23: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 24: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	37, // 25: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 26: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	38, // 27: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
+	37, // 28: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
+	38, // 29: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	42, // 30: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
+	43, // 31: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
+	38, // 32: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
+	44, // 33: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
+	44, // 34: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
+	38, // 35: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
+	44, // 36: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
+	0,  // 37: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 38: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	4,  // 39: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	6,  // 40: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	8,  // 41: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	20, // 42: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
+	22, // 43: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
+	24, // 44: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
+	26, // 45: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
+	28, // 46: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
+	30, // 47: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
+	32, // 48: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
+	10, // 49: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	12, // 50: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	14, // 51: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	17, // 52: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 53: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 54: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	5,  // 55: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	7,  // 56: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	9,  // 57: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	21, // 58: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
+	23, // 59: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
+	25, // 60: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
+	27, // 61: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
+	29, // 62: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
+	31, // 63: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
+	33, // 64: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
+	11, // 65: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	13, // 66: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	15, // 67: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	18, // 68: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	53, // [53:69] is the sub-list for method output_type
+	37, // [37:53] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -2317,7 +2782,9 @@ func file_steelyard_v1_version_service_proto_init() {
 	if File_steelyard_v1_version_service_proto != nil {
 		return
 	}
+	file_steelyard_v1_comparison_proto_init()
 	file_steelyard_v1_content_proto_init()
+	file_steelyard_v1_evaluation_proto_init()
 	file_steelyard_v1_rule_proto_init()
 	file_steelyard_v1_version_proto_init()
 	type x struct{}
@@ -2326,7 +2793,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

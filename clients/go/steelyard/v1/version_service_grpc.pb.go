@@ -28,6 +28,9 @@ const (
 	VersionService_UndeleteVersion_FullMethodName  = "/steelyard.v1.VersionService/UndeleteVersion"
 	VersionService_PurgeVersion_FullMethodName     = "/steelyard.v1.VersionService/PurgeVersion"
 	VersionService_CopyVersion_FullMethodName      = "/steelyard.v1.VersionService/CopyVersion"
+	VersionService_CompareVersions_FullMethodName  = "/steelyard.v1.VersionService/CompareVersions"
+	VersionService_RecordEvaluation_FullMethodName = "/steelyard.v1.VersionService/RecordEvaluation"
+	VersionService_ListEvaluations_FullMethodName  = "/steelyard.v1.VersionService/ListEvaluations"
 	VersionService_GetManifest_FullMethodName      = "/steelyard.v1.VersionService/GetManifest"
 	VersionService_ListFiles_FullMethodName        = "/steelyard.v1.VersionService/ListFiles"
 	VersionService_ReadFile_FullMethodName         = "/steelyard.v1.VersionService/ReadFile"
@@ -152,6 +155,48 @@ type VersionServiceClient interface {
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
 	// * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
 	CopyVersion(ctx context.Context, in *CopyVersionRequest, opts ...grpc.CallOption) (*CopyVersionResponse, error)
+	// Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+	//
+	// What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+	//   is not found.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+	//   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+	//   than Limits.page_bytes.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+	CompareVersions(ctx context.Context, in *CompareVersionsRequest, opts ...grpc.CallOption) (*CompareVersionsResponse, error)
+	// Appends an Evaluation to a Version: metrics that were measured after it was made.
+	//
+	// Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+	// several were made. Repeating a call with the same `request_id` answers the first result;
+	// without one each call appends.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+	//   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+	//   wrong; the message names it.
+	// * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+	//   call again.
+	RecordEvaluation(ctx context.Context, in *RecordEvaluationRequest, opts ...grpc.CallOption) (*RecordEvaluationResponse, error)
+	// Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+	// at a time.
+	//
+	// Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+	// late may lie before the present page. The token stays with the Version though its alias moves.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	ListEvaluations(ctx context.Context, in *ListEvaluationsRequest, opts ...grpc.CallOption) (*ListEvaluationsResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 	//
 	// Errors:
@@ -165,7 +210,7 @@ type VersionServiceClient interface {
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListFiles(ctx context.Context, in *ListFilesRequest, opts ...grpc.CallOption) (*ListFilesResponse, error)
-	// Streams the bytes of a file, or of a range of it.
+	// Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 	//
 	// The first message has the header and no data; every other has data of at
 	// most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -174,6 +219,8 @@ type VersionServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+	// * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
 	// * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -288,6 +335,36 @@ func (c *versionServiceClient) CopyVersion(ctx context.Context, in *CopyVersionR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CopyVersionResponse)
 	err := c.cc.Invoke(ctx, VersionService_CopyVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) CompareVersions(ctx context.Context, in *CompareVersionsRequest, opts ...grpc.CallOption) (*CompareVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareVersionsResponse)
+	err := c.cc.Invoke(ctx, VersionService_CompareVersions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) RecordEvaluation(ctx context.Context, in *RecordEvaluationRequest, opts ...grpc.CallOption) (*RecordEvaluationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordEvaluationResponse)
+	err := c.cc.Invoke(ctx, VersionService_RecordEvaluation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) ListEvaluations(ctx context.Context, in *ListEvaluationsRequest, opts ...grpc.CallOption) (*ListEvaluationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEvaluationsResponse)
+	err := c.cc.Invoke(ctx, VersionService_ListEvaluations_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -470,6 +547,48 @@ type VersionServiceServer interface {
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
 	// * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
 	CopyVersion(context.Context, *CopyVersionRequest) (*CopyVersionResponse, error)
+	// Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+	//
+	// What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+	//   is not found.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+	//   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+	//   than Limits.page_bytes.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+	CompareVersions(context.Context, *CompareVersionsRequest) (*CompareVersionsResponse, error)
+	// Appends an Evaluation to a Version: metrics that were measured after it was made.
+	//
+	// Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+	// several were made. Repeating a call with the same `request_id` answers the first result;
+	// without one each call appends.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+	//   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+	//   wrong; the message names it.
+	// * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+	//   call again.
+	RecordEvaluation(context.Context, *RecordEvaluationRequest) (*RecordEvaluationResponse, error)
+	// Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+	// at a time.
+	//
+	// Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+	// late may lie before the present page. The token stays with the Version though its alias moves.
+	//
+	// Errors:
+	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	ListEvaluations(context.Context, *ListEvaluationsRequest) (*ListEvaluationsResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 	//
 	// Errors:
@@ -483,7 +602,7 @@ type VersionServiceServer interface {
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListFiles(context.Context, *ListFilesRequest) (*ListFilesResponse, error)
-	// Streams the bytes of a file, or of a range of it.
+	// Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 	//
 	// The first message has the header and no data; every other has data of at
 	// most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -492,6 +611,8 @@ type VersionServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+	// * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
 	// * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
 	// * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
 	// * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -548,6 +669,15 @@ func (UnimplementedVersionServiceServer) PurgeVersion(context.Context, *PurgeVer
 }
 func (UnimplementedVersionServiceServer) CopyVersion(context.Context, *CopyVersionRequest) (*CopyVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CopyVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) CompareVersions(context.Context, *CompareVersionsRequest) (*CompareVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareVersions not implemented")
+}
+func (UnimplementedVersionServiceServer) RecordEvaluation(context.Context, *RecordEvaluationRequest) (*RecordEvaluationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordEvaluation not implemented")
+}
+func (UnimplementedVersionServiceServer) ListEvaluations(context.Context, *ListEvaluationsRequest) (*ListEvaluationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvaluations not implemented")
 }
 func (UnimplementedVersionServiceServer) GetManifest(context.Context, *GetManifestRequest) (*GetManifestResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetManifest not implemented")
@@ -744,6 +874,60 @@ func _VersionService_CopyVersion_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _VersionService_CompareVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).CompareVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_CompareVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).CompareVersions(ctx, req.(*CompareVersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_RecordEvaluation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordEvaluationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).RecordEvaluation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_RecordEvaluation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).RecordEvaluation(ctx, req.(*RecordEvaluationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_ListEvaluations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEvaluationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).ListEvaluations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_ListEvaluations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).ListEvaluations(ctx, req.(*ListEvaluationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _VersionService_GetManifest_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetManifestRequest)
 	if err := dec(in); err != nil {
@@ -844,6 +1028,18 @@ var VersionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CopyVersion",
 			Handler:    _VersionService_CopyVersion_Handler,
+		},
+		{
+			MethodName: "CompareVersions",
+			Handler:    _VersionService_CompareVersions_Handler,
+		},
+		{
+			MethodName: "RecordEvaluation",
+			Handler:    _VersionService_RecordEvaluation_Handler,
+		},
+		{
+			MethodName: "ListEvaluations",
+			Handler:    _VersionService_ListEvaluations_Handler,
 		},
 		{
 			MethodName: "GetManifest",

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli import aliases, contexts, models, namespaces, output, push, serve, transfer, versions
+from steelyard.cli import (
+    aliases,
+    compare,
+    contexts,
+    evaluations,
+    models,
+    namespaces,
+    output,
+    push,
+    serve,
+    transfer,
+    versions,
+)
 from steelyard.cli.session import Session
 
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NOT_FOUND = 1, 2, 3, 5
@@ -32,11 +44,13 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(versions.app, name="versions")
+app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(aliases.app, name="alias")
 app.add_typer(namespaces.app, name="namespaces")
 app.add_typer(contexts.app, name="contexts")
 push.register(app)
 transfer.register(app)
+compare.register(app)
 serve.register(app)
 
 

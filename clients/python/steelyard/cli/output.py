@@ -85,11 +85,16 @@ def result(text: str) -> None:
     print(text)
 
 
+def line(cells: Iterable[object]) -> None:
+    """Print cells with tabs between them."""
+    print("\t".join(map(_plain, cells)))
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows: a table on a terminal, lines with tabs in a pipe."""
     if not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(_plain(cell) for cell in row))
+            line(row)
         return
     from rich.console import Console
     from rich.table import Table

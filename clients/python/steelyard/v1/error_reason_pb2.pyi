@@ -177,11 +177,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Set exactly one.
     """
     ERROR_REASON_TIMESTAMP_INVALID: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds.
+    """INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or
+    lies in the future where the past is asked for.
 
     Metadata: `field`.
 
-    Advice: Send a valid google.protobuf.Timestamp.
+    Advice: Send a valid google.protobuf.Timestamp; compare your clock with the server's.
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT: There are too many entries, or they are too large together.
@@ -345,6 +346,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `model`, `number`, `path`.
 
     Advice: List the files of the version.
+    """
+    ERROR_REASON_EVALUATION_NOT_FOUND: _ErrorReason.ValueType  # 96
+    """NOT_FOUND: The version has no such evaluation.
+
+    Metadata: `model`, `number`, `evaluation`.
+
+    Advice: List the evaluations of the version.
     """
     ERROR_REASON_NAMESPACE_ALREADY_EXISTS: _ErrorReason.ValueType  # 42
     """ALREADY_EXISTS: A namespace of this name exists.
@@ -756,11 +764,12 @@ Metadata: `field`, `allowed`.
 Advice: Set exactly one.
 """
 ERROR_REASON_TIMESTAMP_INVALID: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds.
+"""INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or
+lies in the future where the past is asked for.
 
 Metadata: `field`.
 
-Advice: Send a valid google.protobuf.Timestamp.
+Advice: Send a valid google.protobuf.Timestamp; compare your clock with the server's.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT: There are too many entries, or they are too large together.
@@ -924,6 +933,13 @@ ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 41
 Metadata: `model`, `number`, `path`.
 
 Advice: List the files of the version.
+"""
+ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 96
+"""NOT_FOUND: The version has no such evaluation.
+
+Metadata: `model`, `number`, `evaluation`.
+
+Advice: List the evaluations of the version.
 """
 ERROR_REASON_NAMESPACE_ALREADY_EXISTS: ErrorReason.ValueType  # 42
 """ALREADY_EXISTS: A namespace of this name exists.

@@ -66,6 +66,7 @@ class Limits(_message.Message):
     CONTENT_BYTES_FIELD_NUMBER: _builtins.int
     MANIFEST_BYTES_FIELD_NUMBER: _builtins.int
     VERSION_FILES_COUNT_FIELD_NUMBER: _builtins.int
+    EVALUATED_METRICS_COUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_DEFAULT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_MAXIMUM_FIELD_NUMBER: _builtins.int
     PAGE_BYTES_FIELD_NUMBER: _builtins.int
@@ -73,6 +74,10 @@ class Limits(_message.Message):
     FIND_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     READ_FILES_COUNT_FIELD_NUMBER: _builtins.int
     PURGED_FILES_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARED_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARED_FILES_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARED_GENERATIONS_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARED_ANCESTORS_COUNT_FIELD_NUMBER: _builtins.int
     MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_READ_SECONDS_FIELD_NUMBER: _builtins.int
@@ -82,6 +87,7 @@ class Limits(_message.Message):
     REQUEST_ID_SECONDS_FIELD_NUMBER: _builtins.int
     PARTIAL_UPLOAD_SECONDS_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    CLOCK_SECONDS_FIELD_NUMBER: _builtins.int
     STREAM_SECONDS_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
     """Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
@@ -161,6 +167,8 @@ class Limits(_message.Message):
     """Most bytes of a whole manifest: 3 MiB."""
     version_files_count: _builtins.int
     """Files that GetVersion answers; ListFiles pages through all."""
+    evaluated_metrics_count: _builtins.int
+    """Most different metrics, by name, dataset and slice, in all evaluations of a version."""
     page_size_default: _builtins.int
     """Entries of a page when the request asks for none."""
     page_size_maximum: _builtins.int
@@ -175,6 +183,14 @@ class Limits(_message.Message):
     """Most files in one ReadFiles."""
     purged_files_count: _builtins.int
     """Most files in all Versions of a Model that one PurgeModel ends."""
+    compared_versions_count: _builtins.int
+    """Most versions in one CompareVersions; the fewest is 2."""
+    compared_files_count: _builtins.int
+    """Most files in the answer of CompareVersions."""
+    compared_generations_count: _builtins.int
+    """Most generations of parents that CompareVersions goes back."""
+    compared_ancestors_count: _builtins.int
+    """Most versions that CompareVersions looks at for their parents."""
     message_bytes: _builtins.int
     """Most bytes of a request message: 4 MiB."""
     chunk_bytes: _builtins.int
@@ -193,6 +209,8 @@ class Limits(_message.Message):
     """How long a partial upload is kept after its last byte: 7 days."""
     lease_seconds: _builtins.int
     """How long an uploaded blob that no version names is kept at least: 24 hours."""
+    clock_seconds: _builtins.int
+    """How far a time that a client states may lie ahead of the server's, for clocks differ."""
     stream_seconds: _builtins.int
     """Longest life of a stream that moves bytes: 24 hours."""
     def __init__(
@@ -234,6 +252,7 @@ class Limits(_message.Message):
         content_bytes: _builtins.int = ...,
         manifest_bytes: _builtins.int = ...,
         version_files_count: _builtins.int = ...,
+        evaluated_metrics_count: _builtins.int = ...,
         page_size_default: _builtins.int = ...,
         page_size_maximum: _builtins.int = ...,
         page_bytes: _builtins.int = ...,
@@ -241,6 +260,10 @@ class Limits(_message.Message):
         find_blobs_count: _builtins.int = ...,
         read_files_count: _builtins.int = ...,
         purged_files_count: _builtins.int = ...,
+        compared_versions_count: _builtins.int = ...,
+        compared_files_count: _builtins.int = ...,
+        compared_generations_count: _builtins.int = ...,
+        compared_ancestors_count: _builtins.int = ...,
         message_bytes: _builtins.int = ...,
         chunk_bytes: _builtins.int = ...,
         request_read_seconds: _builtins.int = ...,
@@ -250,11 +273,12 @@ class Limits(_message.Message):
         request_id_seconds: _builtins.int = ...,
         partial_upload_seconds: _builtins.int = ...,
         lease_seconds: _builtins.int = ...,
+        clock_seconds: _builtins.int = ...,
         stream_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "purged_files_count", b"purged_files_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "purged_files_count", b"purged_files_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,7 +9,9 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from steelyard.v1 import comparison_pb2 as _comparison_pb2
 from steelyard.v1 import content_pb2 as _content_pb2
+from steelyard.v1 import evaluation_pb2 as _evaluation_pb2
 from steelyard.v1 import version_pb2 as _version_pb2
 import builtins as _builtins
 import sys
@@ -583,14 +585,17 @@ class ReadFileRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Required. Path of the file in the Version."""
+    """Path of the file in the Version. Required unless `evaluation` is set."""
     offset: _builtins.int
     """First byte wanted, from 0 to the size of the file."""
     length: _builtins.int
     """Bytes wanted; 0 means to the end. A length that reaches behind the end is cut."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    evaluation: _builtins.str
+    """`uid` of an Evaluation of the Version, whose report is read; `path` must be empty then."""
     @_builtins.property
     def version(self) -> _version_pb2.VersionRef:
         """Required. Which Version."""
@@ -603,10 +608,11 @@ class ReadFileRequest(_message.Message):
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
         minimum_sequence: _builtins.int = ...,
+        evaluation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "minimum_sequence", b"minimum_sequence", "offset", b"offset", "path", b"path", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "length", b"length", "minimum_sequence", b"minimum_sequence", "offset", b"offset", "path", b"path", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,3 +1067,205 @@ class CopyVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CopyVersionResponse: _TypeAlias = CopyVersionResponse  # noqa: Y015
+
+@_typing.final
+class CompareVersionsRequest(_message.Message):
+    """Request of CompareVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Required. Namespace of all Models that are named below."""
+    minimum_sequence: _builtins.int
+    """The answer is from this sequence or a later one. 0 asks for nothing."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[_version_pb2.VersionRef]:
+        """Required. 2 to Limits.compared_versions_count references to different Versions. The first is
+        the baseline.
+        """
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_comparison_pb2.MetricSelector]:
+        """Only these metrics, at most Limits.metrics_count. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        versions: _abc.Iterable[_version_pb2.VersionRef] | None = ...,
+        metrics: _abc.Iterable[_comparison_pb2.MetricSelector] | None = ...,
+        minimum_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "minimum_sequence", b"minimum_sequence", "namespace", b"namespace", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareVersionsRequest: _TypeAlias = CompareVersionsRequest  # noqa: Y015
+
+@_typing.final
+class CompareVersionsResponse(_message.Message):
+    """Response of CompareVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence that this answer saw."""
+    @_builtins.property
+    def comparison(self) -> _comparison_pb2.Comparison:
+        """What differs, and what is in common."""
+
+    def __init__(
+        self,
+        *,
+        comparison: _comparison_pb2.Comparison | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareVersionsResponse: _TypeAlias = CompareVersionsResponse  # noqa: Y015
+
+@_typing.final
+class RecordEvaluationRequest(_message.Message):
+    """Request of RecordEvaluation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version was measured."""
+
+    @_builtins.property
+    def evaluation(self) -> _evaluation_pb2.Evaluation:
+        """Required. What was measured."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        evaluation: _evaluation_pb2.Evaluation | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordEvaluationRequest: _TypeAlias = RecordEvaluationRequest  # noqa: Y015
+
+@_typing.final
+class RecordEvaluationResponse(_message.Message):
+    """Response of RecordEvaluation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the event that was made."""
+    @_builtins.property
+    def evaluation(self) -> _evaluation_pb2.Evaluation:
+        """The Evaluation."""
+
+    def __init__(
+        self,
+        *,
+        evaluation: _evaluation_pb2.Evaluation | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordEvaluationResponse: _TypeAlias = RecordEvaluationResponse  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsRequest(_message.Message):
+    """Request of ListEvaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum."""
+    page_token: _builtins.str
+    """Token of the page before. Empty for the first page."""
+    minimum_sequence: _builtins.int
+    """The answer is from this sequence or a later one. 0 asks for nothing."""
+    @_builtins.property
+    def version(self) -> _version_pb2.VersionRef:
+        """Required. Which Version."""
+
+    def __init__(
+        self,
+        *,
+        version: _version_pb2.VersionRef | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        minimum_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "page_size", b"page_size", "page_token", b"page_token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsRequest: _TypeAlias = ListEvaluationsRequest  # noqa: Y015
+
+@_typing.final
+class ListEvaluationsResponse(_message.Message):
+    """Response of ListEvaluations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    sequence: _builtins.int
+    """Sequence that this answer saw."""
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.Evaluation]:
+        """Evaluations, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        evaluations: _abc.Iterable[_evaluation_pb2.Evaluation] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvaluationsResponse: _TypeAlias = ListEvaluationsResponse  # noqa: Y015

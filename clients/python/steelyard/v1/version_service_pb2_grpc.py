@@ -80,6 +80,21 @@ class VersionServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.FromString,
                 _registered_method=True)
+        self.CompareVersions = channel.unary_unary(
+                '/steelyard.v1.VersionService/CompareVersions',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.CompareVersionsRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.CompareVersionsResponse.FromString,
+                _registered_method=True)
+        self.RecordEvaluation = channel.unary_unary(
+                '/steelyard.v1.VersionService/RecordEvaluation',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationResponse.FromString,
+                _registered_method=True)
+        self.ListEvaluations = channel.unary_unary(
+                '/steelyard.v1.VersionService/ListEvaluations',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsResponse.FromString,
+                _registered_method=True)
         self.GetManifest = channel.unary_unary(
                 '/steelyard.v1.VersionService/GetManifest',
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.GetManifestRequest.SerializeToString,
@@ -263,6 +278,63 @@ class VersionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareVersions(self, request, context):
+        """Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+
+        What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+        is not found.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+        Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+        than Limits.page_bytes.
+        * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordEvaluation(self, request, context):
+        """Appends an Evaluation to a Version: metrics that were measured after it was made.
+
+        Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+        several were made. Repeating a call with the same `request_id` answers the first result;
+        without one each call appends.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+        * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+        Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+        * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+        wrong; the message names it.
+        * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+        call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvaluations(self, request, context):
+        """Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+        at a time.
+
+        Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+        late may lie before the present page. The token stays with the Version though its alias moves.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetManifest(self, request, context):
         """Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 
@@ -287,7 +359,7 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReadFile(self, request, context):
-        """Streams the bytes of a file, or of a range of it.
+        """Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 
         The first message has the header and no data; every other has data of at
         most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -296,6 +368,8 @@ class VersionServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+        * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
         * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -372,6 +446,21 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.CopyVersion,
                     request_deserializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.SerializeToString,
+            ),
+            'CompareVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareVersions,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.CompareVersionsRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.CompareVersionsResponse.SerializeToString,
+            ),
+            'RecordEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordEvaluation,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationResponse.SerializeToString,
+            ),
+            'ListEvaluations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvaluations,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsResponse.SerializeToString,
             ),
             'GetManifest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetManifest,
@@ -638,6 +727,87 @@ class VersionService(object):
             '/steelyard.v1.VersionService/CopyVersion',
             steelyard_dot_v1_dot_version__service__pb2.CopyVersionRequest.SerializeToString,
             steelyard_dot_v1_dot_version__service__pb2.CopyVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/CompareVersions',
+            steelyard_dot_v1_dot_version__service__pb2.CompareVersionsRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.CompareVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/RecordEvaluation',
+            steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.RecordEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvaluations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/ListEvaluations',
+            steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.ListEvaluationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -154,6 +154,51 @@ class VersionServiceStub:
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
     * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
     """
+    CompareVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.CompareVersionsRequest, _version_service_pb2.CompareVersionsResponse]
+    """Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+
+    What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+      is not found.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+      Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+      than Limits.page_bytes.
+    * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+    """
+    RecordEvaluation: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.RecordEvaluationRequest, _version_service_pb2.RecordEvaluationResponse]
+    """Appends an Evaluation to a Version: metrics that were measured after it was made.
+
+    Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+    several were made. Repeating a call with the same `request_id` answers the first result;
+    without one each call appends.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+    * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+      Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+    * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+      wrong; the message names it.
+    * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+      call again.
+    """
+    ListEvaluations: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.ListEvaluationsRequest, _version_service_pb2.ListEvaluationsResponse]
+    """Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+    at a time.
+
+    Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+    late may lie before the present page. The token stays with the Version though its alias moves.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    """
     GetManifest: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]
     """Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 
@@ -170,7 +215,7 @@ class VersionServiceStub:
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     ReadFile: _grpc.UnaryStreamMultiCallable[_version_service_pb2.ReadFileRequest, _version_service_pb2.ReadFileResponse]
-    """Streams the bytes of a file, or of a range of it.
+    """Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 
     The first message has the header and no data; every other has data of at
     most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -179,6 +224,8 @@ class VersionServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+    * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
     * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -327,6 +374,51 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
     * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
     """
+    CompareVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.CompareVersionsRequest, _version_service_pb2.CompareVersionsResponse]  # type: ignore[assignment]
+    """Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+
+    What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+      is not found.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+      Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+      than Limits.page_bytes.
+    * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+    """
+    RecordEvaluation: _aio.UnaryUnaryMultiCallable[_version_service_pb2.RecordEvaluationRequest, _version_service_pb2.RecordEvaluationResponse]  # type: ignore[assignment]
+    """Appends an Evaluation to a Version: metrics that were measured after it was made.
+
+    Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+    several were made. Repeating a call with the same `request_id` answers the first result;
+    without one each call appends.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+    * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+      Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+    * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+      wrong; the message names it.
+    * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+      call again.
+    """
+    ListEvaluations: _aio.UnaryUnaryMultiCallable[_version_service_pb2.ListEvaluationsRequest, _version_service_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
+    """Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+    at a time.
+
+    Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+    late may lie before the present page. The token stays with the Version though its alias moves.
+
+    Errors:
+    * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    """
     GetManifest: _aio.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]  # type: ignore[assignment]
     """Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
 
@@ -343,7 +435,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     ReadFile: _aio.UnaryStreamMultiCallable[_version_service_pb2.ReadFileRequest, _version_service_pb2.ReadFileResponse]  # type: ignore[assignment]
-    """Streams the bytes of a file, or of a range of it.
+    """Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 
     The first message has the header and no data; every other has data of at
     most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -352,6 +444,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+    * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
     * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
     * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
     * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
@@ -553,6 +647,69 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CompareVersions(
+        self,
+        request: _version_service_pb2.CompareVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.CompareVersionsResponse, _abc.Awaitable[_version_service_pb2.CompareVersionsResponse]]:
+        """Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+
+        What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+          is not found.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+          Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+          than Limits.page_bytes.
+        * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordEvaluation(
+        self,
+        request: _version_service_pb2.RecordEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.RecordEvaluationResponse, _abc.Awaitable[_version_service_pb2.RecordEvaluationResponse]]:
+        """Appends an Evaluation to a Version: metrics that were measured after it was made.
+
+        Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+        several were made. Repeating a call with the same `request_id` answers the first result;
+        without one each call appends.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+        * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+          Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+        * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+          wrong; the message names it.
+        * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+          call again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEvaluations(
+        self,
+        request: _version_service_pb2.ListEvaluationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.ListEvaluationsResponse, _abc.Awaitable[_version_service_pb2.ListEvaluationsResponse]]:
+        """Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+        at a time.
+
+        Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+        late may lie before the present page. The token stays with the Version though its alias moves.
+
+        Errors:
+        * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        """
+
+    @_abc_1.abstractmethod
     def GetManifest(
         self,
         request: _version_service_pb2.GetManifestRequest,
@@ -585,7 +742,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_service_pb2.ReadFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_version_service_pb2.ReadFileResponse], _abc.AsyncIterator[_version_service_pb2.ReadFileResponse]]:
-        """Streams the bytes of a file, or of a range of it.
+        """Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
 
         The first message has the header and no data; every other has data of at
         most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -594,6 +751,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+        * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
         * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
         * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
         * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.

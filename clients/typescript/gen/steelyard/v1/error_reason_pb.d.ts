@@ -264,11 +264,12 @@ export enum ErrorReason {
   ONEOF_REQUIRED = 19,
 
   /**
-   * INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999 or has bad nanoseconds.
+   * INVALID_ARGUMENT: A timestamp lies outside the years 0001 to 9999, has bad nanoseconds, or
+   * lies in the future where the past is asked for.
    *
    * Metadata: `field`.
    *
-   * Advice: Send a valid google.protobuf.Timestamp.
+   * Advice: Send a valid google.protobuf.Timestamp; compare your clock with the server's.
    *
    * @generated from enum value: ERROR_REASON_TIMESTAMP_INVALID = 20;
    */
@@ -528,6 +529,17 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_FILE_NOT_FOUND = 41;
    */
   FILE_NOT_FOUND = 41,
+
+  /**
+   * NOT_FOUND: The version has no such evaluation.
+   *
+   * Metadata: `model`, `number`, `evaluation`.
+   *
+   * Advice: List the evaluations of the version.
+   *
+   * @generated from enum value: ERROR_REASON_EVALUATION_NOT_FOUND = 96;
+   */
+  EVALUATION_NOT_FOUND = 96,
 
   /**
    * ALREADY_EXISTS: A namespace of this name exists.

@@ -278,6 +278,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   versionFilesCount: bigint;
 
   /**
+   * Most different metrics, by name, dataset and slice, in all evaluations of a version.
+   *
+   * @generated from field: int64 evaluated_metrics_count = 54;
+   */
+  evaluatedMetricsCount: bigint;
+
+  /**
    * Entries of a page when the request asks for none.
    *
    * @generated from field: int64 page_size_default = 60;
@@ -325,6 +332,34 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 purged_files_count = 69;
    */
   purgedFilesCount: bigint;
+
+  /**
+   * Most versions in one CompareVersions; the fewest is 2.
+   *
+   * @generated from field: int64 compared_versions_count = 70;
+   */
+  comparedVersionsCount: bigint;
+
+  /**
+   * Most files in the answer of CompareVersions.
+   *
+   * @generated from field: int64 compared_files_count = 71;
+   */
+  comparedFilesCount: bigint;
+
+  /**
+   * Most generations of parents that CompareVersions goes back.
+   *
+   * @generated from field: int64 compared_generations_count = 72;
+   */
+  comparedGenerationsCount: bigint;
+
+  /**
+   * Most versions that CompareVersions looks at for their parents.
+   *
+   * @generated from field: int64 compared_ancestors_count = 73;
+   */
+  comparedAncestorsCount: bigint;
 
   /**
    * Most bytes of a request message: 4 MiB.
@@ -388,6 +423,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 lease_seconds = 87;
    */
   leaseSeconds: bigint;
+
+  /**
+   * How far a time that a client states may lie ahead of the server's, for clocks differ.
+   *
+   * @generated from field: int64 clock_seconds = 95;
+   */
+  clockSeconds: bigint;
 
   /**
    * Longest life of a stream that moves bytes: 24 hours.

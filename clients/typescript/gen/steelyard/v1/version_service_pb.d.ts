@@ -7,6 +7,8 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Content, File } from "./content_pb.js";
 import type { Version, VersionRef } from "./version_pb.js";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Comparison, MetricSelector } from "./comparison_pb.js";
+import type { Evaluation } from "./evaluation_pb.js";
 
 /**
  * Describes the file steelyard/v1/version_service.proto.
@@ -597,7 +599,7 @@ export declare type ReadFileRequest = Message<"steelyard.v1.ReadFileRequest"> & 
   version?: VersionRef | undefined;
 
   /**
-   * Required. Path of the file in the Version.
+   * Path of the file in the Version. Required unless `evaluation` is set.
    *
    * @generated from field: string path = 2;
    */
@@ -623,6 +625,13 @@ export declare type ReadFileRequest = Message<"steelyard.v1.ReadFileRequest"> & 
    * @generated from field: int64 minimum_sequence = 5;
    */
   minimumSequence: bigint;
+
+  /**
+   * `uid` of an Evaluation of the Version, whose report is read; `path` must be empty then.
+   *
+   * @generated from field: string evaluation = 6;
+   */
+  evaluation: string;
 };
 
 /**
@@ -1131,6 +1140,218 @@ export declare type CopyVersionResponse = Message<"steelyard.v1.CopyVersionRespo
 export declare const CopyVersionResponseSchema: GenMessage<CopyVersionResponse>;
 
 /**
+ * Request of CompareVersions.
+ *
+ * @generated from message steelyard.v1.CompareVersionsRequest
+ */
+export declare type CompareVersionsRequest = Message<"steelyard.v1.CompareVersionsRequest"> & {
+  /**
+   * Required. Namespace of all Models that are named below.
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * Required. 2 to Limits.compared_versions_count references to different Versions. The first is
+   * the baseline.
+   *
+   * @generated from field: repeated steelyard.v1.VersionRef versions = 2;
+   */
+  versions: VersionRef[];
+
+  /**
+   * Only these metrics, at most Limits.metrics_count. Empty means all.
+   *
+   * @generated from field: repeated steelyard.v1.MetricSelector metrics = 3;
+   */
+  metrics: MetricSelector[];
+
+  /**
+   * The answer is from this sequence or a later one. 0 asks for nothing.
+   *
+   * @generated from field: int64 minimum_sequence = 4;
+   */
+  minimumSequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.CompareVersionsRequest.
+ * Use `create(CompareVersionsRequestSchema)` to create a new message.
+ */
+export declare const CompareVersionsRequestSchema: GenMessage<CompareVersionsRequest>;
+
+/**
+ * Response of CompareVersions.
+ *
+ * @generated from message steelyard.v1.CompareVersionsResponse
+ */
+export declare type CompareVersionsResponse = Message<"steelyard.v1.CompareVersionsResponse"> & {
+  /**
+   * What differs, and what is in common.
+   *
+   * @generated from field: steelyard.v1.Comparison comparison = 1;
+   */
+  comparison?: Comparison | undefined;
+
+  /**
+   * Sequence that this answer saw.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.CompareVersionsResponse.
+ * Use `create(CompareVersionsResponseSchema)` to create a new message.
+ */
+export declare const CompareVersionsResponseSchema: GenMessage<CompareVersionsResponse>;
+
+/**
+ * Request of RecordEvaluation.
+ *
+ * @generated from message steelyard.v1.RecordEvaluationRequest
+ */
+export declare type RecordEvaluationRequest = Message<"steelyard.v1.RecordEvaluationRequest"> & {
+  /**
+   * Required. Which Version was measured.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * Required. What was measured.
+   *
+   * @generated from field: steelyard.v1.Evaluation evaluation = 2;
+   */
+  evaluation?: Evaluation | undefined;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.RecordEvaluationRequest.
+ * Use `create(RecordEvaluationRequestSchema)` to create a new message.
+ */
+export declare const RecordEvaluationRequestSchema: GenMessage<RecordEvaluationRequest>;
+
+/**
+ * Response of RecordEvaluation.
+ *
+ * @generated from message steelyard.v1.RecordEvaluationResponse
+ */
+export declare type RecordEvaluationResponse = Message<"steelyard.v1.RecordEvaluationResponse"> & {
+  /**
+   * The Evaluation.
+   *
+   * @generated from field: steelyard.v1.Evaluation evaluation = 1;
+   */
+  evaluation?: Evaluation | undefined;
+
+  /**
+   * Sequence of the event that was made.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.RecordEvaluationResponse.
+ * Use `create(RecordEvaluationResponseSchema)` to create a new message.
+ */
+export declare const RecordEvaluationResponseSchema: GenMessage<RecordEvaluationResponse>;
+
+/**
+ * Request of ListEvaluations.
+ *
+ * @generated from message steelyard.v1.ListEvaluationsRequest
+ */
+export declare type ListEvaluationsRequest = Message<"steelyard.v1.ListEvaluationsRequest"> & {
+  /**
+   * Required. Which Version.
+   *
+   * @generated from field: steelyard.v1.VersionRef version = 1;
+   */
+  version?: VersionRef | undefined;
+
+  /**
+   * Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the page before. Empty for the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * The answer is from this sequence or a later one. 0 asks for nothing.
+   *
+   * @generated from field: int64 minimum_sequence = 4;
+   */
+  minimumSequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.ListEvaluationsRequest.
+ * Use `create(ListEvaluationsRequestSchema)` to create a new message.
+ */
+export declare const ListEvaluationsRequestSchema: GenMessage<ListEvaluationsRequest>;
+
+/**
+ * Response of ListEvaluations.
+ *
+ * @generated from message steelyard.v1.ListEvaluationsResponse
+ */
+export declare type ListEvaluationsResponse = Message<"steelyard.v1.ListEvaluationsResponse"> & {
+  /**
+   * Evaluations, the newest first.
+   *
+   * @generated from field: repeated steelyard.v1.Evaluation evaluations = 1;
+   */
+  evaluations: Evaluation[];
+
+  /**
+   * Token of the next page; empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Sequence that this answer saw.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.ListEvaluationsResponse.
+ * Use `create(ListEvaluationsResponseSchema)` to create a new message.
+ */
+export declare const ListEvaluationsResponseSchema: GenMessage<ListEvaluationsResponse>;
+
+/**
  * Versions: create them from uploaded blobs, read them and their files, change what is around them.
  *
  * @generated from service steelyard.v1.VersionService
@@ -1321,6 +1542,72 @@ export declare const VersionService: GenService<{
     output: typeof CopyVersionResponseSchema;
   },
   /**
+   * Compares 2 to Limits.compared_versions_count Versions of one Namespace, all as of one moment.
+   *
+   * What does not fit into an answer of Limits.page_bytes is left out and counted in `omitted`.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
+   *   is not found.
+   * * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
+   *   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
+   *   than Limits.page_bytes.
+   * * INVALID_ARGUMENT, DUPLICATE_KEY: two references mean the same Version.
+   * * INVALID_ARGUMENT, RESOURCE_MISMATCH: a Model of another Namespace.
+   * * INVALID_ARGUMENT, FIELD_REQUIRED: a selector names no metric, or a slice and no dataset.
+   *
+   * @generated from rpc steelyard.v1.VersionService.CompareVersions
+   */
+  compareVersions: {
+    methodKind: "unary";
+    input: typeof CompareVersionsRequestSchema;
+    output: typeof CompareVersionsResponseSchema;
+  },
+  /**
+   * Appends an Evaluation to a Version: metrics that were measured after it was made.
+   *
+   * Nothing of the Version changes, nor its etag. See Evaluation for which measure counts when
+   * several were made. Repeating a call with the same `request_id` answers the first result;
+   * without one each call appends.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+   * * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
+   *   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
+   * * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
+   *   wrong; the message names it.
+   * * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold the report; upload it, then
+   *   call again.
+   *
+   * @generated from rpc steelyard.v1.VersionService.RecordEvaluation
+   */
+  recordEvaluation: {
+    methodKind: "unary";
+    input: typeof RecordEvaluationRequestSchema;
+    output: typeof RecordEvaluationResponseSchema;
+  },
+  /**
+   * Answers the Evaluations of a Version, the newest first by `evaluate_time` and `sequence`, a page
+   * at a time.
+   *
+   * Pages neither skip nor repeat an Evaluation while others are recorded; one that is recorded
+   * late may lie before the present page. The token stays with the Version though its alias moves.
+   *
+   * Errors:
+   * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+   *
+   * @generated from rpc steelyard.v1.VersionService.ListEvaluations
+   */
+  listEvaluations: {
+    methodKind: "unary";
+    input: typeof ListEvaluationsRequestSchema;
+    output: typeof ListEvaluationsResponseSchema;
+  },
+  /**
    * Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
    *
    * Errors:
@@ -1350,7 +1637,7 @@ export declare const VersionService: GenService<{
     output: typeof ListFilesResponseSchema;
   },
   /**
-   * Streams the bytes of a file, or of a range of it.
+   * Streams the bytes of a file, or of the report of an Evaluation, or of a range of it.
    *
    * The first message has the header and no data; every other has data of at
    * most Limits.chunk_bytes. Each stored block is checked before it is sent;
@@ -1359,6 +1646,8 @@ export declare const VersionService: GenService<{
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND or FILE_NOT_FOUND.
    * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
+   * * NOT_FOUND, EVALUATION_NOT_FOUND: the Version has no such Evaluation.
+   * * INVALID_ARGUMENT, RESOURCE_MISMATCH: both `path` and `evaluation` are set.
    * * OUT_OF_RANGE, OFFSET_OUT_OF_RANGE: the range starts behind the end.
    * * FAILED_PRECONDITION, FILE_IS_EXTERNAL: the bytes stay at `uri`.
    * * DATA_LOSS, BLOB_CORRUPT or BLOB_LOST: the stored bytes are damaged or gone.
