@@ -370,6 +370,33 @@ async def test_parameters_of_another_type_differ_and_nan_is_like_itself(registry
     assert [each.name for each in found.parameters] == ["bool", "real", "text", "zero"]
 
 
+FILE = File("a", "", size_bytes=5, uri="s3://u")
+ALIKE: list[tuple[str, File, File, bool]] = [
+    ("bytes", replace(FILE, digest=A), replace(FILE, digest=B), False),
+    ("role", FILE, replace(FILE, role="doc"), False),
+    ("size", FILE, replace(FILE, size_bytes=6), False),
+    ("address, and no digest", FILE, replace(FILE, uri="s3://v"), False),
+    ("digest known of one", FILE, replace(FILE, digest=A), False),
+    ("address, of one digest", replace(FILE, digest=A), replace(FILE, digest=A, uri="s3://v"), True),
+    ("place of one digest", replace(FILE, digest=BLOB[0], size_bytes=BLOB[1]), File("a", *BLOB), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"), [each[1:] for each in ALIKE], ids=[each[0] for each in ALIKE]
+)
+async def test_files_are_alike_by_bytes_and_role(
+    registry: Database, first: File, second: File, *, alike: bool
+) -> None:
+    sides = ((first, 1), (second, 2))
+    made = (Made(Content(files=(file,), parameters=(Parameter("seed", seed),))) for file, seed in sides)
+    await make(registry, "default/alike", *made)
+    found = (await compare_all(registry, "default/alike", 2)).files
+    assert [each.change for each in found.files] == ([] if alike else ["changed"])
+    assert found.totals[1].changed_count == found.count == (0 if alike else 1)
+    assert found.totals[1].changed_bytes == (0 if alike else second.size_bytes)
+
+
 async def test_a_bounded_number_of_files_is_listed_and_all_are_counted(
     registry: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
