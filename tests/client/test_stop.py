@@ -31,7 +31,7 @@ async def test_a_push_to_a_full_server_does_not_write_on(
         await upload.accepted()
 
         def push() -> None:
-            with steelyard.Client(running.address, patience_seconds=0.1) as client:
+            with steelyard.Client(running.address, patience_seconds=2) as client:
                 client.push("fraud", tree)
 
         with pytest.raises(reasons.Overloaded):
