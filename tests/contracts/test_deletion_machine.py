@@ -71,7 +71,7 @@ class Registry(RuleBasedStateMachine):
             return
         answer = self.run(self.database.write(use_case, act(), **arguments))
         if wanted is not None:
-            assert (answer[0].number, answer[1]) == wanted
+            assert (answer.version.number, answer.created) == wanted
 
     @initialize(ends=st.lists(st.tuples(values, st.booleans()), max_size=3))
     def begin(self, ends: list[tuple[int, bool]]) -> None:
