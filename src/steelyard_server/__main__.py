@@ -32,21 +32,31 @@ app = typer.Typer(
 
 @app.command()
 def serve(  # noqa: PLR0913 - one parameter per setting
-    data_dir: Annotated[Path | None, typer.Option(help="Directory of database and blobs.")] = None,
-    listen: Annotated[str | None, typer.Option(help="Address of gRPC; port 0 takes a free one.")] = None,
-    database: Annotated[str | None, typer.Option(help="URL of PostgreSQL instead of SQLite.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Directory of database and blobs. Default: the user's data directory.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Address of gRPC; port 0 takes a free one. Default: 127.0.0.1:7433.")
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option(help="URL of PostgreSQL. Default: SQLite in the data directory.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics. Default: none.")] = None,
     allow_remote_without_login: Annotated[
         bool | None,
         typer.Option("--allow-remote-without-login", help="Listen beyond loopback without a login."),
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, json or console.")] = None,
-    grace_seconds: Annotated[float | None, typer.Option(help="How long open calls may go on.")] = None,
-    calls_maximum: Annotated[int | None, typer.Option(help="Unary calls at once.")] = None,
-    streams_maximum: Annotated[int | None, typer.Option(help="Streams at once.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. Default: info.")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, json or console. Default: auto.")] = None,
+    grace_seconds: Annotated[
+        float | None, typer.Option(help="How long open calls may go on. Default: 20.")
+    ] = None,
+    calls_maximum: Annotated[int | None, typer.Option(help="Unary calls at once. Default: 512.")] = None,
+    streams_maximum: Annotated[int | None, typer.Option(help="Streams at once. Default: 64.")] = None,
     request_read_seconds: Annotated[
-        float | None, typer.Option(help="Time for a call to send its request.")
+        float | None, typer.Option(help="Time for a call to send its request. Default: 10.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:

@@ -307,6 +307,7 @@ STATE = [
      "VERSION_NOT_FOUND"),
     ("row 48", "GetAlias", {"model": FRAUD, "alias": "nobody"}, "NOT_FOUND", "ALIAS_NOT_FOUND"),
     ("row 48", "RollbackAlias", {"model": FRAUD, "alias": "nobody"}, "NOT_FOUND", "ALIAS_NOT_FOUND"),
+    ("row 48", "ListAliasMoves", {"model": FRAUD, "alias": "nobody"}, "NOT_FOUND", "ALIAS_NOT_FOUND"),
     ("before it was set", "GetAlias", {"model": FRAUD, "alias": "champion", "read_time": "2001-01-01T00:00:00Z"},
      "NOT_FOUND", "ALIAS_NOT_FOUND"),
     ("no such file", "ReadFile", {"version": ONE, "path": "none"}, "NOT_FOUND", "FILE_NOT_FOUND"),

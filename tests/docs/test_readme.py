@@ -92,7 +92,7 @@ def test_the_commands_of_the_readme_push_a_model_and_pull_the_same_files(
     (copy,) = copies(reader)
     assert copy.pop("steelyard.lock").startswith(b"# CPython 3.")
     assert copy == FILES
-    assert "default/fraud@champion points to version 1 again." in printed[-1]
+    assert "default/churn@champion points to version 1 again." in printed[-1]
 
 
 def test_the_readme_shows_no_other_commands_than_those_tested() -> None:

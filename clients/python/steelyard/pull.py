@@ -105,7 +105,7 @@ def _require_free(dest: Path, *, overwrite: bool) -> None:
         raise DestinationNotEmpty(f"{dest} is no directory; name a new one.")
     if dest.is_dir() and any(dest.iterdir()) and not overwrite:
         raise DestinationNotEmpty(
-            f"{dest} has something in it; name a new directory, or say to overwrite it."
+            f"{dest} has something in it; name a new directory, or overwrite it with --overwrite."
         )
 
 

@@ -190,9 +190,14 @@ def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = ""
 def moves(
     tx: Transaction, *, model: str, name: str = "", after: int | None = None, page_size: int = 0
 ) -> tuple[list[Move], bool]:
-    """Return the moves of one alias, or of all, that came before sequence *after*, the newest first."""
+    """Return the moves of one alias, or of all, that came before sequence *after*, the newest first.
+
+    Raises:
+        AliasNotFound: the model never had an alias *name*.
+    """
     if name:
         names.alias(name)
+    parent = models.find(tx, name=model)
     rows, more = pages.take(
         tx,
         _MOVES_OF_ONE if name else _MOVES,
@@ -200,8 +205,10 @@ def moves(
         key=lambda row: {"after": row.sequence},
         size_bytes=lambda row: pages.utf8_bytes(row.name, row.reason, row.actor) + 256,
         rows_maximum=pages.page_size(page_size),
-        values={"model": models.find(tx, name=model).id} | ({"name": name} if name else {}),
+        values={"model": parent.id} | ({"name": name} if name else {}),
     )
+    if name and after is None and not rows:
+        raise _not_found(parent, name=name)
     return [_move(row) for row in rows], more
 
 

@@ -80,9 +80,7 @@ def remove(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -
     masks.check_etag(etag, row.sequence)
     found = blockers.collect(tx, model=model, number=row.number)
     if found:
-        message = (
-            f"{model.text}:{row.number} is in use by the aliases {found.text}; point them elsewhere first."
-        )
+        message = f"{model.text}:{row.number} is in use by {found.text}; move or delete these aliases first."
         raise VersionInUse(message, model=model.text, number=row.number, **found.facts)
     at = events.stamp(tx)
     before = versions.complete(tx, row, model=model)

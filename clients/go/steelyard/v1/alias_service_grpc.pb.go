@@ -80,6 +80,7 @@ type AliasServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListAliasMoves(ctx context.Context, in *ListAliasMovesRequest, opts ...grpc.CallOption) (*ListAliasMovesResponse, error)
 }
@@ -205,6 +206,7 @@ type AliasServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+	// * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListAliasMoves(context.Context, *ListAliasMovesRequest) (*ListAliasMovesResponse, error)
 	mustEmbedUnimplementedAliasServiceServer()

@@ -144,6 +144,7 @@ class AliasServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -86,6 +86,7 @@ class AliasServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
 
@@ -147,6 +148,7 @@ class AliasServiceAsyncStub(AliasServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+    * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
 
@@ -241,6 +243,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+        * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
 

@@ -571,6 +571,7 @@ export declare const AliasService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
+   * * NOT_FOUND, ALIAS_NOT_FOUND: the Model never had an Alias of this name.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
    *
    * @generated from rpc steelyard.v1.AliasService.ListAliasMoves
