@@ -230,7 +230,7 @@ def test_ctrl_c_in_a_pull_is_130_and_leaves_no_directory(
     shell: Shell, shared: ServerProcess, tmp_path: Path
 ) -> None:
     path = large_file(tmp_path / "large.bin", size_mib=16)
-    shell.ok("push", "fraud", path)
+    shell.ok("push", "fraud", path, "--no-capture")
     with proxy(shared.address) as between:
         between.stall_after(6 << 20, answers=True)
         with started(shell, "-s", between.address, "pull", "fraud", "copy") as process:
