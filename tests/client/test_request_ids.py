@@ -38,6 +38,7 @@ CALLS: dict[str, Callable[[steelyard.Client], object]] = {
     "UndeleteVersion": lambda client: client.versions.undelete("fraud:1"),
     "PurgeVersion": lambda client: client.versions.purge("fraud:1"),
     "CopyVersion": lambda client: client.versions.copy("fraud:1", "scam"),
+    "RecordEvaluation": lambda client: client.evaluations.record("fraud:1", {"recall": 0.9}),
     "SetAlias": lambda client: client.aliases.set("fraud:1", "champion"),
     "DeleteAlias": lambda client: client.aliases.delete("fraud", "champion"),
     "RollbackAlias": lambda client: client.aliases.rollback("fraud", "champion"),
