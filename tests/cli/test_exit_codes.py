@@ -176,7 +176,7 @@ def test_bytes_that_are_damaged_on_the_server_are_8(child: ServerProcess, home: 
         assert done.code == 8, done.err
         assert "BLOB_CORRUPT" in done.err
     verified = home.run("--server", child.address, "verify", "fraud")
-    assert re.search(r"2 of 4 files .*more\.onnx is damaged.*weights\.onnx is damaged", verified.err)
+    assert re.search(r"2 of 5 files .*more\.onnx is damaged.*weights\.onnx is damaged", verified.err)
     assert not (home.directory / "copy").exists()
 
 
