@@ -61,6 +61,7 @@ class Limits:
     partial_upload_seconds: int
     lease_seconds: int
     stream_seconds: int
+    garbage_seconds: int
 
     def __init__(self) -> None:
         for field in limits_pb2.Limits.DESCRIPTOR.fields:

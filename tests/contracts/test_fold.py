@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, models, namespaces, requests, versions
+from steelyard_server.core import aliases, garbage, models, namespaces, requests, versions
 from steelyard_server.core.models import Draft
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Row, Transaction
@@ -31,7 +31,7 @@ NAMES = ("fraud", "churn", "Straße")
 NEW_NAMES = (*NAMES, "STRASSE", "Fraud", "日本")
 SPACES = ("default", "default", "default", "other")
 ALIASES = ("champion", "champion", "Champion")
-KINDS = 11
+KINDS = 12
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
 VERSION_STATE = ("digest", "description", "labels", "stage", "creator")
 
@@ -70,7 +70,7 @@ class Player:
         often = [self.create_version, self.create_version, self.set_alias, self.set_alias, self.roll_back]
         rest = [self.update_version, self.create_model, self.update_model, self.rename_model]
         spaces = [self.create_namespace, self.update_namespace, self.delete_namespace]
-        return [*often, *rest, self.delete_alias, *spaces]
+        return [*often, *rest, self.delete_alias, *spaces, self.collect_garbage]
 
     async def write(self, use_case: Any, **arguments: Any) -> Any:
         """Write as a random caller, some of the time with a reason or a request id."""
@@ -135,6 +135,10 @@ class Player:
         changes = {"description": self.text(), "labels": self.labels()}
         await self.write(namespaces.modify, name=name, mask=None, **changes)
 
+    async def collect_garbage(self) -> None:
+        """Report a collection; it touches bookkeeping alone, so the fold has nothing else of it."""
+        await self.write(garbage.report, outcome=garbage.Outcome(1, 2, 3, 4, 5, "sha256:6"))
+
     async def delete_namespace(self) -> None:
         await self.write(namespaces.remove, name=self.dice.choice(("other", "empty")))
 
@@ -180,8 +184,9 @@ def require_equal(tx: Transaction) -> None:
     (head,) = select_all(tx, "registry")
     assert (head.sequence, head.uid) == (history.sequence, history.registry)
     assert time_of(head.event_time) == history.time
-    for check in (require_namespaces, require_models, require_versions, require_aliases, require_requests):
+    for check in (require_namespaces, require_models, require_versions, require_aliases, require_garbage):
         check(tx, history)
+    require_requests(tx, history)
 
 
 def require_namespaces(tx: Transaction, history: Fold) -> None:
@@ -241,6 +246,13 @@ def require_aliases(tx: Transaction, history: Fold) -> None:
         for row in select_all(tx, "alias_moves")
     ]
     assert sorted(moves) == history.moves
+
+
+def require_garbage(_: Transaction, history: Fold) -> None:
+    """A collection leaves no state: each is a fact by itself, never changed afterwards."""
+    for uid, each in history.of_kind("garbage").items():
+        assert each["condemned_blobs"] == "1"
+        assert history.last[uid] == each["sequence"]
 
 
 def require_requests(tx: Transaction, history: Fold) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.client import Client
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
+    from steelyard.maintenance import GarbageCollection, StorageProblem, StorageUsage, StorageVerification
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
@@ -43,6 +44,7 @@ _HOMES = {
         "Source",
     ),
     "steelyard.errors": ("SteelyardError",),
+    "steelyard.maintenance": ("GarbageCollection", "StorageProblem", "StorageUsage", "StorageVerification"),
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
@@ -60,6 +62,7 @@ __all__ = [
     "Dataset",
     "File",
     "Framework",
+    "GarbageCollection",
     "Model",
     "Namespace",
     "Parent",
@@ -71,6 +74,9 @@ __all__ = [
     "SchemaField",
     "Source",
     "SteelyardError",
+    "StorageProblem",
+    "StorageUsage",
+    "StorageVerification",
     "VerifyResult",
     "Version",
     "errors",

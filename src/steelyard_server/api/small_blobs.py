@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.db.database import Database
 
@@ -40,11 +41,13 @@ class SmallBlobs:
         *,
         database: Database,
         blobs: BlobStore,
+        claims: Claims,
         threads: Executor,
         answer: Callable[[pb.WriteBlobsResponse], Awaitable[None]],
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._claims = claims
         self._threads = threads
         self._answer = answer
         self._waiting: list[SmallBlob] = []
@@ -89,10 +92,14 @@ class SmallBlobs:
 
     async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
         stored = {blob.digest: blob.data for blob in batch}
-        put = partial(self._blobs.put, stored)
-        await asyncio.get_running_loop().run_in_executor(self._threads, put)
         sizes = [(digest, len(data)) for digest, data in stored.items()]
-        await self._database.write(core.record, namespace=namespace, blobs=sizes)
+
+        async def store() -> None:
+            put = partial(self._blobs.put, stored)
+            await asyncio.get_running_loop().run_in_executor(self._threads, put)
+            await self._database.write(core.record, namespace=namespace, blobs=sizes)
+
+        await self._claims.store(list(stored), store)
         for blob in batch:
             finished = pb.BlobFinished(digest=blob.digest, size_bytes=len(blob.data))
             await self._answer(pb.WriteBlobsResponse(index=blob.index, finished=finished))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from steelyard_server.api.call import Call, Stream
     from steelyard_server.api.memo import Memo
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.core.manifest import Manifest
     from steelyard_server.core.versions import Version
@@ -32,12 +33,16 @@ class VersionService:
     """Serve versions from the database and their bytes from the blob store.
 
     Args:
+        claims: what tells which blobs are being stored.
         threads: where bytes are read and checked.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo) -> None:
+    def __init__(
+        self, database: Database, *, store: BlobStore, claims: Claims, threads: Executor, memo: Memo
+    ) -> None:
         self._database = database
         self._store = store
+        self._claims = claims
         self._threads = threads
         self._memo = memo
 
@@ -200,7 +205,10 @@ class VersionService:
         try:
             yield
         except (BlobCorrupt, BlobLost) as error:
-            self._store.note_damage(error.metadata["digest"])
+            # What is just being stored replaces the bytes that were seen.
+            with self._claims.claim([error.metadata["digest"]]) as claimed:
+                for digest in claimed:
+                    self._store.note_damage(digest)
             raise
 
 

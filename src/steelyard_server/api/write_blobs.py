@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore, Upload
     from steelyard_server.db.database import Database
 
@@ -46,6 +47,8 @@ STOP_SECONDS = 5.0
 PROGRESS_BYTES = 64 * 1024 * 1024
 # The task that stores small blobs, among those that publish; no upload has such a key.
 SMALL_KEY = "small"
+# A blob whose lease is shorter gets a new one before the client hears that it need not be sent.
+LEASE_SECONDS_MINIMUM = LIMITS.lease_seconds / 2
 # Blobs of one stream that may be on their last step at once.
 PUBLISHING_MAXIMUM = 16
 
@@ -66,18 +69,28 @@ class BlobStream:
     """Receive the blobs of one stream."""
 
     def __init__(
-        self, call: Call, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
+        self,
+        call: Call,
+        stream: Stream,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        claims: Claims,
+        threads: Executor,
     ) -> None:
         self._call = call
         self._stream = stream
         self._database = database
         self._blobs = blobs
+        self._claims = claims
         self._threads = threads
         self._next_index = 0
         self._namespace = ""
         self._incoming: Incoming | None = None
         self._publishing: dict[str, asyncio.Task[None]] = {}
-        self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
+        self._small = SmallBlobs(
+            database=database, blobs=blobs, claims=claims, threads=threads, answer=self._answer
+        )
         self._reading: asyncio.Task[bytes | None] | None = None
 
     async def receive(self) -> None:
@@ -193,10 +206,17 @@ class BlobStream:
             names.upload_id(header.upload_id, field="header.upload_id")
 
     async def _held(self, header: pb.BlobHeader) -> bool:
+        """Return whether the namespace holds a blob, and goes on to until a version can name it."""
+        wanted: dict[str, Any] = {
+            "namespace": header.namespace,
+            "digest": header.digest,
+            "size_bytes": header.size_bytes,
+        }
+        seconds = await self._database.read_hot(core.lease_seconds, **wanted)
         # Damaged bytes are taken again: publishing replaces what is not sound.
-        return not self._blobs.is_damaged(header.digest) and await self._database.read_hot(
-            core.is_held, namespace=header.namespace, digest=header.digest, size_bytes=header.size_bytes
-        )
+        if seconds is None or self._blobs.is_damaged(header.digest):
+            return False
+        return seconds >= LEASE_SECONDS_MINIMUM or await self._database.write(core.renew, **wanted)
 
     async def _write(self, data: memoryview) -> None:
         incoming = self._required("data")
@@ -232,14 +252,16 @@ class BlobStream:
         self._publishing[incoming.key] = asyncio.create_task(publish)
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
-        try:
-            await self._run(partial(upload.finish, digest))
-        finally:
-            await self._run(upload.close)
-        size_bytes = incoming.header.size_bytes
-        await self._database.write(
-            core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
-        )
+        namespace, size_bytes = incoming.header.namespace, incoming.header.size_bytes
+
+        async def store() -> None:
+            try:
+                await self._run(partial(upload.finish, digest))
+            finally:
+                await self._run(upload.close)
+            await self._database.write(core.record, namespace=namespace, blobs=[(digest, size_bytes)])
+
+        await self._claims.store([digest], store)
         finished = pb.BlobFinished(digest=digest, size_bytes=size_bytes)
         await self._answer(pb.WriteBlobsResponse(index=incoming.index, finished=finished))
 

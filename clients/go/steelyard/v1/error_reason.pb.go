@@ -460,14 +460,20 @@ const (
 	//
 	// Metadata: `digest`.
 	//
-	// Advice: Restore the blob from a backup, or upload it again.
+	// Advice: Upload the blob again, or restore it from a backup and verify the storage.
 	ErrorReason_ERROR_REASON_BLOB_CORRUPT ErrorReason = 67
 	// DATA_LOSS: The bytes of a recorded blob are gone from storage.
 	//
 	// Metadata: `digest`.
 	//
-	// Advice: Restore the blob from a backup, or upload it again.
+	// Advice: Upload the blob again, or restore it from a backup and verify the storage.
 	ErrorReason_ERROR_REASON_BLOB_LOST ErrorReason = 68
+	// FAILED_PRECONDITION: A run of this kind goes on with other options.
+	//
+	// Metadata: `kind`, `collection` or `verification`.
+	//
+	// Advice: Wait for its end, or call with its options to join it.
+	ErrorReason_ERROR_REASON_MAINTENANCE_RUNNING ErrorReason = 90
 )
 
 // Enum value maps for ErrorReason.
@@ -545,6 +551,7 @@ var (
 		66: "ERROR_REASON_DRAINING",
 		67: "ERROR_REASON_BLOB_CORRUPT",
 		68: "ERROR_REASON_BLOB_LOST",
+		90: "ERROR_REASON_MAINTENANCE_RUNNING",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -619,6 +626,7 @@ var (
 		"ERROR_REASON_DRAINING":                        66,
 		"ERROR_REASON_BLOB_CORRUPT":                    67,
 		"ERROR_REASON_BLOB_LOST":                       68,
+		"ERROR_REASON_MAINTENANCE_RUNNING":             90,
 	}
 )
 
@@ -653,7 +661,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xcd\x13\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf3\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -727,7 +735,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_STORAGE_UNAVAILABLE\x10A\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10B\x12\x1d\n" +
 	"\x19ERROR_REASON_BLOB_CORRUPT\x10C\x12\x1a\n" +
-	"\x16ERROR_REASON_BLOB_LOST\x10DB\xb0\x01\n" +
+	"\x16ERROR_REASON_BLOB_LOST\x10D\x12$\n" +
+	" ERROR_REASON_MAINTENANCE_RUNNING\x10ZB\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

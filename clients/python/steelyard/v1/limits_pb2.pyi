@@ -78,6 +78,7 @@ class Limits(_message.Message):
     PARTIAL_UPLOAD_SECONDS_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     STREAM_SECONDS_FIELD_NUMBER: _builtins.int
+    GARBAGE_SECONDS_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
     """Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
     the device names of Windows are refused beside it.
@@ -179,7 +180,9 @@ class Limits(_message.Message):
     lease_seconds: _builtins.int
     """How long an uploaded blob that no version names is kept at least: 24 hours."""
     stream_seconds: _builtins.int
-    """Longest life of a stream that moves bytes: 24 hours."""
+    """Longest life of a stream: 24 hours."""
+    garbage_seconds: _builtins.int
+    """Longest grace, and longest time in the trash, of garbage: 100 years."""
     def __init__(
         self,
         *,
@@ -231,10 +234,11 @@ class Limits(_message.Message):
         partial_upload_seconds: _builtins.int = ...,
         lease_seconds: _builtins.int = ...,
         stream_seconds: _builtins.int = ...,
+        garbage_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_fields_count", b"schema_fields_count", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "files_count", b"files_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_fields_count", b"schema_fields_count", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

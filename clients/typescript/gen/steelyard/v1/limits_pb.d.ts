@@ -355,11 +355,18 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   leaseSeconds: bigint;
 
   /**
-   * Longest life of a stream that moves bytes: 24 hours.
+   * Longest life of a stream: 24 hours.
    *
    * @generated from field: int64 stream_seconds = 88;
    */
   streamSeconds: bigint;
+
+  /**
+   * Longest grace, and longest time in the trash, of garbage: 100 years.
+   *
+   * @generated from field: int64 garbage_seconds = 120;
+   */
+  garbageSeconds: bigint;
 };
 
 /**
