@@ -17,12 +17,12 @@ BATCH = 1_000
 _ACT = Act(Caller("benchmark"))
 
 
-async def fill(directory: Path, *, count: int) -> None:
+async def fill(location: Path | str, *, count: int) -> None:
     """Make a database with one model of *count* versions, by the server's own rules but no calls.
 
     The files are recorded and not there, so the rows that use it move no bytes.
     """
-    database = await open_database(directory / "registry.db")
+    database = await open_database(location)
     await database.write(namespaces.ensure_default, _ACT)
     await database.write(models.create, _ACT, name=MODEL, draft=models.Draft())
     held = [(f"sha256:{digest}", FILE_BYTES) for digest in FILES.values()]
@@ -36,7 +36,7 @@ async def fill(directory: Path, *, count: int) -> None:
 
 def filled(directory: Path, *, count: int) -> Path:
     """Run `fill` and return *directory*."""
-    asyncio.run(fill(directory, count=count))
+    asyncio.run(fill(directory / "registry.db", count=count))
     return directory
 
 

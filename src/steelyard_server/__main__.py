@@ -35,6 +35,7 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     data_dir: Annotated[Path | None, typer.Option(help="Directory of database and blobs.")] = None,
     listen: Annotated[str | None, typer.Option(help="Address of gRPC; port 0 takes a free one.")] = None,
     database: Annotated[str | None, typer.Option(help="URL of PostgreSQL instead of SQLite.")] = None,
+    backup_dir: Annotated[str | None, typer.Option(help="Directory for backups, which exists.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics.")] = None,
     allow_remote_without_login: Annotated[
         bool | None,
@@ -88,7 +89,7 @@ def _run(config: Config) -> int:
 async def _serve(config: Config) -> int:
     from steelyard_server import server
     from steelyard_server.db.migrations import SchemaTooNew
-    from steelyard_server.directory import DirectoryInUse
+    from steelyard_server.directory import DirectoryInUse, RestoreUnfinished
     from steelyard_server.errors import RegistryError
 
     stopped = asyncio.Event()
@@ -97,7 +98,7 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, stopped.set)
     try:
         running = await server.start(config)
-    except (DirectoryInUse, SchemaTooNew, server.CannotListen, RegistryError) as error:
+    except (DirectoryInUse, RestoreUnfinished, SchemaTooNew, server.CannotListen, RegistryError) as error:
         _say(f"error: {error}", stream=sys.stderr)
         return EXIT_REFUSED
     except (OSError, sqlite3.DatabaseError) as error:

@@ -9,9 +9,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOCK = "lock"
+# Where a backup is restored, below the data directory.
+RESTORING = "restoring"
+
 
 class DirectoryInUse(Exception):
     """Another server runs on the data directory."""
+
+
+class RestoreUnfinished(Exception):
+    """A restore into the data directory was broken off; a server there would serve an empty registry."""
+
+
+def require_finished(path: Path) -> None:
+    """Refuse a data directory in which a restore was broken off.
+
+    Raises:
+        RestoreUnfinished: the message says what to do.
+    """
+    restoring = path / RESTORING
+    if not restoring.is_dir():
+        return
+    try:
+        # Empty it is what a restore leaves that was broken off as its last step was done.
+        restoring.rmdir()
+    except OSError:
+        raise RestoreUnfinished(
+            f"A restore into {path} was broken off. Run it again, or remove {restoring} to begin without it."
+        ) from None
 
 
 class DirectoryLock:
@@ -23,7 +49,7 @@ class DirectoryLock:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -268,6 +268,10 @@ class IdempotencyKeyReused(AlreadyExists):
     """The idempotency key belongs to a version with other content."""
 
 
+class BackupAlreadyExists(AlreadyExists):
+    """There is something of the name of a new backup."""
+
+
 class BlobMissing(FailedPrecondition):
     """A version names a blob that its namespace does not hold."""
 
@@ -286,6 +290,14 @@ class NoRollbackTarget(FailedPrecondition):
 
 class FileIsExternal(FailedPrecondition):
     """The bytes of a file stay at an external address; the server does not have them."""
+
+
+class MaintenanceRunning(FailedPrecondition):
+    """A run of maintenance goes on with other options."""
+
+
+class BackupNotConfigured(FailedPrecondition):
+    """The server has no directory for backups."""
 
 
 class HistoryReplaced(FailedPrecondition):

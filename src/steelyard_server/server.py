@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -18,6 +19,7 @@ import structlog
 from steelyard.v1 import (
     alias_service_pb2,
     blob_service_pb2,
+    maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
     server_service_pb2,
@@ -27,19 +29,24 @@ from steelyard_server.api import health, reflection
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
 from steelyard_server.api.guard import EdgeLimits, Guard
+from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
 from steelyard_server.api.model_service import ModelService
 from steelyard_server.api.namespace_service import NamespaceService
+from steelyard_server.api.pages import Pages
 from steelyard_server.api.server_service import About, ServerService
 from steelyard_server.api.version_service import VersionService
+from steelyard_server.backups.write import BackedUp, BackupOptions, Source, back_up
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
 from steelyard_server.db.database import open_database
-from steelyard_server.directory import DirectoryInUse, DirectoryLock
+from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_finished
+from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
 from steelyard_server.limits import LIMITS
+from steelyard_server.maintenance.runs import Runs, Stop
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -52,6 +59,8 @@ if TYPE_CHECKING:
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
+# Runs of maintenance take no thread from uploads and downloads.
+MAINTENANCE_THREADS = 1
 HOUSEKEEPING_SECONDS = 600.0
 SEAL_CHECK_SECONDS = 1.0
 # For answers that are on their way when the last call has ended.
@@ -83,6 +92,19 @@ class CannotListen(Exception):
     """An address is taken, or is none of this machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """The runs of a server."""
+
+    stop: Stop
+    backups: Runs[BackupOptions, BackedUp]
+
+    async def close(self) -> None:
+        """Ask runs to end, and wait until they have."""
+        self.stop.set()
+        await self.backups.close()
+
+
 @dataclass(slots=True)
 class Server:
     """A running server.
@@ -99,6 +121,7 @@ class Server:
     store: BlobStore
     _guard: Guard
     _health: health.Health
+    _maintenance: Maintenance
     _grpc: grpc.aio.Server
     _stack: AsyncExitStack
 
@@ -106,6 +129,8 @@ class Server:
         """Refuse new calls, let open ones end for a while, then close everything. Idempotent."""
         grace = self.config.grace_seconds if grace_seconds is None else grace_seconds
         self._health.shut_down()
+        # Those who follow a run hear of it, instead of being waited for.
+        self._maintenance.stop.set()
         # gRPC's own way to stop would take no more calls at all, not even for health.
         await self._guard.drain(grace)
         await self._grpc.stop(min(grace, LAST_ANSWERS_SECONDS))
@@ -117,6 +142,7 @@ async def start(config: Config) -> Server:
 
     Raises:
         DirectoryInUse: another server runs on the data directory, or on the database.
+        RestoreUnfinished: a restore into the data directory was broken off.
         SchemaTooNew: a newer server has changed the database.
         CannotListen: the address of gRPC or metrics cannot be listened on.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
@@ -125,6 +151,7 @@ async def start(config: Config) -> Server:
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
+        require_finished(config.data_dir)
         if config.database:
             stack.callback((await asyncio.to_thread(_hold_alone, config.database)).close)
         store = LocalStore(config.data_dir / "blobs")
@@ -138,8 +165,18 @@ async def start(config: Config) -> Server:
         guard = Guard(_edge_limits(config), metrics=metrics)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
         stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+        maintenance = _maintenance(config, stack, database=database, store=store)
         about = About(server_version=_version(), database=_database_name(config))
-        services = _services(database, store=store, threads=threads, memo=memo, about=about)
+        pages = Pages((await database.read_hot(events.head)).epoch)
+        services = _services(
+            database,
+            store=store,
+            threads=threads,
+            memo=memo,
+            about=about,
+            pages=pages,
+            maintenance=maintenance,
+        )
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
         _register(server, guard, services, checks)
@@ -159,6 +196,7 @@ async def start(config: Config) -> Server:
             store=store,
             _guard=guard,
             _health=checks,
+            _maintenance=maintenance,
             _grpc=server,
             _stack=stack.pop_all(),
         )
@@ -177,8 +215,36 @@ def _hold_alone(url: str) -> Connection:
     return held
 
 
+def _maintenance(
+    config: Config, stack: AsyncExitStack, *, database: Database, store: BlobStore
+) -> Maintenance:
+    stop = Stop()
+    threads = ThreadPoolExecutor(MAINTENANCE_THREADS, thread_name_prefix="maintenance")
+    stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+    source = Source(
+        database,
+        store,
+        threads,
+        stop,
+        blobs_stay=asyncio.Lock(),
+        directory=Path(config.backup_dir) if config.backup_dir else None,
+        server_version=_version(),
+    )
+    backups = Runs("backup", begin=BackedUp, work=partial(back_up, source), stop=stop)
+    maintenance = Maintenance(stop, backups)
+    stack.push_async_callback(maintenance.close)
+    return maintenance
+
+
 def _services(
-    database: Database, *, store: BlobStore, threads: ThreadPoolExecutor, memo: Memo, about: About
+    database: Database,
+    *,
+    store: BlobStore,
+    threads: ThreadPoolExecutor,
+    memo: Memo,
+    about: About,
+    pages: Pages,
+    maintenance: Maintenance,
 ) -> list[tuple[ServiceDescriptor, object]]:
     return [
         (
@@ -187,17 +253,21 @@ def _services(
         ),
         (
             namespace_service_pb2.DESCRIPTOR.services_by_name["NamespaceService"],
-            NamespaceService(database),
+            NamespaceService(database, pages=pages),
         ),
-        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
+        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database, pages=pages)),
         (
             version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo),
+            VersionService(database, store=store, threads=threads, memo=memo, pages=pages),
         ),
-        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
+        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database, pages=pages)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
             BlobService(database, store=store, threads=threads),
+        ),
+        (
+            maintenance_service_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
+            MaintenanceService(backups=maintenance.backups),
         ),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def links(page: Path) -> list[str]:
     return [str(token.attrs["href"]) for token in _inline(page) if token.type == "link_open"]
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to the headings of a page."""
     tokens = _tokens(page)

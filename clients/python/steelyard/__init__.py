@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.client import Client
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
+    from steelyard.maintenance import Backup, StorageProblem
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
@@ -43,6 +44,7 @@ _HOMES = {
         "Source",
     ),
     "steelyard.errors": ("SteelyardError",),
+    "steelyard.maintenance": ("Backup", "StorageProblem"),
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
@@ -56,6 +58,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "AsyncClient",
+    "Backup",
     "Client",
     "Dataset",
     "File",
@@ -71,6 +74,7 @@ __all__ = [
     "SchemaField",
     "Source",
     "SteelyardError",
+    "StorageProblem",
     "VerifyResult",
     "Version",
     "errors",

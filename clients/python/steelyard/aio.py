@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 
 from steelyard.aliases import Aliases
 from steelyard.client import Client
+from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.versions import Versions
 
 if TYPE_CHECKING:
-    from steelyard.progress import Progress
     from steelyard.types import Version
 
 Arguments = ParamSpec("Arguments")
@@ -74,7 +74,7 @@ def _transfer(
         given: Any = kwargs.get("progress")
         cancelled = threading.Event()
 
-        def relay(progress: Progress) -> None:
+        def relay(progress: object) -> None:
             if cancelled.is_set():
                 raise _Cancelled
             if given is not None:
@@ -132,6 +132,12 @@ class AsyncAliases(_Wrapper[Aliases]):
     moves = _list(Aliases.moves)
 
 
+class AsyncMaintenance(_Wrapper[Maintenance]):
+    """See `steelyard.maintenance.Maintenance`; who is cancelled stops following a run, which goes on."""
+
+    backup = _transfer(Maintenance.backup)
+
+
 class AsyncClient(_Wrapper[Client]):
     """The client for asyncio; see `steelyard.client.Client` for its arguments and calls.
 
@@ -153,6 +159,7 @@ class AsyncClient(_Wrapper[Client]):
         self.models = AsyncModels(self._calls.models)
         self.versions = AsyncVersions(self._calls.versions)
         self.aliases = AsyncAliases(self._calls.aliases)
+        self.maintenance = AsyncMaintenance(self._calls.maintenance)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

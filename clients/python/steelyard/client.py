@@ -19,6 +19,7 @@ from steelyard.cache import BlobCache
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
 from steelyard.download import Download, corrupt
+from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.progress import Meter
@@ -90,6 +91,7 @@ class Client:
         self.models = Models(self._connection, references=references)
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
+        self.maintenance = Maintenance(self._connection)
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
+from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, maintenance_service_pb2, model_pb2
 from steelyard_server.errors import EnumInvalid
 
 if TYPE_CHECKING:
@@ -53,4 +53,5 @@ ACTIONS = Words(alias_pb2.AliasAction.DESCRIPTOR)
 ACTOR_KINDS = Words(actor_pb2.ActorKind.DESCRIPTOR)
 DIRECTIONS = Words(model_pb2.MetricDirection.DESCRIPTOR)
 RELATIONS = Words(content_pb2.ParentRelation.DESCRIPTOR)
+PROBLEMS = Words(maintenance_service_pb2.StorageProblemKind.DESCRIPTOR)
 ROLES = Words(content_pb2.FileRole.DESCRIPTOR, unspecified="other")

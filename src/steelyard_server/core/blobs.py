@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
 
 from steelyard_server.core import names, namespaces
 from steelyard_server.db import tables
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 # Digests in the message and metadata of an error, which must stay small.
 DIGESTS_SHOWN = 20
 
-_H = tables.holdings.c
+_B, _H, _F = tables.blobs.c, tables.holdings.c, tables.files.c
+# What refers to a blob: columns with its digest, and which of their rows count. Nothing that is named
+# here is collected, so whoever adds a kind of reference adds it to this list.
+REFERRERS: tuple[tuple[ColumnElement[str], ColumnElement[bool]], ...] = (
+    (_F.digest, _F.external_uri.is_(None)),
+)
+_UNRECORDED = [
+    select(column.label("digest")).where(and_(counts, ~exists().where(_B.digest == column))).limit(1)
+    for column, counts in REFERRERS
+]
+
 _HELD = select(_H.digest, _H.size_bytes).where(
     _H.namespace_id == bindparam("namespace"), any_of(_H.digest, "digests")
 )
@@ -132,6 +142,12 @@ def require(tx: Transaction, *, namespace_id: int, namespace: str, files: Sequen
             )
             facts = {"expected_bytes": file.size_bytes, "actual_bytes": held[file.digest]}
             raise SizeMismatch(message, field="content.files.size_bytes", **facts)
+
+
+def unrecorded(tx: Transaction) -> str:
+    """Return the digest of a blob that is referred to and not recorded; empty when all are."""
+    found = (tx.one(statement) for statement in _UNRECORDED)
+    return next((row.digest for row in found if row is not None), "")
 
 
 def _held(tx: Transaction, *, namespace_id: int, digests: list[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli import aliases, contexts, models, namespaces, output, serve, transfer, versions
+from steelyard.cli import aliases, backup, contexts, models, namespaces, output, serve, transfer, versions
 from steelyard.cli.session import Session
 
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NOT_FOUND = 1, 2, 3, 5
@@ -36,6 +36,7 @@ app.add_typer(aliases.app, name="alias")
 app.add_typer(namespaces.app, name="namespaces")
 app.add_typer(contexts.app, name="contexts")
 transfer.register(app)
+backup.register(app)
 serve.register(app)
 
 

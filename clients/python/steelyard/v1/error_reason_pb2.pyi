@@ -531,6 +531,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Restore the blob from a backup, or upload it again.
     """
+    ERROR_REASON_MAINTENANCE_RUNNING: _ErrorReason.ValueType  # 90
+    """FAILED_PRECONDITION: A run of this kind goes on with other options.
+
+    Metadata: `kind`, `collection`, `verification` or `backup`.
+
+    Advice: Wait for its end, or call with its options to join it.
+    """
+    ERROR_REASON_BACKUP_NOT_CONFIGURED: _ErrorReason.ValueType  # 110
+    """FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+    exist.
+
+    Metadata: none.
+
+    Advice: Start the server with a directory that exists.
+    """
+    ERROR_REASON_BACKUP_ALREADY_EXISTS: _ErrorReason.ValueType  # 111
+    """ALREADY_EXISTS: There is something of this name in the directory of backups.
+
+    Metadata: `name`.
+
+    Advice: Choose another name, or let the server choose one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1049,5 +1071,27 @@ ERROR_REASON_BLOB_LOST: ErrorReason.ValueType  # 68
 Metadata: `digest`.
 
 Advice: Restore the blob from a backup, or upload it again.
+"""
+ERROR_REASON_MAINTENANCE_RUNNING: ErrorReason.ValueType  # 90
+"""FAILED_PRECONDITION: A run of this kind goes on with other options.
+
+Metadata: `kind`, `collection`, `verification` or `backup`.
+
+Advice: Wait for its end, or call with its options to join it.
+"""
+ERROR_REASON_BACKUP_NOT_CONFIGURED: ErrorReason.ValueType  # 110
+"""FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+exist.
+
+Metadata: none.
+
+Advice: Start the server with a directory that exists.
+"""
+ERROR_REASON_BACKUP_ALREADY_EXISTS: ErrorReason.ValueType  # 111
+"""ALREADY_EXISTS: There is something of this name in the directory of backups.
+
+Metadata: `name`.
+
+Advice: Choose another name, or let the server choose one.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -817,6 +817,40 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_BLOB_LOST = 68;
    */
   BLOB_LOST = 68,
+
+  /**
+   * FAILED_PRECONDITION: A run of this kind goes on with other options.
+   *
+   * Metadata: `kind`, `collection`, `verification` or `backup`.
+   *
+   * Advice: Wait for its end, or call with its options to join it.
+   *
+   * @generated from enum value: ERROR_REASON_MAINTENANCE_RUNNING = 90;
+   */
+  MAINTENANCE_RUNNING = 90,
+
+  /**
+   * FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+   * exist.
+   *
+   * Metadata: none.
+   *
+   * Advice: Start the server with a directory that exists.
+   *
+   * @generated from enum value: ERROR_REASON_BACKUP_NOT_CONFIGURED = 110;
+   */
+  BACKUP_NOT_CONFIGURED = 110,
+
+  /**
+   * ALREADY_EXISTS: There is something of this name in the directory of backups.
+   *
+   * Metadata: `name`.
+   *
+   * Advice: Choose another name, or let the server choose one.
+   *
+   * @generated from enum value: ERROR_REASON_BACKUP_ALREADY_EXISTS = 111;
+   */
+  BACKUP_ALREADY_EXISTS = 111,
 }
 
 /**
