@@ -32,6 +32,14 @@ CALLS: dict[str, tuple[str, Callable[[str], Callable[[], bytes]], Any]] = {
         sample.move_alias,
         alias_service_pb2.SetAliasResponse,
     ),
+    **{
+        f"list-{name}": (
+            "/steelyard.v1.VersionService/ListVersions",
+            sample.list_versions(name),
+            version_service_pb2.ListVersionsResponse,
+        )
+        for name in sample.LISTS
+    },
 }
 WARM_SECONDS = 0.5
 CALL_SECONDS = 60.0

@@ -42,10 +42,15 @@ Serving = AbstractContextManager[Served]
 
 
 @contextmanager
-def steelyard(directory: Path, *, profile: Path | None = None) -> Iterator[Served]:
-    """Run a Steelyard server with default settings on *directory*; its log goes to a file there."""
+def steelyard(directory: Path, *, profile: Path | None = None, database: str = "") -> Iterator[Served]:
+    """Run a Steelyard server with default settings on *directory*; its log goes to a file there.
+
+    Args:
+        database: URL of PostgreSQL; empty means SQLite in the directory.
+    """
     start = ["benchmarks.profiled", str(profile)] if profile else ["steelyard_server"]
     command = [sys.executable, "-m", *start, "--listen", "127.0.0.1:0", "--data-dir", str(directory)]
+    command += ["--database", database] if database else []
     with _announced(command, log=directory / "server.log") as served:
         yield served
 

@@ -51,6 +51,10 @@ class Limits:
     batch_versions_count: int
     find_blobs_count: int
     read_files_count: int
+    filter_bytes: int
+    filter_depth: int
+    filter_terms_count: int
+    order_fields_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int

@@ -65,7 +65,8 @@ async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         await call(channel, "RenameModel", {"name": "default/renamed-before", "new_name": "default/renamed"})
         await put(running, DATA)
         await put(running, b"only in the other namespace", namespace="other")
-        first = version(file(), file("ext", digest="", uri="s3://bucket/key"))
+        measured = [{"name": "auc", "dataset": dataset, "value": 1} for dataset in ("holdout", "test")]
+        first = version(file(), file("ext", digest="", uri="s3://bucket/key"), metrics=measured)
         await call(
             channel, "CreateVersion", first | {"semantic_version": "1.0.0", "idempotency_key": "first"}
         )
@@ -164,6 +165,21 @@ LISTS = [
     ("row 71, no base64", "ListModels", {"namespace": "default", "page_token": "%%"}, "PAGE_TOKEN_INVALID"),
     ("row 71, huge", "ListVersions", {"model": FRAUD, "page_token": "A" * 9999}, "PAGE_TOKEN_INVALID"),
     ("row 74, order", "ListVersions", {"model": FRAUD, "order_by": "size"}, "ORDER_BY_INVALID"),
+    ("row 74, order of models", "ListModels", {"namespace": "default", "order_by": "owners"}, "ORDER_BY_INVALID"),
+    ("filter, unknown field", "ListVersions", {"model": FRAUD, "filter": "nmber = 1"}, "FILTER_INVALID"),
+    ("filter, unknown field", "ListModels", {"namespace": "default", "filter": "stage = a"}, "FILTER_INVALID"),
+    ("filter, unbalanced", "ListVersions", {"model": FRAUD, "filter": "(number = 1"}, "FILTER_INVALID"),
+    ("filter, over-deep", "ListVersions", {"model": FRAUD, "filter": "(" * 40 + "a" + ")" * 40}, "FILTER_INVALID"),
+    ("filter, NUL", "ListVersions", {"model": FRAUD, "filter": "a\u0000"}, "FILTER_INVALID"),
+    ("filter, 1 MB", "ListVersions", {"model": FRAUD, "filter": "a" * 1_000_000}, "TOO_LONG"),
+    ("filter, 1 MB", "ListModels", {"namespace": "default", "filter": "(" * 1_000_000}, "TOO_LONG"),
+    ("order, 1 MB", "ListVersions", {"model": FRAUD, "order_by": "a," * 500_000}, "TOO_LONG"),
+    ("filter, NaN", "ListVersions", {"model": FRAUD, "filter": "metrics.a = NaN"}, "FILTER_INVALID"),
+    ("filter, ambiguous", "ListVersions", {"model": FRAUD, "filter": "metrics.auc > 0"}, "METRIC_AMBIGUOUS"),
+    ("order, ambiguous", "ListVersions", {"model": "default/-", "order_by": "metrics.auc"}, "METRIC_AMBIGUOUS"),
+    ("all models, elsewhere", "GetModel", {"name": "default/-"}, "RESERVED_NAME"),
+    ("all models, created", "CreateModel", {"name": "default/-"}, "RESERVED_NAME"),
+    ("all models, half a name", "ListVersions", {"model": "-"}, "INVALID_RESOURCE_NAME"),
     ("no reference", "BatchGetVersions", {"namespace": "default"}, "FIELD_REQUIRED"),
     ("101 references", "BatchGetVersions", {"namespace": "default", "versions": [ONE] * 101}, "LIMIT_EXCEEDED"),
     ("10,001 sizes", "FindMissingBlobs", {"namespace": "default", "sizes_bytes": [1] * 10001}, "LIMIT_EXCEEDED"),
@@ -201,6 +217,7 @@ FILES = [
     ("read, traversal", "ReadFile", {"version": ONE, "path": "../../registry.db"}, "INVALID_FILE_PATH"),
 ]  # fmt: skip
 STATE = [
+    ("row 48", "ListVersions", {"model": "nowhere/-"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
     ("row 48", "GetNamespace", {"name": "nowhere"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
     ("row 48", "ListModels", {"namespace": "nowhere"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
     ("row 48", "CreateModel", {"name": "nowhere/x"}, "NOT_FOUND", "NAMESPACE_NOT_FOUND"),
@@ -303,3 +320,28 @@ async def sequence(registry: Running) -> int:
     info = await call(registry.channel, "GetServerInfo")
     found: int = info.sequence
     return found
+
+
+async def test_an_error_in_a_filter_says_where_and_what_was_expected(registry: Running) -> None:
+    with pytest.raises(Refused) as refused:
+        await call(registry.channel, "ListVersions", {"model": FRAUD, "filter": "number = 1 AND nmber = 2"})
+    assert dict(refused.value.info.metadata) == {
+        "field": "filter",
+        "column": "16",
+        "expected": "perhaps number",
+    }
+    assert refused.value.fields == ["filter"]
+
+    with pytest.raises(Refused) as refused:
+        await call(registry.channel, "ListVersions", {"model": FRAUD, "order_by": "number, metrics.auc desc"})
+    choices = "metrics.auc@holdout, metrics.auc@test"
+    assert dict(refused.value.info.metadata) == {"field": "order_by", "column": "9", "choices": choices}
+
+
+async def test_a_token_of_another_filter_or_order_is_refused(registry: Running) -> None:
+    fields = {"namespace": "default", "page_size": 1, "filter": "-nothing", "order_by": "name"}
+    token = (await call(registry.channel, "ListModels", fields)).next_page_token
+    for change in ({"filter": ""}, {"order_by": "name desc"}, {"namespace": "other"}):
+        with pytest.raises(Refused, match="PAGE_TOKEN_INVALID"):
+            await call(registry.channel, "ListModels", {**fields, **change, "page_token": token})
+    assert (await call(registry.channel, "ListModels", fields | {"page_token": token})).models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,12 @@ TOKEN = pages.encode(QUERY, "weights/model.onnx")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=60) | st.integers(0, 2**63 - 1))
-def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int) -> None:
+@given(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
+    | st.integers(0, 2**63 - 1)
+    | st.lists(st.none() | st.floats(allow_nan=False) | st.text(max_size=9) | st.integers() | st.booleans())
+)
+def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int | list[Any]) -> None:
     token = pages.encode(QUERY, last)
 
     assert pages.decode(QUERY, token, type(last)) == last
@@ -102,9 +107,33 @@ def test_a_negative_wish_is_refused() -> None:
         page_size(-1)
 
 
-@pytest.mark.parametrize("key", ["[1]", "null", "1.5", "true", '"a"', "-1", str(2**63)], ids=str)
-def test_a_token_with_a_key_of_another_kind_is_refused_although_its_checksum_is_right(key: str) -> None:
+def forged(key: str) -> str:
+    """Make a token as anybody can who reads the source."""
     content = pages._check(QUERY, key.encode()) + key.encode()
-    token = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+NO_JSON = ["", "{", "[", "nul", "9" * 5000, "[" * 100_000, "\0", '"\\ud8"']
+
+
+@pytest.mark.parametrize(
+    "key", ["[1]", "null", "1.5", "true", '"a"', "-1", str(2**63), *NO_JSON], ids=lambda key: key[:9]
+)
+def test_a_token_with_a_key_of_another_kind_is_refused_although_its_checksum_is_right(key: str) -> None:
     with pytest.raises(PageTokenInvalid):
-        pages.decode(QUERY, token, int)
+        pages.decode(QUERY, forged(key), int)
+
+
+@pytest.mark.parametrize("key", ['"\\u0000"', '"\\ud800"', "[]", "1", *NO_JSON], ids=lambda key: key[:9])
+def test_a_text_that_no_database_takes_is_no_key(key: str) -> None:
+    with pytest.raises(PageTokenInvalid):
+        pages.decode(QUERY, forged(key), str)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.0", "x", "٣", str(2**63), "9" * 5000], ids=lambda text: text[:9]
+)
+def test_what_is_no_number_in_a_key_is_refused(text: str) -> None:
+    assert pages.number("7") == 7
+    with pytest.raises(PageTokenInvalid):
+        pages.number(text)

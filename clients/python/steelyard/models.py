@@ -70,13 +70,29 @@ class Models:
         answer = self._connection.ask("ModelService/GetModel", request, pb.GetModelResponse)
         return types.model(answer.model)
 
-    def list(self, namespace: str | None = None) -> Iterator[Model]:
-        """Yield the models of a namespace, by default the client's, in the order of their names."""
+    def list(
+        self,
+        namespace: str | None = None,
+        *,
+        filter: str = "",  # noqa: A002 - as the API calls it
+        order_by: str = "",
+    ) -> Iterator[Model]:
+        """Yield the models of a namespace, by default the client's.
+
+        Args:
+            filter: which models, for example `fraud AND labels.team = "risk"`; empty means all.
+            order_by: fields separated by commas, each alone or followed by `desc`; empty means `name`.
+
+        Raises:
+            FilterInvalid, OrderByInvalid: the message says in which column, and what was expected.
+        """
 
         def ask(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
             return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
 
-        request = pb.ListModelsRequest(namespace=namespace or self._references.namespace)
+        request = pb.ListModelsRequest(
+            namespace=namespace or self._references.namespace, filter=filter, order_by=order_by
+        )
         yield from map(types.model, pages.entries(request, field="models", ask=ask))
 
     def update(

@@ -10,20 +10,21 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from steelyard_server.core.names import INT64_MAXIMUM, quoted
+from steelyard_server.core.names import INT64_CHARACTERS, INT64_MAXIMUM, quoted, storable
 from steelyard_server.errors import PageTokenInvalid
 
 CHECK_BYTES = 12
-TOKEN_CHARACTERS_MAXIMUM = 4096
+# A position in an order by four long texts, with what 64 metrics of the filter mean.
+TOKEN_CHARACTERS_MAXIMUM = 1 << 18
 
-Key = TypeVar("Key", str, int)
+Key = TypeVar("Key", str, int, list[Any])
 
 
-def encode(query: tuple[object, ...], last: str | int) -> str:
+def encode(query: tuple[object, ...], last: str | int | list[Any]) -> str:
     """Make the token with which the list *query* goes on behind the key *last*."""
-    key = json.dumps(last).encode()
+    key = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(_check(query, key) + key).decode().rstrip("=")
 
 
@@ -40,7 +41,7 @@ def decode(query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None
         return None
     content = _decoded(token) if len(token) <= TOKEN_CHARACTERS_MAXIMUM else b""
     key = content[CHECK_BYTES:]
-    last: object = json.loads(key) if key and content[:CHECK_BYTES] == _check(query, key) else None
+    last = _parsed(key) if content[:CHECK_BYTES] == _check(query, key) else None
     # Anybody can compute the checksum, so what is behind it is not trusted either.
     if not _is_key(last, kind):
         message = f"The page token {quoted(token)} is not one of this query; start again without a token."
@@ -54,7 +55,8 @@ def number(text: str) -> int:
     Raises:
         PageTokenInvalid: there is none.
     """
-    if not (text.isascii() and text.isdecimal() and int(text) <= INT64_MAXIMUM):
+    digits = text.isascii() and text.isdecimal() and len(text) <= INT64_CHARACTERS
+    if not (digits and int(text) <= INT64_MAXIMUM):
         raise PageTokenInvalid(
             "The page token holds no number; start again without a token.", field="page_token"
         )
@@ -62,8 +64,17 @@ def number(text: str) -> int:
 
 
 def _is_key(value: object, kind: type[Key]) -> TypeGuard[Key]:
+    if isinstance(value, str) and not storable(value):
+        return False
     in_range = not isinstance(value, int) or 0 <= value <= INT64_MAXIMUM
     return type(value) is kind and in_range
+
+
+def _parsed(key: bytes) -> object:
+    try:
+        return json.loads(key)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _decoded(token: str) -> bytes:

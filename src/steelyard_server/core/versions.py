@@ -9,15 +9,28 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from steelyard_server.core import blobs, files, manifest, masks, models, names, pages, references
+from steelyard_server.core import (
+    blobs,
+    files,
+    manifest,
+    masks,
+    models,
+    names,
+    namespaces,
+    pages,
+    references,
+    terms,
+)
 from steelyard_server.core.content import Content
+from steelyard_server.core.filters import search
+from steelyard_server.core.filters.fields import VERSION_FIELDS
+from steelyard_server.core.filters.scope import VersionScope
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
 from steelyard_server.errors import (
     FieldRequired,
     IdempotencyKeyReused,
     LimitExceeded,
-    OrderByInvalid,
     ResourceMismatch,
     SemanticVersionAlreadyExists,
     VersionAlreadyExists,
@@ -40,18 +53,17 @@ MUTABLE = ("description", "labels")
 SET_ONCE = ("semantic_version", "idempotency_key")
 IMMUTABLE = ("content", "digest", "number", *SET_ONCE, "origin")
 FIRST_STAGE = "development"
-ORDERS = ("number", "number desc")
 
 _V, _A = tables.versions.c, tables.aliases.c
 _OF_MODEL = select(tables.versions).where(_V.model_id == bindparam("model"))
 _BY_DIGEST = _OF_MODEL.where(_V.digest == bindparam("digest"))
 _BY_KEY = _OF_MODEL.where(_V.idempotency_key == bindparam("idempotency_key"))
 _BY_SEMANTIC_VERSION = _OF_MODEL.where(_V.semantic_version == bindparam("semantic_version"))
-_UP = _OF_MODEL.where(_V.number > bindparam("after")).order_by(_V.number).limit(bindparam("limit"))
-_DOWN = _OF_MODEL.where(_V.number < bindparam("after")).order_by(_V.number.desc()).limit(bindparam("limit"))
+_BY_IDS = select(tables.versions).where(any_of(_V.id, "ids"))
 _ALIASES = (
-    select(_A.name, _A.number)
-    .where(_A.model_id == bindparam("model"), any_of(_A.number, "numbers"))
+    select(_V.id, _A.name)
+    .join(tables.aliases, (_A.model_id == _V.model_id) & (_A.number == _V.number))
+    .where(any_of(_V.id, "ids"))
     .order_by(_A.name)
 )
 _MANIFEST = select(tables.manifests.c.content).where(tables.manifests.c.digest == bindparam("digest"))
@@ -64,7 +76,6 @@ _TAKE_NUMBER = (
 _INSERT_MANIFEST = insert_new(tables.manifests)
 _INSERT = insert_generated(tables.versions)
 _INSERT_FILES = insert(tables.files)
-_INSERT_METRICS = insert(tables.metrics)
 _UPDATE = (
     update(tables.versions)
     .where(_V.id == bindparam("version"))
@@ -195,42 +206,56 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
         if names.model(reference.model, field=f"{reference.field}.model")[0] != namespace:
             message = f"{names.quoted(reference.model)} is not in the namespace {namespace}."
             raise ResourceMismatch(message, field=f"{reference.field}.model")
-        model, row = references.resolve(tx, reference)
+        _, row = references.resolve(tx, reference)
         total_bytes += _listed_bytes(row)
         if total_bytes > LIMITS.page_bytes and found:
             count = len(found) + 1
             message = f"The first {count} versions have more than {LIMITS.page_bytes} bytes; ask for fewer."
             raise LimitExceeded(message, field="versions", limit=LIMITS.page_bytes)
-        found += _summaries(tx, [row], model=model)
+        found += _summaries(tx, [row])
     return found
 
 
 def page(
-    tx: Transaction, *, model: str, order_by: str = "", after: int | None = None, page_size: int = 0
-) -> tuple[list[Version], bool]:
-    """Return the versions that follow number *after* in the order asked for, and whether more follow.
+    tx: Transaction,
+    *,
+    model: str,
+    filter: str = "",  # noqa: A002 - as the request calls it
+    order_by: str = "",
+    after: search.Position | None = None,
+    page_size: int = 0,
+) -> tuple[list[Version], search.Position | None]:
+    """Return the versions that pass a filter and follow *after*, and the position behind them.
+
+    Args:
+        model: `namespace/model`, or `namespace/-` for all models of the namespace.
 
     Raises:
-        ModelNotFound: no such model.
-        OrderByInvalid: the order is none of ORDERS.
+        NamespaceNotFound, ModelNotFound: no such namespace or model.
+        FilterInvalid, OrderByInvalid, MetricAmbiguous, TooLong: with the column where one stands.
     """
-    order = " ".join(order_by.split()) or ORDERS[0]
-    if order not in ORDERS:
-        message = f"Versions cannot be ordered by {names.quoted(order_by)}; use one of: {', '.join(ORDERS)}."
-        raise OrderByInvalid(message, field="order_by", allowed=", ".join(ORDERS))
-    up = order == ORDERS[0]
-    parent = models.find(tx, name=model)
-    start = (0 if up else names.INT64_MAXIMUM) if after is None else after
-    rows, more = pages.take(
+    rows, position = search.page(
         tx,
-        _UP if up else _DOWN,
-        after={"after": start},
-        key=lambda row: {"after": row.number},
+        _listing(tx, model),
+        statement=_BY_IDS,
         size_bytes=_listed_bytes,
-        rows_maximum=pages.page_size(page_size),
-        values={"model": parent.id},
+        page_size=page_size,
+        filter=filter,
+        order_by=order_by,
+        after=after,
     )
-    return _summaries(tx, rows, model=parent), more
+    return _summaries(tx, rows), position
+
+
+def _listing(tx: Transaction, model: str) -> search.Listing:
+    space, _, short = model.partition("/")
+    if short == names.ALL_MODELS:
+        names.namespace(space, field="model")
+        scope = VersionScope(namespaces.find_id(tx, name=space))
+        return search.Listing(VERSION_FIELDS, scope, unique=("model", "number"))
+    parent = models.find(tx, name=model)
+    scope = VersionScope(parent.namespace_id, parent.id)
+    return search.Listing(VERSION_FIELDS, scope, unique=("number",))
 
 
 def modify(
@@ -277,6 +302,7 @@ def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Versi
         "sequence": after.sequence,
     }
     tx.run(_UPDATE, row | {"version": after.id})
+    terms.change_version(tx, version_id=after.id, changed=wanted)
     events.append(tx, act, at, action="version.update", changes=[_change(after, previous=before.sequence)])
     return after
 
@@ -339,6 +365,7 @@ def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest
         file_count=version.file_count,
         size_bytes=version.size_bytes,
         creator=canonical.text(version.creator),
+        creator_id=version.creator["id"],
         create_time=version.create_time,
         update_time=version.update_time,
         sequence=version.sequence,
@@ -346,49 +373,40 @@ def _insert(tx: Transaction, version: Version, *, parent: Model, built: Manifest
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
     tx.run(_INSERT_FILES, [files.row(file, version_id=inserted.id) for file in built.content.files])
-    tx.run(
-        _INSERT_METRICS,
-        _metric_rows(built.content, version=version, version_id=inserted.id, model_id=parent.id),
+    terms.add_version(
+        tx,
+        terms.OfVersion(inserted.id, parent.id, version.number),
+        content=built.content,
+        labels=version.labels,
+        description=version.description,
+        semantic_version=version.semantic_version,
     )
-
-
-def _metric_rows(
-    content: Content, *, version: Version, version_id: int, model_id: int
-) -> list[dict[str, object]]:
-    return [
-        {
-            "version_id": version_id,
-            "model_id": model_id,
-            "number": version.number,
-            "name": metric.name,
-            "dataset": metric.dataset,
-            "slice": metric.slice,
-            "value": tables.comparable(metric.value),
-            "value_text": canonical.double(metric.value),
-        }
-        for metric in content.metrics
-    ]
 
 
 def _full(tx: Transaction, row: Row, *, model: Model) -> Version:
     listed, _ = files.page_of(tx, version_id=row.id, page_size=LIMITS.version_files_count)
     content = manifest.parse(row.summary, row.details, files=tuple(listed))
-    aliases = _aliases(tx, [row.number], model=model)
-    return _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+    return _value(row, model=model, content=content, aliases=_aliases(tx, [row.id]).get(row.id, ()))
 
 
-def _summaries(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:
-    aliases = _aliases(tx, [row.number for row in rows], model=model)
+def _summaries(tx: Transaction, rows: Sequence[Row]) -> list[Version]:
+    aliases = _aliases(tx, [row.id for row in rows])
+    parents = models.by_ids(tx, list({row.model_id for row in rows}))
     return [
-        _value(row, model=model, content=manifest.parse(row.summary), aliases=aliases.get(row.number, ()))
+        _value(
+            row,
+            model=parents[row.model_id],
+            content=manifest.parse(row.summary),
+            aliases=aliases.get(row.id, ()),
+        )
         for row in rows
     ]
 
 
-def _aliases(tx: Transaction, numbers: list[int], *, model: Model) -> dict[int, list[str]]:
+def _aliases(tx: Transaction, ids: list[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for row in tx.all(_ALIASES, model=model.id, numbers=numbers):
-        found.setdefault(row.number, []).append(row.name)
+    for row in tx.all(_ALIASES, ids=ids):
+        found.setdefault(row.id, []).append(row.name)
     return found
 
 

@@ -24,11 +24,15 @@ Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 def ls(
     context: typer.Context,
     namespace: Annotated[str, typer.Argument(help="Namespace; empty means yours.")] = "",
+    filter: Annotated[  # noqa: A002 - the name of the option
+        str, typer.Option("--filter", "-f", help="Which: 'fraud AND labels.team = risk'.")
+    ] = "",
+    order_by: Annotated[str, typer.Option("--order-by", "-o", help="Fields: 'create_time desc, name'.")] = "",
     json: output.Json = False,
 ) -> None:
-    """List the models of a namespace."""
+    """List the models of a namespace, all or those that pass a filter."""
     with session.of(context).client() as client:
-        found = list(client.models.list(namespace or None))
+        found = list(client.models.list(namespace or None, filter=filter, order_by=order_by))
     if json:
         output.messages_json(each.message for each in found)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
+# In the place of a model: all of its namespace.
+ALL_MODELS = "-"
+Listed = Annotated[str, typer.Argument(help="A model, or NAMESPACE/- for all models of a namespace.")]
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
@@ -21,23 +24,31 @@ Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 @app.command("ls")
 def ls(
     context: typer.Context,
-    model: Model,
+    model: Listed,
+    filter: Annotated[  # noqa: A002 - the name of the option
+        str,
+        typer.Option("--filter", "-f", help="Which: 'metrics.auc@holdout > 0.9 AND stage = production'."),
+    ] = "",
+    order_by: Annotated[
+        str, typer.Option("--order-by", "-o", help="Fields: 'metrics.auc@holdout desc, number'.")
+    ] = "",
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with version 1.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="List at most so many.")] = 50,
     json: output.Json = False,
 ) -> None:
-    """List the versions of a model, the newest first."""
-    order = "number" if oldest_first else "number desc"
-    found = []
+    """List versions, all or those that pass a filter, the newest first unless ordered otherwise."""
+    if order_by and oldest_first:
+        raise typer.BadParameter("--order-by orders already.", param_hint="--oldest-first")
+    everywhere = model.rpartition("/")[2] == ALL_MODELS
+    number = "number" if oldest_first else "number desc"
+    order = order_by or (f"model, {number}" if everywhere else number)
     with session.of(context).client() as client:
-        for version in client.versions.list(model, order_by=order):
-            found.append(version)
-            if len(found) == limit:
-                break
+        found = list(islice(client.versions.list(model, filter=filter, order_by=order), limit))
     if json:
         output.messages_json(each.message for each in found)
         return
-    output.table(("version", "aliases", "stage", "metrics", "size", "created", "by"), map(_row, found))
+    rows = ((str(each) if everywhere else _number(each), *_row(each)) for each in found)
+    output.table(("version", "aliases", "stage", "metrics", "size", "created", "by"), rows)
 
 
 @app.command("show")
@@ -78,11 +89,13 @@ def edit(
     output.changed(f"{found.model}:{found.number} is changed.", changed.message, json=json)
 
 
+def _number(version: Version) -> object:
+    return f"{version.number} ({version.semantic_version})" if version.semantic_version else version.number
+
+
 def _row(version: Version) -> tuple[object, ...]:
-    number = f"{version.number} ({version.semantic_version})" if version.semantic_version else version.number
     metrics = {name: f"{value:.6g}" for name, value in version.metrics.items()}
     return (
-        number,
         version.aliases,
         version.stage,
         metrics,
