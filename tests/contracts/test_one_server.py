@@ -61,7 +61,7 @@ def test_a_hold_that_was_lost_is_taken_again_unless_another_has_it(postgresql_ur
 async def test_a_server_that_lost_its_database_to_another_takes_no_more_calls(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HOLD_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(server, "HOLD_CHECK_SECONDS", 0.5)
     async with running_server(tmp_path / "one", database=postgresql_url) as one:
         await call(one.channel, "GetServerInfo")
         thief = Hold(conninfo_of(postgresql_url))
