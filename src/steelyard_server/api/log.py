@@ -17,7 +17,8 @@ def set_up(*, level: str, form: Format) -> None:
     """Send logs to standard error, once per process."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # By default a traceback has the values of variables: bytes of blobs, which take seconds to print.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encoded)]
     )
