@@ -12,16 +12,32 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import memory, report, rows_bytes, rows_compare, rows_files, rows_metadata, rows_process
+from benchmarks import (
+    memory,
+    report,
+    rows_bytes,
+    rows_compare,
+    rows_files,
+    rows_maintenance,
+    rows_metadata,
+    rows_process,
+)
 from benchmarks.measure import GIB, ROOT, Row, Run
 
 RESULTS = ROOT / "benchmarks" / "results.md"
 MLFLOW = ROOT / ".venv-bench" / "bin" / "mlflow"
-BYTE_ROWS = {*rows_bytes.ROWS, *rows_files.ROWS}
+BYTE_ROWS = {*rows_bytes.ROWS, *rows_files.ROWS, *rows_maintenance.ROWS}
 # Page cache of what is moved, messages under way, and waste.
 MEMORY_GIB, QUICK_MEMORY_GIB = 6, 2
 ROUNDS, QUICK_ROUNDS = 5, 2
-ROWS = {**rows_metadata.ROWS, **rows_compare.ROWS, **rows_bytes.ROWS, **rows_files.ROWS, **rows_process.ROWS}
+ROWS = {
+    **rows_metadata.ROWS,
+    **rows_compare.ROWS,
+    **rows_bytes.ROWS,
+    **rows_files.ROWS,
+    **rows_process.ROWS,
+    **rows_maintenance.ROWS,
+}
 
 app = typer.Typer(add_completion=False)
 

@@ -38,8 +38,20 @@ MAY_IMPORT = {
     "blobs": {"errors", "limits"},
     "history": {"errors", "limits", "db"},
     "core": {"errors", "limits", "db", "blobs", "history"},
-    "api": {"errors", "limits", "db", "blobs", "history", "core"},
-    "server": {"errors", "limits", "db", "blobs", "history", "core", "api", "config", "directory"},
+    "maintenance": {"errors", "limits", "db", "blobs", "history", "core"},
+    "api": {"errors", "limits", "db", "blobs", "history", "core", "maintenance"},
+    "server": {
+        "errors",
+        "limits",
+        "db",
+        "blobs",
+        "history",
+        "core",
+        "maintenance",
+        "api",
+        "config",
+        "directory",
+    },
     "__main__": {"errors", "db", "blobs", "api", "config", "directory", "server"},
 }
 # gRPC and messages are known at the edge only; limits.py reads the options of one proto file.

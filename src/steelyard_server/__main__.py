@@ -58,6 +58,17 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     request_read_seconds: Annotated[
         float | None, typer.Option(help="Time for a call to send its request. Default: 10.")
     ] = None,
+    collect_every: Annotated[
+        str | None, typer.Option(help="Time between collections of garbage, as 1d; 0 for none.")
+    ] = None,
+    gc_grace: Annotated[str | None, typer.Option(help="Least age of garbage, as 24h.")] = None,
+    gc_trash: Annotated[str | None, typer.Option(help="How long garbage stays in the trash, as 24h.")] = None,
+    scrub_every: Annotated[
+        str | None, typer.Option(help="Time in which all bytes are verified, as 30d; 0 for none.")
+    ] = None,
+    scrub_bytes_per_second: Annotated[
+        int | None, typer.Option(help="Most bytes that a scheduled scrub reads a second.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
 ) -> None:
     """Serve a model registry until SIGTERM or Ctrl-C.

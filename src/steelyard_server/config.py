@@ -9,12 +9,14 @@ import tomllib
 import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "STEELYARD_"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+SECONDS_MAXIMUM = 3_153_600_000
 # Variables of clients, and the one that names the file; a server does not warn of them.
 FOREIGN_VARIABLES = frozenset(
     {
@@ -31,6 +33,26 @@ FOREIGN_VARIABLES = frozenset(
 
 class ConfigError(Exception):
     """A setting is unknown, malformed, or not safe."""
+
+
+class Duration(float):
+    """A time in seconds, written as a number with a unit: `90s`, `30m`, `12h`, `7d`; without one, seconds.
+
+    Raises:
+        ValueError: it is written otherwise, negative, or longer than 100 years.
+    """
+
+    def __new__(cls, value: str | float) -> Self:
+        """Read a text, or take a number of seconds."""
+        text = str(value).strip()
+        unit = UNITS.get(text[-1:], 0)
+        seconds = float(text[:-1]) * unit if unit else float(text)
+        if not 0 <= seconds <= SECONDS_MAXIMUM:
+            raise ValueError(text)
+        return super().__new__(cls, seconds)
+
+
+NEVER, DAY = Duration(0), Duration(86_400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +91,21 @@ class Config:
 
     request_read_seconds: float = 10.0
     """How long a call may take to deliver its request."""
+
+    collect_every: Duration = NEVER
+    """Time between two collections of garbage; 0 leaves them to whoever runs the server."""
+
+    gc_grace: Duration = DAY
+    """Least age of what a collection condemns, unless it is asked for another."""
+
+    gc_trash: Duration = DAY
+    """How long condemned bytes stay in the trash, unless a collection is asked for another time."""
+
+    scrub_every: Duration = NEVER
+    """Time in which every stored byte is read and verified once; 0 leaves that to whoever runs the server."""
+
+    scrub_bytes_per_second: int = 32 * 1024 * 1024
+    """Most bytes that scheduled verifications read a second; 0 for no limit."""
 
 
 def load(
@@ -174,6 +211,7 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)),
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
+    Duration: ("a time such as 90s, 30m, 12h or 7d", (int, float)),
     str: ("a text", ()),
     Path: ("a path", (type(Path()),)),
 }
@@ -193,6 +231,8 @@ def _check(config: Config) -> None:
             "database is not a URL of PostgreSQL; write postgresql+psycopg://user@host/name, or leave it out "
             "for SQLite in the data directory."
         )
+    if config.scrub_bytes_per_second < 0:
+        raise ConfigError(f"scrub_bytes_per_second is {config.scrub_bytes_per_second}; it must be 0 or more.")
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")

@@ -322,6 +322,10 @@ class FileIsExternal(FailedPrecondition):
     """The bytes of a file stay at an external address; the server does not have them."""
 
 
+class MaintenanceRunning(FailedPrecondition):
+    """A run of maintenance goes on with other options."""
+
+
 class HistoryReplaced(FailedPrecondition):
     """The registry was restored since a cursor was given out."""
 

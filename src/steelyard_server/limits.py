@@ -72,6 +72,7 @@ class Limits:
     lease_seconds: int
     clock_seconds: int
     stream_seconds: int
+    garbage_seconds: int
 
     def __init__(self) -> None:
         for field in limits_pb2.Limits.DESCRIPTOR.fields:

@@ -17,6 +17,7 @@ import structlog
 from steelyard.v1 import (
     alias_service_pb2,
     blob_service_pb2,
+    maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
     server_service_pb2,
@@ -26,11 +27,13 @@ from steelyard_server.api import health, reflection
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
 from steelyard_server.api.guard import EdgeLimits, Guard
+from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
 from steelyard_server.api.model_service import ModelService
 from steelyard_server.api.namespace_service import NamespaceService
 from steelyard_server.api.server_service import About, ServerService
 from steelyard_server.api.version_service import VersionService
+from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
@@ -40,6 +43,11 @@ from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
 from steelyard_server.limits import LIMITS
+from steelyard_server.maintenance.collect import Collected, CollectOptions, collect
+from steelyard_server.maintenance.runs import Runs, Stop
+from steelyard_server.maintenance.schedule import repeat
+from steelyard_server.maintenance.storage import Storage
+from steelyard_server.maintenance.verify import Verified, VerifyOptions, verify
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -52,13 +60,20 @@ if TYPE_CHECKING:
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
+# A collection and a verification may go on at once; neither takes a thread from uploads and downloads.
+MAINTENANCE_THREADS = 2
+# Verifications in the time in which every byte is read once; each reads what is due by then.
+SCRUB_PARTS = 24
 HOUSEKEEPING_SECONDS = 600.0
 SEAL_CHECK_SECONDS = 1.0
 HOLD_CHECK_SECONDS = 5.0
 # For answers that are on their way when the last call has ended.
 LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
-WRITING_SERVICES = ("NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService")
+SCHEDULED = Act(OURSELVES.caller, reason="scheduled")
+WRITING_SERVICES = (
+    "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService", "MaintenanceService"
+)  # fmt: skip
 
 # Bytes of a stream that may wait for the server: at 50 ms there and back enough for 80 MB/s.
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -84,6 +99,23 @@ class CannotListen(Exception):
     """An address is taken, or is none of this machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """The runs of a server, and what they work on."""
+
+    storage: Storage
+    collections: Runs[CollectOptions, Collected]
+    verifications: Runs[VerifyOptions, Verified]
+    defaults: CollectOptions
+
+    async def close(self) -> None:
+        """Ask runs to end, and wait until they and all uploads that are being recorded have."""
+        self.storage.stop.set()
+        await self.collections.close()
+        await self.verifications.close()
+        await self.storage.claims.close()
+
+
 @dataclass(slots=True)
 class Server:
     """A running server.
@@ -100,6 +132,7 @@ class Server:
     store: BlobStore
     _guard: Guard
     _health: health.Health
+    _maintenance: Maintenance
     _grpc: grpc.aio.Server
     _stack: AsyncExitStack
 
@@ -107,6 +140,8 @@ class Server:
         """Refuse new calls, let open ones end for a while, then close everything. Idempotent."""
         grace = self.config.grace_seconds if grace_seconds is None else grace_seconds
         self._health.shut_down()
+        # Those who follow a run hear of it, instead of being waited for.
+        self._maintenance.storage.stop.set()
         # gRPC's own way to stop would take no more calls at all, not even for health.
         await self._guard.drain(grace)
         await self._grpc.stop(min(grace, LAST_ANSWERS_SECONDS))
@@ -141,8 +176,11 @@ async def start(config: Config) -> Server:
         guard = Guard(_edge_limits(config), metrics=metrics)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
         stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+        maintenance = _maintenance(config, stack, database=database, store=store)
         about = About(_version(), request_read_seconds=config.request_read_seconds)
-        services = _services(database, store=store, threads=threads, memo=memo, about=about)
+        services = _services(
+            database, store=store, threads=threads, memo=memo, about=about, maintenance=maintenance
+        )
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
         _register(server, guard, services, checks)
@@ -151,6 +189,7 @@ async def start(config: Config) -> Server:
         tasks = [
             asyncio.create_task(_keep_house(database, store)),
             asyncio.create_task(_watch_seal(database, checks)),
+            *_schedule(config, maintenance),
         ]
         if hold is not None:
             tasks.append(asyncio.create_task(_watch_hold(hold, guard, checks)))
@@ -164,6 +203,7 @@ async def start(config: Config) -> Server:
             store=store,
             _guard=guard,
             _health=checks,
+            _maintenance=maintenance,
             _grpc=server,
             _stack=stack.pop_all(),
         )
@@ -182,8 +222,51 @@ def _hold_alone(url: str) -> Hold:
     return held
 
 
+def _maintenance(
+    config: Config, stack: AsyncExitStack, *, database: Database, store: BlobStore
+) -> Maintenance:
+    stop = Stop()
+    threads = ThreadPoolExecutor(MAINTENANCE_THREADS, thread_name_prefix="maintenance")
+    stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+    storage = Storage(database, store, Claims(), threads, stop)
+    maintenance = Maintenance(
+        storage,
+        Runs("collection", begin=Collected, work=partial(collect, storage), stop=stop),
+        Runs("verification", begin=Verified, work=partial(verify, storage), stop=stop),
+        CollectOptions(dry_run=False, grace_seconds=int(config.gc_grace), trash_seconds=int(config.gc_trash)),
+    )
+    stack.push_async_callback(maintenance.close)
+    return maintenance
+
+
+def _schedule(config: Config, maintenance: Maintenance) -> list[asyncio.Task[None]]:
+    """Begin the tasks that begin runs, as far as they are wanted."""
+
+    def collect_garbage() -> None:
+        maintenance.collections.join(maintenance.defaults, SCHEDULED)
+
+    def verify_storage() -> None:
+        before_time = int((time.time() - config.scrub_every) * 1_000_000)
+        options = VerifyOptions(config.scrub_bytes_per_second, before_time)
+        maintenance.verifications.join(options, SCHEDULED)
+
+    wanted = [
+        (collect_garbage, config.collect_every, config.collect_every),
+        (verify_storage, config.scrub_every, config.scrub_every / SCRUB_PARTS),
+    ]
+    return [
+        asyncio.create_task(repeat(begin, every_seconds=seconds)) for begin, every, seconds in wanted if every
+    ]
+
+
 def _services(
-    database: Database, *, store: BlobStore, threads: ThreadPoolExecutor, memo: Memo, about: About
+    database: Database,
+    *,
+    store: BlobStore,
+    threads: ThreadPoolExecutor,
+    memo: Memo,
+    about: About,
+    maintenance: Maintenance,
 ) -> list[tuple[ServiceDescriptor, object]]:
     return [
         (
@@ -202,7 +285,17 @@ def _services(
         (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
-            BlobService(database, store=store, threads=threads),
+            BlobService(database, store=store, claims=maintenance.storage.claims, threads=threads),
+        ),
+        (
+            maintenance_service_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
+            MaintenanceService(
+                database,
+                store=store,
+                collections=maintenance.collections,
+                verifications=maintenance.verifications,
+                defaults=maintenance.defaults,
+            ),
         ),
     ]
 

@@ -20,7 +20,8 @@ RESIZE = (
 
 
 def blob(digest: str, size_bytes: int = 1) -> dict[str, Any]:
-    return {"digest": digest, "size_bytes": size_bytes, "create_time": 0}
+    times = {"create_time": 0, "condemn_time": None, "verify_time": None}
+    return {"digest": digest, "size_bytes": size_bytes} | times
 
 
 def add(tx: Transaction, digest: str, size_bytes: int = 1) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, delete, select, update
 
 from steelyard_server.core import blobs, manifest, models, namespaces, versions
 from steelyard_server.core.content import Content, File, Parameter
@@ -67,3 +67,20 @@ def rows(tx: Transaction, table: Table) -> list[tuple[Any, ...]]:
 def everything(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
     """Return the whole database, so that a test can say that nothing changed."""
     return {table.name: rows(tx, table) for table in EVERY_TABLE}
+
+
+def end_leases(tx: Transaction) -> None:
+    """Let the time of all leases be over."""
+    tx.run(update(tables.holdings).values(lease_expire_time=0), {})
+
+
+def delete_versions(tx: Transaction, *, number: int = 0) -> None:
+    """Remove the rows of one version, or of all: there is no call for it yet."""
+    wanted = select(tables.versions.c.id)
+    for row in tx.all(wanted.where(tables.versions.c.number == number) if number else wanted):
+        for table, column in (
+            (tables.files, tables.files.c.version_id),
+            (tables.metrics, tables.metrics.c.version_id),
+            (tables.versions, tables.versions.c.id),
+        ):
+            tx.run(delete(table).where(column == row.id), {})

@@ -70,7 +70,7 @@ def require_equal(tx: Transaction) -> None:
     assert time_of(head.event_time) == history.time
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
-        *(require_aliases, require_evaluations, require_requests),
+        *(require_aliases, require_evaluations, require_garbage, require_requests),
     )
     for check in checks:
         check(tx, history)
@@ -202,6 +202,13 @@ def evaluation_of(row: Row, *, version: str) -> dict[str, Any]:
     }
     times = {name: time_of(getattr(row, name)) for name in ("create_time", "evaluate_time")}
     return state | times | {"version": version, "report": report if row.report_digest else {}}
+
+
+def require_garbage(_: Transaction, history: Fold) -> None:
+    """A collection leaves no state: each is a fact by itself, never changed afterwards."""
+    for uid, each in history.of_kind("garbage").items():
+        assert each["condemned_blobs"] == "1"
+        assert history.last[uid] == each["sequence"]
 
 
 def require_requests(tx: Transaction, history: Fold) -> None:

@@ -115,7 +115,7 @@ async def test_a_failing_use_case_fails_alone(location: Any, opened: Open) -> No
 async def test_an_error_of_the_database_undoes_the_use_case_and_nothing_else(database: Database) -> None:
     def add_null(tx: Transaction) -> None:
         add(tx, "undone")
-        tx.run(ADD_BLOB, {"digest": None, "size_bytes": 1, "create_time": 0})
+        tx.run(ADD_BLOB, blob("a") | {"digest": None})
 
     await database.write(add, "kept")
     with pytest.raises(Exception, match=r"(?i)null") as caught:

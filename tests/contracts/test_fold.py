@@ -19,6 +19,7 @@ from steelyard_server.core import (
     copies,
     deletions,
     evaluations,
+    garbage,
     model_deletions,
     models,
     namespaces,
@@ -44,7 +45,7 @@ NEW_NAMES = (*NAMES, "STRASSE", "Fraud", "日本")
 CREATED = (*NAMES, *(f"new {index}" for index in range(5)))
 SPACES = ("default", "default", "default", "other")
 ALIASES = ("champion", "champion", "Champion")
-KINDS = 19
+KINDS = 20
 
 
 @pytest.fixture
@@ -89,7 +90,17 @@ class Player:
         spaces = [self.create_namespace, self.update_namespace, self.delete_namespace]
         ends = [self.delete_version, self.undelete_version, self.purge_version, self.copy_version]
         of_models = [self.delete_model, *(4 * [self.undelete_model]), self.purge_model]
-        return [*often, *often, *rest, *(3 * [self.delete_alias]), *spaces, *ends, *ends, *of_models]
+        return [
+            *often,
+            *often,
+            *rest,
+            *(3 * [self.delete_alias]),
+            *spaces,
+            *ends,
+            *ends,
+            *of_models,
+            self.collect_garbage,
+        ]
 
     async def write(self, use_case: Any, **arguments: Any) -> Any:
         """Write as a random caller, some of the time with a reason or a request id."""
@@ -200,6 +211,10 @@ class Player:
         name = self.dice.choice(("default", "other", "empty"))
         changes = {"description": self.text(), "labels": self.labels()}
         await self.write(namespaces.modify, name=name, mask=None, **changes)
+
+    async def collect_garbage(self) -> None:
+        """Report a collection; it touches bookkeeping alone, so the fold has nothing else of it."""
+        await self.write(garbage.report, outcome=garbage.Outcome(1, 2, 3, 4, 5, "sha256:6"))
 
     async def delete_namespace(self) -> None:
         await self.write(namespaces.remove, name=self.dice.choice(("other", "empty")))

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 
 from steelyard_server import errors
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction, WaitLimits, open_database
+from tests.contracts.blob_rows import ADD_BLOB, blob
 from tests.databases import Cluster
 
 Open = Callable[..., Awaitable[Database]]
@@ -22,17 +23,12 @@ WAIT_SECONDS = 20
 
 HEAD = select(tables.registry.c.sequence).with_for_update()
 ADVANCE = update(tables.registry).values(sequence=bindparam("new"))
-ADD_BLOB = insert(tables.blobs)
 BLOB = select(tables.blobs.c.size_bytes).where(tables.blobs.c.digest == bindparam("digest"))
 BLOBS = select(tables.blobs.c.digest).order_by(tables.blobs.c.digest)
 RESIZE = (
     update(tables.blobs).where(tables.blobs.c.digest == bindparam("of")).values(size_bytes=bindparam("to"))
 )
 BACKEND = select(func.pg_backend_pid().label("pid"))
-
-
-def blob(digest: str) -> dict[str, object]:
-    return {"digest": digest, "size_bytes": 1, "create_time": 0}
 
 
 def advance(tx: Transaction) -> int:

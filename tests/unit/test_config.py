@@ -87,6 +87,14 @@ def test_an_unknown_variable_is_a_warning_because_orchestrators_inject_such() ->
         ("listen = ['127.0.0.1:1']", "listen is .*; it must be a text"),
         ("data_dir = 1", "data_dir is 1; it must be a path"),
         ("allow_remote_without_login = 2", "it must be true or false"),
+        ('gc_grace = "soon"', "gc_grace is 'soon'; it must be a time such as 90s, 30m, 12h or 7d"),
+        ('gc_trash = "-1d"', "gc_trash is '-1d'; it must be a time"),
+        ("collect_every = -1", "collect_every is -1; it must be a time"),
+        ("collect_every = nan", "collect_every is nan; it must be a time"),
+        ('scrub_every = "40000d"', "scrub_every is '40000d'; it must be a time"),
+        ('scrub_every = ""', "scrub_every is ''; it must be a time"),
+        ("scrub_every = true", "scrub_every is True; it must be a time"),
+        ("scrub_bytes_per_second = -1", "scrub_bytes_per_second is -1; it must be 0 or more"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_says_why(tmp_path: Path, content: str, words: str) -> None:
@@ -122,6 +130,20 @@ def test_variables_are_read_as_the_type_of_their_setting(text: str) -> None:
     config = loaded(ALLOW_REMOTE_WITHOUT_LOGIN=text, CALLS_MAXIMUM="7", GRACE_SECONDS="0.5", DATA_DIR="x")
     assert (config.allow_remote_without_login, config.calls_maximum) == (True, 7)
     assert (config.grace_seconds, config.data_dir) == (0.5, Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800), (" 1.5h ", 5400)],
+)
+def test_times_are_written_with_a_unit(text: str, seconds: float) -> None:
+    assert loaded(SCRUB_EVERY=text).scrub_every == seconds
+
+
+def test_by_default_nothing_is_collected_or_verified_by_itself_and_garbage_waits_for_a_day() -> None:
+    config = loaded()
+    assert (config.collect_every, config.scrub_every) == (0, 0)
+    assert (config.gc_grace, config.gc_trash) == (86_400, 86_400)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:7433", "127.8.9.10:1", "localhost:0", "[::1]:7433"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
+    from steelyard.maintenance import GarbageCollection, StorageProblem, StorageUsage, StorageVerification
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
@@ -48,6 +49,7 @@ _HOMES = {
         "Source",
     ),
     "steelyard.errors": ("SteelyardError",),
+    "steelyard.maintenance": ("GarbageCollection", "StorageProblem", "StorageUsage", "StorageVerification"),
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
@@ -69,6 +71,7 @@ __all__ = [
     "Evaluation",
     "File",
     "Framework",
+    "GarbageCollection",
     "Model",
     "Namespace",
     "Parent",
@@ -81,6 +84,9 @@ __all__ = [
     "Source",
     "SteelyardError",
     "Stop",
+    "StorageProblem",
+    "StorageUsage",
+    "StorageVerification",
     "VerifyResult",
     "Version",
     "errors",

@@ -14,13 +14,13 @@ from steelyard.aliases import Aliases
 from steelyard.client import Client
 from steelyard.errors import Stopped
 from steelyard.evaluations import Evaluations
+from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.versions import Versions
 from steelyard.workers import Stop
 
 if TYPE_CHECKING:
-    from steelyard.progress import Progress
     from steelyard.types import Version
 
 Arguments = ParamSpec("Arguments")
@@ -95,11 +95,11 @@ class _Relay:
         self._loop = asyncio.get_running_loop()
         self.raised: BaseException | None = None
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: object) -> None:
         """Let the loop call the callback soon."""
         self._loop.call_soon_threadsafe(self._call, progress)
 
-    def _call(self, progress: Progress) -> None:
+    def _call(self, progress: object) -> None:
         if self._stop.is_set:
             return
         try:
@@ -169,6 +169,14 @@ class AsyncEvaluations(_Wrapper[Evaluations]):
     read_report = _call(Evaluations.read_report)
 
 
+class AsyncMaintenance(_Wrapper[Maintenance]):
+    """See `steelyard.maintenance.Maintenance`; who is cancelled stops following a run, which goes on."""
+
+    collect_garbage = _transfer(Maintenance.collect_garbage)
+    verify_storage = _transfer(Maintenance.verify_storage)
+    storage_usage = _call(Maintenance.storage_usage)
+
+
 class AsyncClient(_Wrapper[Client]):
     """The client for asyncio; see `steelyard.client.Client` for its arguments and calls.
 
@@ -191,6 +199,7 @@ class AsyncClient(_Wrapper[Client]):
         self.versions = AsyncVersions(self._calls.versions)
         self.aliases = AsyncAliases(self._calls.aliases)
         self.evaluations = AsyncEvaluations(self._calls.evaluations)
+        self.maintenance = AsyncMaintenance(self._calls.maintenance)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

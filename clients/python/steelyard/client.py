@@ -21,6 +21,7 @@ from steelyard.digests import DigestCache
 from steelyard.download import Download
 from steelyard.errors import InvalidArgument
 from steelyard.evaluations import Evaluations
+from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
 from steelyard.reasons import (
@@ -102,6 +103,7 @@ class Client:
             cache=self._digest_cache,
             patience_seconds=patience_seconds,
         )
+        self.maintenance = Maintenance(self._connection, patience_seconds=patience_seconds)
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""

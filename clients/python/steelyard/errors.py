@@ -99,7 +99,7 @@ class Unreachable(SteelyardError):
 
 
 class Stopped(SteelyardError):
-    """The transfer was asked to end; what was transferred is kept for the next one."""
+    """The call was asked to end; what was done is kept for the next one."""
 
 
 class DownloadCorrupt(DataLoss):

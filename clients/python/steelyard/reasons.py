@@ -485,6 +485,12 @@ class BlobLost(errors.DataLoss):
     reason = "BLOB_LOST"
 
 
+class MaintenanceRunning(errors.FailedPrecondition):
+    """A run of this kind goes on with other options."""
+
+    reason = "MAINTENANCE_RUNNING"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -566,4 +572,5 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "DRAINING": Draining,
     "BLOB_CORRUPT": BlobCorrupt,
     "BLOB_LOST": BlobLost,
+    "MAINTENANCE_RUNNING": MaintenanceRunning,
 }

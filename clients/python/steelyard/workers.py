@@ -48,7 +48,7 @@ class Stop:
             Stopped: it is.
         """
         if self.is_set:
-            raise Stopped("The transfer was asked to end; what was transferred is kept for the next one.")
+            raise Stopped("The call was asked to end; what was done is kept for the next one.")
 
     @contextmanager
     def breaking(self, call: Any) -> Iterator[None]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.db.database import Database
 
@@ -21,12 +22,14 @@ class BlobService:
     """Take blobs into the store and tell which are missing.
 
     Args:
+        claims: what keeps the collector away from blobs that are being stored.
         threads: where bytes are hashed and written.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor) -> None:
+    def __init__(self, database: Database, *, store: BlobStore, claims: Claims, threads: Executor) -> None:
         self._database = database
         self._store = store
+        self._claims = claims
         self._threads = threads
 
     async def FindMissingBlobs(
@@ -48,7 +51,14 @@ class BlobService:
     @last_message(stop)
     async def WriteBlobs(self, call: Call, stream: Stream) -> None:
         """Receive blobs."""
-        receiver = BlobStream(call, stream, database=self._database, blobs=self._store, threads=self._threads)
+        receiver = BlobStream(
+            call,
+            stream,
+            database=self._database,
+            blobs=self._store,
+            claims=self._claims,
+            threads=self._threads,
+        )
         await receiver.receive()
 
     def _with_damaged(self, missing: list[str], request: pb.FindMissingBlobsRequest) -> list[str]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.v1 import actor_pb2, alias_pb2, comparison_pb2, content_pb2, model_pb2
+from steelyard.v1 import (
+    actor_pb2,
+    alias_pb2,
+    comparison_pb2,
+    content_pb2,
+    maintenance_service_pb2,
+    model_pb2,
+)
 from steelyard_server.errors import EnumInvalid
 
 if TYPE_CHECKING:
@@ -54,4 +61,5 @@ ACTOR_KINDS = Words(actor_pb2.ActorKind.DESCRIPTOR)
 DIRECTIONS = Words(model_pb2.MetricDirection.DESCRIPTOR)
 FILE_CHANGES = Words(comparison_pb2.FileChange.DESCRIPTOR)
 RELATIONS = Words(content_pb2.ParentRelation.DESCRIPTOR)
+PROBLEMS = Words(maintenance_service_pb2.StorageProblemKind.DESCRIPTOR)
 ROLES = Words(content_pb2.FileRole.DESCRIPTOR, unspecified="other")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.db.database import Database
 
@@ -42,11 +43,13 @@ class SmallBlobs:
         *,
         database: Database,
         blobs: BlobStore,
+        claims: Claims,
         threads: Executor,
         answer: Callable[[pb.WriteBlobsResponse], Awaitable[None]],
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._claims = claims
         self._threads = threads
         self._answer = answer
         self._waiting: list[SmallBlob] = []
@@ -96,10 +99,14 @@ class SmallBlobs:
     async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
         stored = {blob.digest: blob.data for blob in batch}
         sizes = [(digest, len(data)) for digest, data in stored.items()]
-        put = partial(self._blobs.put, stored)
-        try:
+
+        async def store() -> None:
+            put = partial(self._blobs.put, stored)
             await asyncio.get_running_loop().run_in_executor(self._threads, put)
             await self._database.write(core.record, namespace=namespace, blobs=sizes)
+
+        try:
+            await self._claims.store(list(stored), store)
         except RegistryError as error:
             error.metadata["index"] = str(_about(error, batch).index)
             raise

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from steelyard_server.api.call import Call, Stream
+    from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore, Upload
     from steelyard_server.db.database import Database
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 PROGRESS_BYTES = 64 * 1024 * 1024
 # The task that stores small blobs, among those that publish; no upload has such a key.
 SMALL_KEY = "small"
+# A blob whose lease is shorter gets a new one before the client hears that it need not be sent.
+LEASE_SECONDS_MINIMUM = LIMITS.lease_seconds / 2
 # Blobs of one stream that may be on their last step at once.
 PUBLISHING_MAXIMUM = 16
 
@@ -66,12 +69,20 @@ class BlobStream:
     """Receive the blobs of one stream."""
 
     def __init__(
-        self, call: Call, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
+        self,
+        call: Call,
+        stream: Stream,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        claims: Claims,
+        threads: Executor,
     ) -> None:
         self._call = call
         self._stream = stream
         self._database = database
         self._blobs = blobs
+        self._claims = claims
         self._threads = threads
         self._next_index = 0
         self._namespace = ""
@@ -79,7 +90,9 @@ class BlobStream:
         # By key, until they are finished: whatever is left here is closed when the stream ends.
         self._uploads: dict[str, Upload] = {}
         self._publishing = Publishing()
-        self._small = SmallBlobs(database=database, blobs=blobs, threads=threads, answer=self._answer)
+        self._small = SmallBlobs(
+            database=database, blobs=blobs, claims=claims, threads=threads, answer=self._answer
+        )
 
     async def receive(self) -> None:
         """Take messages until the client half-closes and all blobs are stored.
@@ -194,10 +207,17 @@ class BlobStream:
             names.upload_id(header.upload_id, field="header.upload_id")
 
     async def _held(self, header: pb.BlobHeader) -> bool:
+        """Return whether the namespace holds a blob, and goes on to until a version can name it."""
+        wanted: dict[str, Any] = {
+            "namespace": header.namespace,
+            "digest": header.digest,
+            "size_bytes": header.size_bytes,
+        }
+        seconds = await self._database.read_hot(core.lease_seconds, **wanted)
         # Damaged bytes are taken again: publishing replaces what is not sound.
-        return not self._blobs.is_damaged(header.digest) and await self._database.read_hot(
-            core.is_held, namespace=header.namespace, digest=header.digest, size_bytes=header.size_bytes
-        )
+        if seconds is None or self._blobs.is_damaged(header.digest):
+            return False
+        return seconds >= LEASE_SECONDS_MINIMUM or await self._database.write(core.renew, **wanted)
 
     async def _write(self, data: memoryview) -> None:
         incoming = self._required("data")
@@ -230,13 +250,15 @@ class BlobStream:
         self._publishing.start(incoming.key, self._publish(incoming, upload, digest=digest))
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
-        size_bytes = incoming.header.size_bytes
-        try:
+        namespace, size_bytes = incoming.header.namespace, incoming.header.size_bytes
+
+        async def store() -> None:
             await self._run(partial(upload.finish, digest))
             del self._uploads[incoming.key]
-            await self._database.write(
-                core.record, namespace=incoming.header.namespace, blobs=[(digest, size_bytes)]
-            )
+            await self._database.write(core.record, namespace=namespace, blobs=[(digest, size_bytes)])
+
+        try:
+            await self._claims.store([digest], store)
         except RegistryError as error:
             error.metadata["index"] = str(incoming.index)
             raise

@@ -17,9 +17,12 @@ from isal.isal_zlib import crc32
 from steelyard_server.errors import BlobCorrupt, BlobLost, DigestInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 BLOCK_BYTES: Final = 1 << 20
+# No piece that a system holds in memory as one is larger.
+BEHIND_BYTES: Final = 4 << 20
 SUM: Final = struct.Struct(">I")
 DIGEST_PREFIX: Final = "sha256:"
 HEXADECIMAL_DIGITS: Final = 64
@@ -41,13 +44,13 @@ def hexadecimal(digest: str) -> str:
 
 def corrupt(digest: str) -> BlobCorrupt:
     """Return the error for bytes that are damaged."""
-    message = f"The stored bytes of {digest} are damaged; restore them from a backup, or upload them again."
+    message = f"The stored bytes of {digest} are damaged; upload them again, or restore and verify them."
     return BlobCorrupt(message, digest=digest)
 
 
 def lost(digest: str) -> BlobLost:
     """Return the error for bytes that are not there."""
-    message = f"The stored bytes of {digest} are gone; restore them from a backup, or upload them again."
+    message = f"The stored bytes of {digest} are gone; upload them again, or restore and verify them."
     return BlobLost(message, digest=digest)
 
 
@@ -101,6 +104,42 @@ class BlockReader(ABC):
             offset += len(part)
         return b"".join(parts)
 
+    def verify(self, pace: Callable[[int], None]) -> None:
+        """Read the whole blob from where it is stored, check every block, and the digest of all.
+
+        Args:
+            pace: called with the number of bytes before each block; what it raises ends this.
+
+        Raises:
+            BlobCorrupt: a block, its check or the whole is not what it was.
+            StorageUnavailable: the storage does not work.
+        """
+        hasher = hashlib.sha256()
+        self._drop_cached(0, self.size_bytes)
+        for index in range(max(-(-self.size_bytes // BLOCK_BYTES), 1)):
+            start = index * BLOCK_BYTES
+            length = min(BLOCK_BYTES, self.size_bytes - start)
+            pace(length)
+            block = self._checked(index)
+            # A single block was compared with the digest already.
+            if self.size_bytes > BLOCK_BYTES:
+                hasher.update(block)
+            # With what the system read as one piece across the border before, which it kept until now.
+            begin = max(start - BEHIND_BYTES, 0)
+            self._drop_cached(begin, start + length - begin)
+        if self.size_bytes > BLOCK_BYTES and DIGEST_PREFIX + hasher.hexdigest() != self._digest:
+            raise corrupt(self._digest)
+
+    def check(self) -> None:
+        """Read the whole blob and check every block.
+
+        Raises:
+            BlobCorrupt: a block is damaged.
+            StorageUnavailable: the storage does not work.
+        """
+        for index in range(-(-self.size_bytes // BLOCK_BYTES)):
+            self._checked(index)
+
     def _checked(self, index: int) -> memoryview:
         if index != self._index:
             try:
@@ -124,6 +163,10 @@ class BlockReader(ABC):
         if self.size_bytes <= BLOCK_BYTES:
             return DIGEST_PREFIX + hashlib.sha256(block).hexdigest() == self._digest
         return crc32(block) == self._sum(index)
+
+    @abstractmethod
+    def _drop_cached(self, offset: int, length: int) -> None:
+        """Have the system forget what it holds of a range in memory."""
 
     @abstractmethod
     def _load(self, offset: int, length: int) -> bytes:

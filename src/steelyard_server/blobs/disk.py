@@ -11,7 +11,8 @@ import errno
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from steelyard_server.errors import RegistryError, StorageFull, StorageUnavailable
@@ -48,6 +49,12 @@ def start_write_out(file: int, *, offset: int, length: int) -> None:
     """Have the kernel begin to write a range, so that a later sync waits for little. Only a hint."""
     if sys.platform == "linux" and (function := getattr(ctypes.CDLL(None), "sync_file_range", None)):
         function(file, ctypes.c_int64(offset), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
+
+
+def drop_cached(file: int, *, offset: int, length: int) -> None:
+    """Have the kernel forget pages of a file that are on the disk. Only a hint."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def sync(file: int) -> None:
@@ -113,6 +120,15 @@ def registry_error(error: OSError) -> RegistryError:
         return full()
     name = errno.errorcode.get(error.errno or 0, "an unknown error")
     return StorageUnavailable(f"The storage of blobs failed with {name}; try again, and tell the operator.")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn errors of the system into what callers hear."""
+    try:
+        yield
+    except OSError as error:
+        raise registry_error(error) from None
 
 
 def full() -> StorageFull:

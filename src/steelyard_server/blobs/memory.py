@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from steelyard_server.blobs import batch
-from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, hexadecimal, lost
+from steelyard_server.blobs.blocks import BLOCK_BYTES, SUM, BlockReader, BlockSums, corrupt, hexadecimal, lost
+from steelyard_server.blobs.store import StoredFile
 from steelyard_server.blobs.uploads import Partial, Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from steelyard_server.blobs.store import BlobReader, Upload
 
@@ -23,7 +26,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.blobs: dict[str, tuple[bytearray, bytes]] = {}
-        self._damaged: set[str] = set()
+        # By digest, whether it is quarantined too.
+        self._damaged: dict[str, bool] = {}
+        self._trash: dict[str, tuple[tuple[bytearray, bytes], float]] = {}
         self._uploads = Uploads(lambda _: MemoryPartial(self.blobs, damaged=self._damaged))
 
     def begin_upload(self, key: str) -> Upload:
@@ -38,7 +43,7 @@ class MemoryStore:
             sums = BlockSums()
             sums.update(memoryview(data))
             self.blobs[digest] = (bytearray(data), sums.pack())
-            self._damaged.discard(digest)
+            self._damaged.pop(digest, None)
 
     def held_bytes(self, key: str) -> int:
         """Return how many bytes of a partial upload are durable."""
@@ -46,6 +51,16 @@ class MemoryStore:
 
     def open(self, digest: str, *, size_bytes: int) -> BlobReader:
         """Open a blob for reading."""
+        reader = self._open(digest, size_bytes=size_bytes)
+        if self._damaged.get(digest):
+            raise corrupt(digest)
+        return reader
+
+    def verify(self, digest: str, *, size_bytes: int, pace: Callable[[int], None]) -> None:
+        """Read a blob whole and compare it with its digest."""
+        self._open(digest, size_bytes=size_bytes).verify(pace)
+
+    def _open(self, digest: str, *, size_bytes: int) -> MemoryReader:
         hexadecimal(digest)
         data, sums = self.blobs.get(digest, (bytearray(), b""))
         if digest not in self.blobs or len(data) != size_bytes:
@@ -58,14 +73,55 @@ class MemoryStore:
         hexadecimal(digest)
         return digest in self.blobs
 
-    def note_damage(self, digest: str) -> None:
+    def note_damage(self, digest: str, *, quarantine: bool = False) -> None:
         """Count a blob as missing until it is uploaded again."""
         hexadecimal(digest)
-        self._damaged.add(digest)
+        self._damaged[digest] = quarantine or self._damaged.get(digest, False)
+
+    def note_sound(self, digest: str) -> None:
+        """Take back `note_damage`."""
+        self._damaged.pop(digest, None)
 
     def is_damaged(self, digest: str) -> bool:
         """Return whether a blob counts as missing."""
         return digest in self._damaged
+
+    def listing(self) -> Iterator[list[StoredFile]]:
+        """List all blobs; how old they are is not kept."""
+        yield [StoredFile(digest, len(data), 0.0) for digest, (data, _) in self.blobs.items()]
+
+    def trash_listing(self) -> Iterator[list[StoredFile]]:
+        """List what is in the trash."""
+        yield [StoredFile(digest, len(blob[0]), since) for digest, (blob, since) in self._trash.items()]
+
+    def put_in_trash(self, digests: Iterable[str]) -> None:
+        """Take bytes out of place and keep them in the trash."""
+        for digest in digests:
+            hexadecimal(digest)
+            if blob := self.blobs.pop(digest, None):
+                self._trash[digest] = (blob, time.time())
+
+    def take_from_trash(self, digests: Iterable[str]) -> None:
+        """Put bytes from the trash in place again."""
+        for digest in digests:
+            hexadecimal(digest)
+            if digest not in self.blobs and digest in self._trash:
+                self.blobs[digest], _ = self._trash.pop(digest)
+
+    def empty_trash(self, digests: Iterable[str]) -> int:
+        """Remove bytes from the trash for good."""
+        freed_bytes = 0
+        for digest in digests:
+            hexadecimal(digest)
+            if blob := self._trash.pop(digest, None):
+                freed_bytes += len(blob[0][0])
+            if digest not in self.blobs:
+                self._damaged.pop(digest, None)
+        return freed_bytes
+
+    def free_bytes(self) -> int:
+        """Let memory be the limit."""
+        return sys.maxsize
 
     def expire_uploads(self, *, before_time: float) -> int:
         """Remove partial uploads that are not open and were not touched since."""
@@ -79,7 +135,7 @@ class MemoryStore:
 class MemoryPartial(Partial):
     """A partial upload in memory; what was flushed counts as durable."""
 
-    def __init__(self, blobs: dict[str, tuple[bytearray, bytes]], *, damaged: set[str]) -> None:
+    def __init__(self, blobs: dict[str, tuple[bytearray, bytes]], *, damaged: dict[str, bool]) -> None:
         super().__init__()
         self._blobs = blobs
         self._damaged = damaged
@@ -113,7 +169,7 @@ class MemoryPartial(Partial):
     def publish(self, digest: str) -> None:
         """Move the bytes to the blobs."""
         self._blobs[digest] = (self._bytes, self.sums.pack())
-        self._damaged.discard(digest)
+        self._damaged.pop(digest, None)
         self._bytes = bytearray()
         self.remove()
 
@@ -145,6 +201,9 @@ class MemoryReader(BlockReader):
         there, _ = self._store.blobs.get(self._digest, (self._data, self._sums))
         if there is self._data:
             self._store.note_damage(self._digest)
+
+    def _drop_cached(self, offset: int, length: int) -> None:
+        """Keep everything: there is no other place."""
 
     def _load(self, offset: int, length: int) -> bytes:
         return bytes(self._data[offset : offset + length])

@@ -40,7 +40,7 @@ class PublishedFiles:
         return self._root / digits[:2] / digits[2:4] / digits
 
     def open(self, digest: str, *, size_bytes: int) -> FileReader:
-        """Open a blob for reading.
+        """Open a blob for reading, whatever was noted about it.
 
         Raises:
             BlobLost, BlobCorrupt, DigestInvalid, StorageUnavailable: see the store.
@@ -118,6 +118,9 @@ class FileReader(BlockReader):
                 self._sums = os.open(sums_path(self._path), os.O_RDONLY)
             except FileNotFoundError:
                 raise corrupt(self._digest) from None
+
+    def _drop_cached(self, offset: int, length: int) -> None:
+        disk.drop_cached(self._file, offset=offset, length=length)
 
     def _load(self, offset: int, length: int) -> bytes:
         return self._pread(self._file, length, offset)

@@ -6,11 +6,19 @@ all. Bytes that are still arriving are a partial upload, named by a key that the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
+
+
+class StoredFile(NamedTuple):
+    """Bytes of a blob that are there, whatever they are; `modify_time` is in seconds since the epoch, UTC."""
+
+    digest: str
+    size_bytes: int
+    modify_time: float
 
 
 class BlobStore(Protocol):
@@ -54,7 +62,7 @@ class BlobStore(Protocol):
 
         Raises:
             BlobLost: there is no such blob, or it has another size.
-            BlobCorrupt: the block checks are damaged or gone.
+            BlobCorrupt: the block checks are damaged or gone, or the blob is quarantined.
             DigestInvalid: *digest* is malformed.
             StorageUnavailable: the storage does not work.
         """
@@ -66,13 +74,66 @@ class BlobStore(Protocol):
             DigestInvalid: *digest* is malformed.
         """
 
-    def note_damage(self, digest: str) -> None:
-        """Count a blob as missing until it is uploaded again, as `open` and its reader do."""
+    def verify(self, digest: str, *, size_bytes: int, pace: Callable[[int], None]) -> None:
+        """Read a blob whole, also one that was noted as damaged, and compare it with its digest.
+
+        What the system holds of it in memory is not trusted, and not more is held afterwards.
+
+        Args:
+            pace: called with the number of bytes before each block; what it raises ends this.
+
+        Raises:
+            BlobLost, BlobCorrupt, DigestInvalid, StorageUnavailable: as `open` and `BlobReader.read`.
+        """
+
+    def note_damage(self, digest: str, *, quarantine: bool = False) -> None:
+        """Count a blob as missing until it is uploaded again, also after a restart.
+
+        Args:
+            quarantine: serve nothing of it either, also not the blocks whose checks are right.
+        """
+
+    def note_sound(self, digest: str) -> None:
+        """Take back `note_damage`, for bytes that were verified."""
 
     def is_damaged(self, digest: str) -> bool:
         """Return whether a blob counts as missing since it was found lost or damaged.
 
         Takes no lock and does no input or output, so it may be called from an event loop.
+        """
+
+    def listing(self) -> Iterator[list[StoredFile]]:
+        """List what is there of all blobs, some at a time; what comes or goes meanwhile may be missed."""
+
+    def trash_listing(self) -> Iterator[list[StoredFile]]:
+        """List what is in the trash, some at a time; `modify_time` is when it came there."""
+
+    def put_in_trash(self, digests: Iterable[str]) -> None:
+        """Take bytes out of place and keep them in the trash; what is not there is skipped.
+
+        Raises:
+            DigestInvalid, StorageUnavailable: some may be moved.
+        """
+
+    def take_from_trash(self, digests: Iterable[str]) -> None:
+        """Put bytes from the trash in place again, durably, where there are none.
+
+        Raises:
+            DigestInvalid, StorageUnavailable: some may be moved.
+        """
+
+    def empty_trash(self, digests: Iterable[str]) -> int:
+        """Remove bytes from the trash for good and return how many; those in place stay.
+
+        Raises:
+            DigestInvalid, StorageUnavailable: some may be removed.
+        """
+
+    def free_bytes(self) -> int:
+        """Return how many bytes can still be stored.
+
+        Raises:
+            StorageUnavailable: the storage does not work.
         """
 
     def expire_uploads(self, *, before_time: float) -> int:

@@ -1,16 +1,20 @@
 """Blobs: which bytes exist, and which namespace may know of them.
 
 A namespace holds a blob that it uploaded, under a lease, or that one of its versions or evaluations
-names. The bytes themselves are in the blob store; a row here means that they are there, whole and
-durable. Blobs are bookkeeping, not registry state: they make no events.
+names. The bytes themselves are in the blob store; a row here that is not condemned means that they
+are in place, whole and durable. Blobs are bookkeeping, not registry state: they make no events.
+
+Whoever relies on a blob locks its row until the commit, so that it cannot be condemned meanwhile;
+``core/garbage.py`` has the other side.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from steelyard_server.core import names, namespaces
 from steelyard_server.db import tables
@@ -27,10 +31,24 @@ if TYPE_CHECKING:
 # Digests in the message and metadata of an error, which must stay small.
 DIGESTS_SHOWN = 20
 
-_H, _F = tables.holdings.c, tables.files.c
-_HELD = select(_H.digest, _H.size_bytes).where(
-    _H.namespace_id == bindparam("namespace"), any_of(_H.digest, "digests")
+# Blobs that one read lists.
+PAGE_BLOBS = 1000
+
+_B, _H, _F = tables.blobs.c, tables.holdings.c, tables.files.c
+_E = tables.evaluations.c
+# What refers to a blob: columns with its digest, and which of their rows count. Nothing that is named
+# here is collected, so whoever adds a kind of reference adds it to this list.
+REFERRERS: tuple[tuple[ColumnElement[str], ColumnElement[bool]], ...] = (
+    (_F.digest, _F.external_uri.is_(None)),
+    (_E.report_digest, _E.report_digest.isnot(None)),
 )
+
+_HELD = (
+    select(_H.digest, _H.size_bytes, _H.lease_expire_time)
+    .join(tables.blobs, _B.digest == _H.digest)
+    .where(_H.namespace_id == bindparam("namespace"), any_of(_H.digest, "digests"), _B.condemn_time.is_(None))
+)
+_HELD_LOCKED = _HELD.with_for_update(read=True, key_share=True, of=tables.blobs)
 _HELD_SIZES = (
     select(_H.size_bytes)
     .where(_H.namespace_id == bindparam("namespace"), any_of(_H.size_bytes, "sizes_bytes"))
@@ -45,7 +63,10 @@ _RENEW = (
     )
     .values(lease_expire_time=bindparam("expire"))
 )
-_INSERT = insert_new(tables.blobs)
+_RECORD = insert(tables.blobs).values({column.name: bindparam(column.name) for column in _B})
+_RECORD = _RECORD.on_conflict_do_update(
+    index_elements=[_B.digest], set_={"condemn_time": None}, where=_B.condemn_time.isnot(None)
+)
 _HOLD = insert_new(tables.holdings)
 _HOLD_FILES = insert_new(tables.holdings).from_select(
     ["namespace_id", "digest", "size_bytes", "lease_expire_time"],
@@ -53,6 +74,29 @@ _HOLD_FILES = insert_new(tables.holdings).from_select(
     .where(_F.version_id == bindparam("version"), _F.external_uri.is_(None))
     .distinct(),
 )
+_DUE = (
+    _B.condemn_time.is_(None),
+    func.coalesce(_B.verify_time, _B.create_time) < bindparam("before"),
+)
+_DUE_PAGE = (
+    select(_B.digest, _B.size_bytes)
+    .where(_B.digest > bindparam("after"), *_DUE)
+    .order_by(_B.digest)
+    .limit(PAGE_BLOBS)
+)
+_DUE_TOTAL = select(
+    func.count().label("blobs"),
+    cast(func.coalesce(func.sum(_B.size_bytes), 0), BigInteger).label("size_bytes"),
+).where(*_DUE)
+_VERIFIED = update(tables.blobs).where(any_of(_B.digest, "digests")).values(verify_time=bindparam("now"))
+_STATES = select(_B.digest, _B.condemn_time).where(any_of(_B.digest, "digests"))
+
+
+class Blob(NamedTuple):
+    """A blob as it is recorded."""
+
+    digest: str
+    size_bytes: int
 
 
 def find_missing(
@@ -75,35 +119,52 @@ def find_missing(
         names.digest(digest, field=f"blobs[{index}].digest")
         names.number(size_bytes, field=f"blobs[{index}].size_bytes", maximum=LIMITS.file_bytes)
     namespace_id = namespaces.find_id(tx, name=namespace)
-    held = _held(tx, namespace_id=namespace_id, digests=[digest for digest, _ in wanted])
+    held = _held_locked(tx, namespace_id=namespace_id, digests=[digest for digest, _ in wanted])
     _renew(tx, namespace_id=namespace_id, digests=list(held))
     missing = [digest for digest, size_bytes in wanted if held.get(digest) != size_bytes]
     sizes = tx.all(_HELD_SIZES, namespace=namespace_id, sizes_bytes=list(sizes_bytes)) if sizes_bytes else []
     return missing, sorted(row.size_bytes for row in sizes)
 
 
-def is_held(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> bool:
-    """Return whether *namespace* holds a blob of this digest and size.
+def lease_seconds(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> float | None:
+    """Return how long *namespace* holds a blob under a lease, at least; None when it does not hold it.
 
     Raises:
         NamespaceNotFound: no such namespace.
     """
     namespace_id = namespaces.find_id(tx, name=namespace)
-    return _held(tx, namespace_id=namespace_id, digests=[digest]).get(digest) == size_bytes
+    row = tx.one(_HELD, namespace=namespace_id, digests=[digest]) if digest else None
+    if row is None or row.size_bytes != size_bytes:
+        return None
+    left: float = (row.lease_expire_time - _now()) / 1_000_000
+    return left
+
+
+def renew(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> bool:
+    """Give a blob that *namespace* holds a new lease, and return whether it holds it.
+
+    Raises:
+        NamespaceNotFound: no such namespace.
+    """
+    missing, _ = find_missing(tx, namespace=namespace, wanted=[(digest, size_bytes)], sizes_bytes=[])
+    return not missing
 
 
 def record(tx: Transaction, *, namespace: str, blobs: Iterable[tuple[str, int]]) -> None:
     """Record blobs whose bytes are durable in the store, and let *namespace* hold them.
 
-    Recording what is known is a success, so two clients may upload the same file.
+    Recording what is known is a success, so two clients may upload the same file. One that was
+    condemned is so no longer. The caller keeps the collector away from the bytes until the commit;
+    see ``blobs/claims.py``.
 
     Raises:
         NamespaceNotFound: it was deleted meanwhile.
     """
     namespace_id = namespaces.find_id(tx, name=namespace)
-    now = time.time_ns() // 1000
-    stored = dict(blobs)
-    tx.run(_INSERT, [{"digest": d, "size_bytes": size, "create_time": now} for d, size in stored.items()])
+    times = {"create_time": _now(), "condemn_time": None, "verify_time": None}
+    # In one order, so that two that record the same blobs do not wait for each other in a circle.
+    stored = dict(sorted(blobs))
+    tx.run(_RECORD, [{"digest": d, "size_bytes": size} | times for d, size in stored.items()])
     expire = _lease_expire_time()
     holdings = [
         {"namespace_id": namespace_id, "digest": d, "size_bytes": size, "lease_expire_time": expire}
@@ -131,7 +192,7 @@ def require(
         SizeMismatch: a held blob has another size than the file says.
     """
     wanted = {file.digest: file for file in files if not file.uri}
-    held = _held(tx, namespace_id=namespace_id, digests=list(wanted))
+    held = _held_locked(tx, namespace_id=namespace_id, digests=list(wanted))
     missing = [digest for digest in wanted if digest not in held]
     if missing:
         message = (
@@ -155,10 +216,33 @@ def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:
     tx.run(_HOLD_FILES, {"version": version_id, "namespace": namespace_id})
 
 
-def _held(tx: Transaction, *, namespace_id: int, digests: list[str]) -> dict[str, int]:
+def due(tx: Transaction, *, after_digest: str, before_time: int) -> list[Blob]:
+    """Return blobs behind *after_digest* that were last verified before a time, at most PAGE_BLOBS."""
+    return [Blob(*row) for row in tx.all(_DUE_PAGE, after=after_digest, before=before_time)]
+
+
+def due_total(tx: Transaction, *, before_time: int) -> tuple[int, int]:
+    """Return how many blobs were last verified before a time, and their bytes."""
+    row = tx.one(_DUE_TOTAL, before=before_time)
+    return (row.blobs, row.size_bytes) if row is not None else (0, 0)
+
+
+def mark_verified(tx: Transaction, *, digests: Sequence[str]) -> None:
+    """Note that the bytes of blobs were read and are right."""
+    tx.run(_VERIFIED, {"digests": list(digests), "now": _now()})
+
+
+def states(tx: Transaction, *, digests: Sequence[str]) -> dict[str, int | None]:
+    """Return when each of the blobs that are recorded was condemned, None for one that is not."""
+    return {row.digest: row.condemn_time for row in tx.all(_STATES, digests=list(digests))}
+
+
+def _held_locked(tx: Transaction, *, namespace_id: int, digests: list[str]) -> dict[str, int]:
+    """Return the sizes of blobs that a namespace holds; none of them is condemned before the commit."""
     if not digests:
         return {}
-    return {row.digest: row.size_bytes for row in tx.all(_HELD, namespace=namespace_id, digests=digests)}
+    rows = tx.all(_HELD_LOCKED, namespace=namespace_id, digests=digests)
+    return {row.digest: row.size_bytes for row in rows}
 
 
 def _renew(tx: Transaction, *, namespace_id: int, digests: list[str]) -> None:
@@ -167,4 +251,8 @@ def _renew(tx: Transaction, *, namespace_id: int, digests: list[str]) -> None:
 
 
 def _lease_expire_time() -> int:
-    return time.time_ns() // 1000 + LIMITS.lease_seconds * 1_000_000
+    return _now() + LIMITS.lease_seconds * 1_000_000
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

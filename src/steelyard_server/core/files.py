@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from steelyard_server.core import names, pages, paths, references
 from steelyard_server.core.content import File
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
 
-_F = tables.files.c
+_F, _V = tables.files.c, tables.versions.c
 _PAGE = (
     select(tables.files)
     .where(_F.version_id == bindparam("version"), _F.path > bindparam("after_path"))
@@ -28,6 +28,18 @@ _PAGE = (
 )
 _BY_PATHS = select(tables.files).where(_F.version_id == bindparam("version"), any_of(_F.path, "paths"))
 _BY_PATH = select(tables.files).where(_F.version_id == bindparam("version"), _F.path == bindparam("path"))
+_NAMING = (_F.digest == bindparam("digest"), _F.external_uri.is_(None))
+_COUNT_NAMING = select(func.count(_F.version_id.distinct()).label("versions")).where(*_NAMING)
+_SOME_NAMING = select(_F.version_id).where(*_NAMING).distinct().order_by(_F.version_id)
+_SOME_NAMING = _SOME_NAMING.limit(bindparam("limit"))
+_NAMES_NAMING = (
+    select(tables.namespaces.c.name.label("namespace"), tables.models.c.name.label("model"), _V.number)
+    .select_from(tables.versions)
+    .join(tables.models, tables.models.c.id == _V.model_id)
+    .join(tables.namespaces, tables.namespaces.c.id == tables.models.c.namespace_id)
+    .where(_V.id.in_(_SOME_NAMING))
+    .order_by(_V.id)
+)
 
 
 def page(
@@ -104,6 +116,14 @@ def find_all(tx: Transaction, *, reference: Reference, wanted: Sequence[str]) ->
     model = reference.model
     found = [_stored(rows.get(path), path=path, model=model, number=version.number) for path in wanted]
     return found, version.number, version.digest
+
+
+def versions_with(tx: Transaction, *, digest: str, maximum: int) -> tuple[list[str], int]:
+    """Return some of the versions that have a blob, as `namespace/model:number`, and how many have it."""
+    counted = tx.one(_COUNT_NAMING, digest=digest)
+    rows = tx.all(_NAMES_NAMING, digest=digest, limit=maximum)
+    texts = [f"{row.namespace}/{row.model}:{row.number}" for row in rows]
+    return texts, counted.versions if counted is not None else 0
 
 
 def row(file: File, *, version_id: int) -> dict[str, object]:

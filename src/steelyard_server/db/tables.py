@@ -60,10 +60,10 @@ def unique_where_given(scope: str, column: str) -> sqlalchemy.Index:
     return sqlalchemy.Index(None, scope, column, unique=True, sqlite_where=given, postgresql_where=given)
 
 
-def where_given(column: str) -> sqlalchemy.Index:
-    """Make an index that has only the rows with a value, for a column that few rows fill."""
-    given = sqlalchemy.text(f"{column} IS NOT NULL")
-    return sqlalchemy.Index(None, column, sqlite_where=given, postgresql_where=given)
+def where_given(column: str, *, given: str = "") -> sqlalchemy.Index:
+    """Make an index on *column* of the rows that have a value in it, or in *given*, which few rows have."""
+    condition = sqlalchemy.text(f"{given or column} IS NOT NULL")
+    return sqlalchemy.Index(None, column, sqlite_where=condition, postgresql_where=condition)
 
 
 class Base(SQLModel):
@@ -413,20 +413,32 @@ class Request(Base, table=True):
 
 
 class StoredBlob(Base, table=True):
-    """Bytes that the blob store has, whole and durable."""
+    """Bytes that the blob store has, whole and durable.
+
+    ``condemn_time`` is set while the bytes are on their way out: nothing refers to such a blob, and no
+    namespace holds it. ``verify_time`` is when they were read and found right, NULL when they were
+    verified only as they came in.
+    """
 
     __tablename__ = "blobs"
+    __table_args__ = (where_given("digest", given="condemn_time"),)
 
     digest: TextKey
     size_bytes: Integer
     create_time: Integer
+    condemn_time: OptionalInteger
+    verify_time: OptionalInteger
 
 
 class Holding(Base, table=True):
     """A blob that a namespace uploaded or refers to; without it the namespace does not see the blob."""
 
     __tablename__ = "holdings"
-    __table_args__ = (sqlalchemy.Index(None, "namespace_id", "size_bytes"), CLUSTERED)
+    __table_args__ = (
+        sqlalchemy.Index(None, "namespace_id", "size_bytes"),
+        sqlalchemy.Index(None, "digest"),
+        CLUSTERED,
+    )
 
     namespace_id: Annotated[
         int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")

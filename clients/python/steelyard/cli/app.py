@@ -13,6 +13,7 @@ from steelyard.cli import (
     compare,
     contexts,
     evaluations,
+    maintenance,
     models,
     namespaces,
     output,
@@ -51,6 +52,7 @@ app.add_typer(contexts.app, name="contexts")
 push.register(app)
 transfer.register(app)
 compare.register(app)
+maintenance.register(app)
 serve.register(app)
 
 

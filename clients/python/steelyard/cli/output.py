@@ -29,6 +29,8 @@ Entry = TypeVar("Entry")
 LISTED = 50
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
+# Columns of numbers.
+_NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
 _DAY_SECONDS, _HOUR_SECONDS, _MINUTE_SECONDS = 86_400, 3_600, 60
 
 
@@ -102,7 +104,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for header in headers:
-        drawn.add_column(header, justify="right" if header in {"size", "files"} else "left", overflow="fold")
+        drawn.add_column(header, justify="right" if header in _NUMBERS else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(_plain(cell)) for cell in row))
     Console(highlight=False).print(drawn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,27 @@ if TYPE_CHECKING:
     from steelyard.progress import OnProgress, Progress
 
 TEXT_CHARACTERS = 40
+
+
+@contextmanager
+def counting_bar(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show the numbers that the yielded callback is told, done and in all; None when nobody can see it."""
+    console = output.notes()
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as drawn:
+        task = drawn.add_task(description, total=None)
+        yield lambda done, total: drawn.update(task, completed=min(done, total), total=total)
 
 
 @contextmanager

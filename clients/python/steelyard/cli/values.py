@@ -13,6 +13,9 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _INT64 = range(-(2**63), 2**63)
 _INTEGER_CHARACTERS = 64
+_MEASURE = re.compile(r"(?P<number>[0-9]{1,12}) ?(?P<unit>[A-Za-z]*)")
+_TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def pairs(texts: list[str], *, option: str) -> dict[str, str]:
@@ -118,6 +121,31 @@ def directions(texts: list[str]) -> dict[str, str]:
             raise typer.BadParameter(message, param_hint="--direction")
         found[name] = f"{value}-is-better"
     return found
+
+
+def seconds(text: str, *, option: str) -> int:
+    """Read ``90s``, ``30m``, ``12h``, ``7d``, or a whole number of seconds.
+
+    Raises:
+        typer.BadParameter: it is written otherwise.
+    """
+    return _measured(text, units=_TIME_UNITS, option=option, example="90s, 30m, 12h or 7d")
+
+
+def size_bytes(text: str, *, option: str) -> int:
+    """Read ``512KiB``, ``50MiB``, ``2GiB``, or a whole number of bytes.
+
+    Raises:
+        typer.BadParameter: it is written otherwise.
+    """
+    return _measured(text, units=_SIZE_UNITS, option=option, example="512KiB, 50MiB or 2GiB")
+
+
+def _measured(text: str, *, units: Mapping[str, int], option: str, example: str) -> int:
+    found = _MEASURE.fullmatch(text.strip())
+    if found is None or found["unit"] not in units:
+        raise typer.BadParameter(f"{text!r} is not like {example}.", param_hint=option)
+    return int(found["number"]) * units[found["unit"]]
 
 
 def require_change(**options: object) -> None:

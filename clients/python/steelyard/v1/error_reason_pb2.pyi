@@ -590,14 +590,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Metadata: `digest`.
 
-    Advice: Restore the blob from a backup, or upload it again.
+    Advice: Upload the blob again, or restore it from a backup and verify the storage.
     """
     ERROR_REASON_BLOB_LOST: _ErrorReason.ValueType  # 68
     """DATA_LOSS: The bytes of a recorded blob are gone from storage.
 
     Metadata: `digest`.
 
-    Advice: Restore the blob from a backup, or upload it again.
+    Advice: Upload the blob again, or restore it from a backup and verify the storage.
+    """
+    ERROR_REASON_MAINTENANCE_RUNNING: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION: A run of this kind goes on with other options.
+
+    Metadata: `kind`, `collection` or `verification`.
+
+    Advice: Wait for its end, or call with its options to join it.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -1177,13 +1184,20 @@ ERROR_REASON_BLOB_CORRUPT: ErrorReason.ValueType  # 67
 
 Metadata: `digest`.
 
-Advice: Restore the blob from a backup, or upload it again.
+Advice: Upload the blob again, or restore it from a backup and verify the storage.
 """
 ERROR_REASON_BLOB_LOST: ErrorReason.ValueType  # 68
 """DATA_LOSS: The bytes of a recorded blob are gone from storage.
 
 Metadata: `digest`.
 
-Advice: Restore the blob from a backup, or upload it again.
+Advice: Upload the blob again, or restore it from a backup and verify the storage.
+"""
+ERROR_REASON_MAINTENANCE_RUNNING: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION: A run of this kind goes on with other options.
+
+Metadata: `kind`, `collection` or `verification`.
+
+Advice: Wait for its end, or call with its options to join it.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

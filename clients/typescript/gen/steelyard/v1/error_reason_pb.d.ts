@@ -905,7 +905,7 @@ export enum ErrorReason {
    *
    * Metadata: `digest`.
    *
-   * Advice: Restore the blob from a backup, or upload it again.
+   * Advice: Upload the blob again, or restore it from a backup and verify the storage.
    *
    * @generated from enum value: ERROR_REASON_BLOB_CORRUPT = 67;
    */
@@ -916,11 +916,22 @@ export enum ErrorReason {
    *
    * Metadata: `digest`.
    *
-   * Advice: Restore the blob from a backup, or upload it again.
+   * Advice: Upload the blob again, or restore it from a backup and verify the storage.
    *
    * @generated from enum value: ERROR_REASON_BLOB_LOST = 68;
    */
   BLOB_LOST = 68,
+
+  /**
+   * FAILED_PRECONDITION: A run of this kind goes on with other options.
+   *
+   * Metadata: `kind`, `collection` or `verification`.
+   *
+   * Advice: Wait for its end, or call with its options to join it.
+   *
+   * @generated from enum value: ERROR_REASON_MAINTENANCE_RUNNING = 100;
+   */
+  MAINTENANCE_RUNNING = 100,
 }
 
 /**

@@ -437,6 +437,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 stream_seconds = 88;
    */
   streamSeconds: bigint;
+
+  /**
+   * Longest grace, and longest time in the trash, of garbage: 100 years.
+   *
+   * @generated from field: int64 garbage_seconds = 96;
+   */
+  garbageSeconds: bigint;
 };
 
 /**

@@ -1,0 +1,182 @@
+"""``gc``, ``fsck`` and ``df``: free what nobody needs, verify what is stored, say how much it is."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steelyard.cli import output, progress, session, values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steelyard import GarbageCollection, StorageVerification
+    from steelyard.maintenance import OwnerUsage
+    from steelyard.progress import OnProgress
+
+BAR_CHARACTERS = 24
+VERSIONS_SHOWN = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to *app*."""
+    for command in (gc, fsck, df):
+        app.command(command.__name__)(command)
+
+
+def gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    grace: Annotated[
+        str | None, typer.Option(help="Least age of what goes, as 24h; else the setting of the server.")
+    ] = None,
+    trash: Annotated[
+        str | None, typer.Option(help="How long it stays in the trash; 0 frees at once; else as the server.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    json: output.Json = False,
+) -> None:
+    """Free the bytes that no version needs and no upload holds, while the server serves.
+
+    First they go to a trash, from which an upload of the same bytes brings them back; later they are gone.
+    """
+    grace_seconds = None if grace is None else values.seconds(grace, option="--grace")
+    trash_seconds = None if trash is None else values.seconds(trash, option="--trash")
+    quiet = session.of(context).quiet
+    with session.of(context).client() as client, progress.counting_bar("collect", quiet=quiet) as show:
+        collected = client.maintenance.collect_garbage(
+            dry_run=dry_run,
+            grace_seconds=grace_seconds,
+            trash_seconds=trash_seconds,
+            reason=reason,
+            progress=_shown(show),
+        )
+    output.changed(_told(collected, dry_run=dry_run), collected.message, json=json)
+
+
+def fsck(
+    context: typer.Context,
+    rate: Annotated[str, typer.Option(help="Most bytes to read a second, as 50MiB; 0 for no limit.")] = "0",
+    older_than: Annotated[
+        str | None, typer.Option(help="Leave out what was verified in this time, as 7d.")
+    ] = None,
+    json: output.Json = False,
+) -> None:
+    """Have the server read every stored byte and compare it with its digest.
+
+    Exit code 8 says that bytes are damaged or missing. They are not served until they are uploaded again.
+    """
+    from steelyard.errors import DataLoss
+
+    before = None
+    if older_than is not None:
+        before = datetime.now(UTC) - timedelta(seconds=values.seconds(older_than, option="--older-than"))
+    bytes_per_second = values.size_bytes(rate, option="--rate")
+    quiet = session.of(context).quiet
+    with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
+        found = client.maintenance.verify_storage(
+            bytes_per_second=bytes_per_second, verified_before=before, progress=_drawn(show)
+        )
+    read = f"{output.count(found.verified_blobs_count, 'blob')}, {output.size(found.verified_bytes)}"
+    if json:
+        output.message_json(found.message)
+    else:
+        _show_problems(found)
+    if found.problems_count:
+        raise DataLoss(
+            f"{found.problems_count} of {read} are damaged or missing, and are not served; upload them "
+            "again, or restore and verify them."
+        )
+    if not json:
+        output.note(f"All is intact: {read}.")
+
+
+def df(
+    context: typer.Context,
+    namespace: Annotated[str, typer.Argument(help="Show the models of this namespace.")] = "",
+    json: output.Json = False,
+) -> None:
+    """Show how much each namespace uses, or each model of one.
+
+    Bytes that others use too are shared; the unique ones would be free without it.
+    """
+    with session.of(context).client() as client:
+        found = client.maintenance.storage_usage(namespace)
+    if json:
+        output.message_json(found.message)
+        return
+    largest = max((each.size_bytes for each in found.usages), default=0)
+    drawn = sys.stdout.isatty()
+    rows = [(*_cells(each), *([_bar(each, largest=largest)] if drawn else [])) for each in found.usages]
+    noun = "model" if namespace else "namespace"
+    bar = ("█ unique ░ shared",) if drawn else ()
+    output.table((noun, "versions", "blobs", "size", "shared", "unique", *bar), rows)
+    output.note(
+        f"{output.count(found.stored_blobs_count, 'blob')} stored, {output.size(found.stored_bytes)}; "
+        f"{output.size(found.trash_bytes)} in the trash, {output.size(found.free_bytes)} free."
+    )
+
+
+def _shown(show: Callable[[int, int], None] | None) -> Callable[[GarbageCollection], None] | None:
+    if show is None:
+        return None
+    return lambda collected: show(collected.examined_blobs_count, collected.blobs_count)
+
+
+def _drawn(show: OnProgress | None) -> Callable[[StorageVerification], None] | None:
+    from steelyard.progress import Progress
+
+    if show is None:
+        return None
+    return lambda found: show(Progress("verify", "", found.verified_bytes, found.total_bytes))
+
+
+def _told(collected: GarbageCollection, *, dry_run: bool) -> str:
+    would = "would be " if dry_run else ""
+    condemned = output.count(collected.condemned_blobs_count, "blob")
+    text = (
+        f"{condemned} ({output.size(collected.condemned_bytes)}) {would}moved to the trash, "
+        f"{output.size(collected.freed_bytes)} {would}freed."
+    )
+    if strays := collected.stray_files_count:
+        text += f" {output.count(strays, 'file')} belonged to no blob."
+    return text
+
+
+def _show_problems(found: StorageVerification) -> None:
+    rows = [
+        (each.digest, each.kind, output.size(each.size_bytes), _versions(each.versions, each.versions_count))
+        for each in found.problems
+    ]
+    if rows:
+        output.table(("digest", "is", "size", "needed by"), rows)
+    if found.stray_files_count:
+        strays = f"{output.count(found.stray_files_count, 'file')} ({output.size(found.stray_bytes)})"
+        output.note(f"{strays} belong to no blob; `steelyard gc` removes them.")
+
+
+def _versions(versions: tuple[str, ...], count: int) -> str:
+    shown = ", ".join(versions[:VERSIONS_SHOWN])
+    more = count - len(versions[:VERSIONS_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _cells(usage: OwnerUsage) -> tuple[object, ...]:
+    return (
+        usage.name,
+        usage.versions_count,
+        usage.blobs_count,
+        output.size(usage.size_bytes),
+        output.size(usage.size_bytes - usage.unique_bytes),
+        output.size(usage.unique_bytes),
+    )
+
+
+def _bar(usage: OwnerUsage, *, largest: int) -> str:
+    """Draw the unique bytes solid and the shared ones light, on the scale of the largest."""
+    whole = round(BAR_CHARACTERS * usage.size_bytes / largest) if largest else 0
+    unique = round(BAR_CHARACTERS * usage.unique_bytes / largest) if largest else 0
+    return "█" * unique + "░" * (whole - unique)

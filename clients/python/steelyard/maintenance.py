@@ -1,0 +1,277 @@
+"""Tending the storage of a server: collect garbage, verify every byte, say how much is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from steelyard import enums, transfer
+from steelyard.errors import Unavailable
+from steelyard.v1 import maintenance_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.workers import Stop
+
+Answer = TypeVar("Answer", pb.CollectGarbageResponse, pb.VerifyStorageResponse)
+
+# As long as a stream may live at all.
+STREAM_SECONDS = 86_400.0
+# The server says something of a run every 5 seconds; less patience would break sound ones off.
+PATIENCE_SECONDS_MINIMUM = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageCollection:
+    """What a collection did, or has done so far.
+
+    Args:
+        condemned_blobs_count: blobs that nothing refers to, whose bytes are now in the trash.
+        freed_blobs_count: blobs and stray files whose bytes are gone.
+        stray_files_count: files that belonged to no blob, now in the trash.
+        sequence: of the event; 0 when nothing changed.
+    """
+
+    condemned_blobs_count: int
+    condemned_bytes: int
+    freed_blobs_count: int
+    freed_bytes: int
+    stray_files_count: int
+    examined_blobs_count: int
+    blobs_count: int
+    sequence: int
+    message: pb.CollectGarbageResponse = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageProblem:
+    """Something wrong with a stored blob; `kind` is damaged or missing.
+
+    Args:
+        versions: some of those that need it, as `namespace/model:number`.
+        versions_count: how many need it.
+    """
+
+    digest: str
+    size_bytes: int
+    kind: str
+    versions: tuple[str, ...]
+    versions_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageVerification:
+    """What a verification found, or has found so far.
+
+    Args:
+        problems: the first 1,000 of them.
+        stray_files_count: files that belong to no blob; a collection removes them.
+    """
+
+    blobs_count: int
+    total_bytes: int
+    verified_blobs_count: int
+    verified_bytes: int
+    problems: tuple[StorageProblem, ...]
+    problems_count: int
+    stray_files_count: int
+    stray_bytes: int
+    message: pb.VerifyStorageResponse = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerUsage:
+    """How much one namespace or model uses.
+
+    Args:
+        unique_bytes: those that nothing else uses, and that would be free without it.
+    """
+
+    name: str
+    versions_count: int
+    blobs_count: int
+    size_bytes: int
+    unique_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUsage:
+    """How much is stored.
+
+    Args:
+        usages: by namespace, or by model of one; the largest first, at most 1,000.
+        stored_bytes: of all blobs, each counted once.
+        trash_bytes: of condemned blobs.
+    """
+
+    usages: tuple[OwnerUsage, ...]
+    stored_bytes: int
+    stored_blobs_count: int
+    trash_bytes: int
+    free_bytes: int
+    message: pb.GetStorageUsageResponse = field(repr=False, compare=False)
+
+
+class Maintenance:
+    """Run what keeps the storage small and sound. A run belongs to the server.
+
+    It goes on when the caller goes; the same call again joins it while it goes on.
+    """
+
+    def __init__(self, connection: Connection, *, patience_seconds: float) -> None:
+        self._connection = connection
+        self._patience_seconds = max(patience_seconds, PATIENCE_SECONDS_MINIMUM)
+
+    def collect_garbage(
+        self,
+        *,
+        dry_run: bool = False,
+        grace_seconds: int | None = None,
+        trash_seconds: int | None = None,
+        reason: str = "",
+        progress: Callable[[GarbageCollection], None] | None = None,
+        stop: Stop | None = None,
+    ) -> GarbageCollection:
+        """Free the bytes that nothing refers to, and return what was done.
+
+        Args:
+            dry_run: change nothing, only say what would go.
+            grace_seconds: least age of what goes; by default what the server was started with.
+            trash_seconds: how long it stays in the trash; by default what the server was started with.
+            progress: called now and then; what it raises ends this call, not the run.
+            stop: ends this call when another thread sets it, not the run.
+
+        Raises:
+            Stopped: *stop* was set.
+            MaintenanceRunning: a run with other options goes on.
+        """
+        request = pb.CollectGarbageRequest(
+            dry_run=dry_run, grace_seconds=grace_seconds, trash_seconds=trash_seconds, reason=reason
+        )
+        answer = pb.CollectGarbageResponse()
+        for answer in self._answers("CollectGarbage", request, pb.CollectGarbageResponse, stop=stop):
+            if progress is not None:
+                progress(_collection(answer))
+        return _collection(answer)
+
+    def verify_storage(
+        self,
+        *,
+        bytes_per_second: int = 0,
+        verified_before: datetime | None = None,
+        progress: Callable[[StorageVerification], None] | None = None,
+        stop: Stop | None = None,
+    ) -> StorageVerification:
+        """Have the server read every stored byte, and return what is damaged or missing.
+
+        Args:
+            bytes_per_second: at most; 0 for no limit.
+            verified_before: leave out what was verified since.
+            progress: called now and then; what it raises ends this call, not the run.
+            stop: ends this call when another thread sets it, not the run.
+
+        Raises:
+            Stopped: *stop* was set.
+            MaintenanceRunning: a run with other options goes on.
+        """
+        request = pb.VerifyStorageRequest(bytes_per_second=bytes_per_second)
+        if verified_before is not None:
+            request.verified_before_time.FromDatetime(verified_before)
+        whole = pb.VerifyStorageResponse()
+        for answer in self._answers("VerifyStorage", request, pb.VerifyStorageResponse, stop=stop):
+            # Each tells only of problems that are new.
+            found = [*whole.problems, *answer.problems]
+            del answer.problems[:]
+            answer.problems.extend(found)
+            whole = answer
+            if progress is not None:
+                progress(_verification(whole))
+        return _verification(whole)
+
+    def storage_usage(self, namespace: str = "") -> StorageUsage:
+        """Return how much each namespace uses, or each model of one.
+
+        Raises:
+            NamespaceNotFound: there is none with this name.
+        """
+        request = pb.GetStorageUsageRequest(namespace=namespace)
+        answer = self._connection.ask(
+            "MaintenanceService/GetStorageUsage", request, pb.GetStorageUsageResponse
+        )
+        return StorageUsage(
+            usages=tuple(map(_usage, answer.usages)),
+            stored_bytes=answer.stored_bytes,
+            stored_blobs_count=answer.stored_blobs_count,
+            trash_bytes=answer.trash_bytes,
+            free_bytes=answer.free_bytes,
+            message=answer,
+        )
+
+    def _answers(
+        self,
+        rpc: str,
+        request: pb.CollectGarbageRequest | pb.VerifyStorageRequest,
+        kind: type[Answer],
+        *,
+        stop: Stop | None,
+    ) -> Iterator[Answer]:
+        """Yield what the server tells of a run, to its end."""
+        call = self._connection.receive(f"MaintenanceService/{rpc}", request, timeout_seconds=STREAM_SECONDS)
+        done = False
+        seconds = self._patience_seconds
+        with transfer.begin(self._connection, report=None, stop=stop, patience_seconds=seconds) as following:
+            watch = following.watch()
+            with following.streaming(call, watch=watch):
+                for message in watch.receiving(call):
+                    answer = kind.FromString(message)
+                    done = answer.done
+                    yield answer
+        if not done:
+            raise Unavailable("The server ended the stream before the end of the run; call again to join it.")
+
+
+def _collection(message: pb.CollectGarbageResponse) -> GarbageCollection:
+    return GarbageCollection(
+        condemned_blobs_count=message.condemned_blobs_count,
+        condemned_bytes=message.condemned_bytes,
+        freed_blobs_count=message.freed_blobs_count,
+        freed_bytes=message.freed_bytes,
+        stray_files_count=message.stray_files_count,
+        examined_blobs_count=message.examined_blobs_count,
+        blobs_count=message.blobs_count,
+        sequence=message.sequence,
+        message=message,
+    )
+
+
+def _verification(message: pb.VerifyStorageResponse) -> StorageVerification:
+    return StorageVerification(
+        blobs_count=message.blobs_count,
+        total_bytes=message.total_bytes,
+        verified_blobs_count=message.verified_blobs_count,
+        verified_bytes=message.verified_bytes,
+        problems=tuple(map(_problem, message.problems)),
+        problems_count=message.problems_count,
+        stray_files_count=message.stray_files_count,
+        stray_bytes=message.stray_bytes,
+        message=message,
+    )
+
+
+def _problem(message: pb.StorageProblem) -> StorageProblem:
+    kind = enums.word(pb.StorageProblemKind, message.kind)
+    return StorageProblem(
+        message.digest, message.size_bytes, kind, tuple(message.versions), message.versions_count
+    )
+
+
+def _usage(message: pb.StorageUsage) -> OwnerUsage:
+    return OwnerUsage(
+        name=message.name,
+        versions_count=message.versions_count,
+        blobs_count=message.blobs_count,
+        size_bytes=message.size_bytes,
+        unique_bytes=message.unique_bytes,
+    )

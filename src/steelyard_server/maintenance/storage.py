@@ -1,0 +1,52 @@
+"""What runs work on: records in the database, bytes in the store, and a thread for what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from steelyard_server.core import blobs, garbage
+
+if TYPE_CHECKING:
+    from steelyard_server.blobs.claims import Claims
+    from steelyard_server.blobs.store import BlobStore, StoredFile
+    from steelyard_server.db.database import Database
+    from steelyard_server.maintenance.runs import Stop
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """All that is stored by one server.
+
+    Args:
+        threads: where files are read, moved and listed; not that of uploads and downloads.
+    """
+
+    database: Database
+    store: BlobStore
+    claims: Claims
+    threads: Executor
+    stop: Stop
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run what blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+
+    async def listed(self, listing: Iterator[list[StoredFile]]) -> AsyncIterator[list[StoredFile]]:
+        """Yield the files of a listing, at most a batch at a time, until the server stops."""
+        while (files := await self.in_thread(next, listing, None)) is not None:
+            for begin in range(0, len(files), garbage.BATCH_BLOBS):
+                self.stop.check()
+                yield files[begin : begin + garbage.BATCH_BLOBS]
+
+    async def unrecorded(self, files: Sequence[StoredFile]) -> list[StoredFile]:
+        """Return those of *files* that belong to no blob that is recorded."""
+        if not files:
+            return []
+        states = await self.database.read(blobs.states, digests=[file.digest for file in files])
+        return [file for file in files if file.digest not in states]
