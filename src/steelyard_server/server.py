@@ -192,7 +192,8 @@ async def start(config: Config) -> Server:
             *_schedule(config, maintenance),
         ]
         if hold is not None:
-            tasks.append(asyncio.create_task(_watch_hold(hold, guard, checks)))
+            watching = _watch_hold(hold, guard, checks, stop=maintenance.storage.stop)
+            tasks.append(asyncio.create_task(watching))
         stack.push_async_callback(_cancel, tasks)
         host, _ = split_address(config.listen, setting="listen")
         return Server(
@@ -379,12 +380,13 @@ async def _watch_seal(database: Database, checks: health.Health) -> None:
     checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
 
 
-async def _watch_hold(hold: Hold, guard: Guard, checks: health.Health) -> None:
+async def _watch_hold(hold: Hold, guard: Guard, checks: health.Health, *, stop: Stop) -> None:
     """Take no more calls once another server has the database, as it may after a restart of that."""
     while await asyncio.to_thread(hold.keep):  # noqa: ASYNC110 - the database tells nobody
         await asyncio.sleep(HOLD_CHECK_SECONDS)
     structlog.get_logger("steelyard.database").error("Another server has the database; this one stops.")
     checks.shut_down()
+    stop.set()
     await guard.drain(0)
 
 

@@ -19,7 +19,8 @@ from steelyard_server.blobs.local import LocalStore
 from steelyard_server.db import tables
 from tests.api.calls import Refused, call, call_raw
 from tests.api.uploads import SECONDS, UploadStream, digest_of, held_bytes, put
-from tests.contracts.registry import delete_versions, end_leases, rows
+from tests.contracts.ends import end_versions
+from tests.contracts.registry import end_leases, rows
 from tests.servers import Running, running_server
 
 AT_ONCE = {"graceSeconds": "0", "trashSeconds": "0"}
@@ -83,7 +84,7 @@ async def two(running: Running) -> Running:
 async def test_after_a_collection_bytes_of_what_was_deleted_are_gone_and_the_rest_verifies(
     two: Running,
 ) -> None:
-    await two.server.database.write(delete_versions, number=1)
+    await two.server.database.write(end_versions, number=1)
     answer = await collect(two)
 
     assert (answer.condemned_blobs_count, answer.condemned_bytes) == (1, len(b"first"))
@@ -105,7 +106,7 @@ async def test_an_unnamed_upload_stays_under_its_lease_and_goes_after_it(running
 
 
 async def test_what_is_asked_for_gets_a_lease_before_it_is_called_present(two: Running) -> None:
-    await two.server.database.write(delete_versions)
+    await two.server.database.write(end_versions)
     stream = UploadStream(two.channel)
     await stream.begin(size_bytes=6, digest=digest_of(b"common"))
     assert (await stream.answer()).already_present.digest == digest_of(b"common")
@@ -117,7 +118,7 @@ async def test_what_is_asked_for_gets_a_lease_before_it_is_called_present(two: R
 
 
 async def test_a_collection_that_changes_something_is_one_event_by_its_caller(two: Running) -> None:
-    await two.server.database.write(delete_versions)
+    await two.server.database.write(end_versions)
     before = len(await events(two))
     metadata = (("steelyard-actor", "grace"),)
     answers = await call(two.channel, "CollectGarbage", AT_ONCE | {"reason": "room"}, metadata=metadata)
@@ -138,9 +139,9 @@ async def test_a_collection_that_changes_nothing_makes_no_event(two: Running) ->
 
 
 async def test_a_dry_run_says_what_would_go_and_changes_nothing(two: Running) -> None:
-    await two.server.database.write(delete_versions, number=1)
+    await two.server.database.write(end_versions, number=1)
     await collect(two, trashSeconds="3600")
-    await two.server.database.write(delete_versions)
+    await two.server.database.write(end_versions)
     stray(two, b"stray")
     before = (len(await events(two)), files(two, "sha256"), files(two, "trash"))
     for times in ({}, {"trashSeconds": "3600"}, {"graceSeconds": "3600"}):
@@ -161,7 +162,7 @@ def stray(running: Running, data: bytes) -> None:
 
 
 async def test_in_the_trash_bytes_wait_and_an_upload_brings_the_blob_back(two: Running) -> None:
-    await two.server.database.write(delete_versions)
+    await two.server.database.write(end_versions)
     answer = await collect(two, trashSeconds="3600")
     assert (answer.condemned_blobs_count, answer.freed_blobs_count) == (3, 0)
     assert (files(two, "sha256"), len(files(two, "trash"))) == ([], 3)

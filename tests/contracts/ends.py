@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
+
 from steelyard_server.core import aliases, copies, deletions, model_deletions, models, versions
 from steelyard_server.core.models import Model
 from steelyard_server.core.pointers import Alias
 from steelyard_server.core.references import Reference
 from steelyard_server.core.versions import Version
-from steelyard_server.db.database import Database
+from steelyard_server.db import tables
+from steelyard_server.db.database import Database, Transaction
 from tests.contracts.registry import FRAUD, act, number
+
+_M, _N, _V = tables.models.c, tables.namespaces.c, tables.versions.c
+_VERSIONS = (
+    select(_N.name.label("namespace"), _M.name.label("model"), _V.number, _V.delete_time)
+    .select_from(tables.versions)
+    .join(tables.models, _M.id == _V.model_id)
+    .join(tables.namespaces, _N.id == _M.namespace_id)
+    .order_by(_V.id)
+)
 
 
 def anybody(_: str) -> None:
@@ -34,6 +46,23 @@ async def end(database: Database, *values: int, model: str = FRAUD) -> None:
     for value in values:
         await delete(database, value, model=model)
         await purge(database, value, model=model)
+
+
+def versions_of(tx: Transaction) -> list[tuple[Reference, bool]]:
+    """Return all versions, the oldest first, and whether each is deleted."""
+    return [
+        (number(row.number, model=f"{row.namespace}/{row.model}"), row.delete_time is not None)
+        for row in tx.all(_VERSIONS)
+    ]
+
+
+def end_versions(tx: Transaction, *, number: int = 0) -> None:
+    """Delete and purge the versions of one number, or all that are left."""
+    for reference, is_deleted in versions_of(tx):
+        if number in {0, reference.value}:
+            if not is_deleted:
+                deletions.remove(tx, act(), reference=reference)
+            deletions.purge(tx, act(), reference=reference)
 
 
 async def copy(

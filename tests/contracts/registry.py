@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlalchemy import Table, delete, select, update
+from sqlalchemy import Table, select, update
 
 from steelyard_server.core import blobs, manifest, models, namespaces, versions
 from steelyard_server.core.content import Content, File, Parameter
@@ -74,13 +74,7 @@ def end_leases(tx: Transaction) -> None:
     tx.run(update(tables.holdings).values(lease_expire_time=0), {})
 
 
-def delete_versions(tx: Transaction, *, number: int = 0) -> None:
-    """Remove the rows of one version, or of all: there is no call for it yet."""
-    wanted = select(tables.versions.c.id)
-    for row in tx.all(wanted.where(tables.versions.c.number == number) if number else wanted):
-        for table, column in (
-            (tables.files, tables.files.c.version_id),
-            (tables.metrics, tables.metrics.c.version_id),
-            (tables.versions, tables.versions.c.id),
-        ):
-            tx.run(delete(table).where(column == row.id), {})
+async def is_held(database: Database, blob: tuple[str, int], *, namespace: str = "default") -> bool:
+    """Return whether a namespace holds a blob, whatever became of its lease."""
+    wanted = {"namespace": namespace, "digest": blob[0], "size_bytes": blob[1]}
+    return await database.read(blobs.lease_seconds, **wanted) is not None

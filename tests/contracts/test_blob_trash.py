@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from steelyard_server.blobs.store import BlobStore
 from steelyard_server.errors import BlobCorrupt, BlobLost, DigestInvalid
 from tests.api.uploads import digest_of
-from tests.contracts.test_blob_store import MIB, InMemory, Kind, OnDisk, is_stored, some_bytes, store_blob
+from tests.contracts.blob_stores import MIB, Kind, is_stored, some_bytes, store_blob
 
 SIZES = [0, 5, MIB, MIB + 1, 3 * MIB]
-
-
-@pytest.fixture(params=[OnDisk, InMemory], ids=["disk", "memory"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
-    make: Callable[[Path], Kind] = request.param
-    return make(tmp_path)
-
-
-@pytest.fixture
-def store(kind: Kind) -> Iterator[BlobStore]:
-    with closing(kind.open()) as opened:
-        yield opened
 
 
 def in_place(store: BlobStore) -> dict[str, int]:

@@ -17,7 +17,7 @@ from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from steelyard_server.history import events
 from tests.contracts.ends import add_model, copy, delete, delete_model, end, numbers, put, undelete
-from tests.contracts.registry import BLOB, FRAUD, act, by_alias, create, everything, number, rows
+from tests.contracts.registry import BLOB, FRAUD, act, by_alias, create, everything, is_held, number, rows
 
 SECOND = ("sha256:" + "5" * 64, 11)
 COPY = "other/copy"
@@ -88,7 +88,7 @@ async def test_a_copy_moves_no_bytes_and_its_namespace_holds_the_blobs(
 
     assert (after["blobs"], after["manifests"]) == (before["blobs"], before["manifests"])
     for blob in (BLOB, SECOND):
-        assert await registry.read(blobs.is_held, namespace="other", digest=blob[0], size_bytes=blob[1])
+        assert await is_held(registry, blob, namespace="other")
     assert len(after["holdings"]) == len(before["holdings"]) + 2
     assert len(after["events"]) == len(before["events"]) + 1
     await end(registry, 1)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, blobs, copies, deletions, model_deletions, models, versions
+from steelyard_server.core import aliases, copies, deletions, model_deletions, models, versions
 from steelyard_server.db.database import open_database
 from steelyard_server.history import events
 from tests.contracts.ends import add_model, anybody, numbers
 from tests.contracts.plain import PlainModel, PlainVersion, Refused
-from tests.contracts.registry import BLOB, FRAUD, act, build, found, number
+from tests.contracts.registry import BLOB, FRAUD, act, build, found, is_held, number
 from tests.contracts.stored import require_equal
 from tests.databases import empty
 
@@ -161,8 +161,7 @@ class Registry(RuleBasedStateMachine):
             assert {alias.name: alias.number for alias in listed} == plain.aliases
 
     def teardown(self) -> None:
-        held = {"namespace": "default", "digest": BLOB[0], "size_bytes": BLOB[1]}
-        assert self.run(self.database.read(blobs.is_held, **held))
+        assert self.run(is_held(self.database, BLOB))
         self.run(self.database.read(require_equal))
         self.run(self.database.close())
         self.runner.close()

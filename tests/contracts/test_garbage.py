@@ -10,20 +10,31 @@ import pytest
 from sqlalchemy import select, update
 
 from steelyard_server import errors
-from steelyard_server.core import blobs, garbage, models, namespaces, versions
-from steelyard_server.core.content import Content, File
+from steelyard_server.core import blobs, evaluations, files, garbage, models, namespaces, versions
+from steelyard_server.core.content import Content, File, Metric
 from steelyard_server.core.manifest import build as build_manifest
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
+from tests.contracts.ends import (
+    add_model,
+    copy,
+    delete,
+    delete_model,
+    end,
+    end_versions,
+    purge,
+    purge_model,
+    undelete,
+)
 from tests.contracts.registry import (
     BLOB,
     FRAUD,
     act,
     build,
     create,
-    delete_versions,
     end_leases,
     everything,
+    number,
     rows,
 )
 
@@ -70,7 +81,58 @@ async def test_what_a_version_names_is_no_garbage_until_the_version_is_gone(regi
     await registry.write(end_leases)
     assert await examine(registry) == set()
     assert await condemn(registry, BLOB[0]) == []
-    await registry.write(delete_versions)
+    await registry.write(end_versions)
+    assert await condemn(registry, BLOB[0]) == [BLOB[0]]
+
+
+async def test_what_a_deleted_version_names_is_no_garbage_until_it_is_purged(registry: Database) -> None:
+    await create(registry, 1)
+    await delete(registry, 1)
+    await registry.write(end_leases)
+    assert await examine(registry) == set()
+    assert await condemn(registry, BLOB[0]) == []
+    await undelete(registry, 1)
+    await delete(registry, 1)
+    await purge(registry, 1)
+    assert await condemn(registry, BLOB[0]) == [BLOB[0]]
+
+
+async def test_what_a_deleted_model_holds_is_no_garbage_until_it_is_purged(registry: Database) -> None:
+    await create(registry, 1)
+    await delete_model(registry)
+    await registry.write(end_leases)
+    assert await condemn(registry, BLOB[0]) == []
+    await purge_model(registry)
+    assert await condemn(registry, BLOB[0]) == [BLOB[0]]
+
+
+async def test_the_report_of_an_evaluation_is_no_garbage_until_its_version_is_gone(
+    registry: Database,
+) -> None:
+    await record(registry, OTHER)
+    await create(registry, 1)
+    report = File("report.html", OTHER[0], size_bytes=OTHER[1])
+    draft = evaluations.Draft((Metric("precision", "new", "", 0.5),), report=report)
+    await registry.write(evaluations.record, act(), reference=number(1), draft=draft)
+    await registry.write(end_leases)
+    assert await examine(registry) == set()
+    assert await condemn(registry, BLOB[0], OTHER[0]) == []
+    assert await registry.read(files.versions_with, digest=OTHER[0], maximum=1) == (["default/fraud:1"], 1)
+    await end(registry, 1)
+    assert await condemn(registry, BLOB[0], OTHER[0]) == sorted([BLOB[0], OTHER[0]])
+
+
+async def test_what_a_copy_names_is_no_garbage_when_the_first_version_is_gone(registry: Database) -> None:
+    await registry.write(namespaces.create, act(), name="other")
+    await add_model(registry, "other/copies")
+    await create(registry, 1)
+    await copy(registry, number(1), "other/copies")
+    await end(registry, 1)
+    await registry.write(end_leases)
+    assert await condemn(registry, BLOB[0]) == []
+    assert await registry.write(blobs.renew, namespace="other", digest=BLOB[0], size_bytes=BLOB[1])
+    await registry.write(end_leases)
+    await end(registry, 1, model="other/copies")
     assert await condemn(registry, BLOB[0]) == [BLOB[0]]
 
 
@@ -204,11 +266,11 @@ async def test_versions_and_condemnations_at_once_leave_no_version_without_its_b
 
         condemned = any(ended[:3])
         created = [result for result in ended[3:6] if not isinstance(result, BaseException)]
-        assert all(isinstance(each, tuple | errors.BlobMissing) for each in ended[3:6]), ended
+        assert all(isinstance(each, versions.Outcome | errors.BlobMissing) for each in ended[3:6]), ended
         assert not isinstance(ended[6], BaseException)
         promised = not ended[6][0]
         assert not (condemned and (created or promised)), (round_, ended)
-        await registry.write(delete_versions)
+        await registry.write(end_versions)
 
 
 async def test_uploads_and_condemnations_at_once_leave_what_was_uploaded(registry: Database) -> None:
@@ -246,7 +308,7 @@ async def test_every_column_that_could_refer_to_a_blob_is_looked_at(registry: Da
     known = {
         "blobs.digest",  # the blob itself
         "holdings.digest",  # leases, which are looked at by themselves
-        "manifests.digest", "versions.digest",  # of manifests, which are rows
+        "manifests.digest", "versions.digest", "tombstones.digest",  # of manifests, which are rows
         "requests.digest",  # of requests
     }  # fmt: skip
     columns = {
@@ -255,7 +317,7 @@ async def test_every_column_that_could_refer_to_a_blob_is_looked_at(registry: Da
         for column in table.columns
         if "digest" in column.name
     }
-    assert columns - known == {str(column) for column, _ in blobs.REFERRERS}
+    assert columns - known == {str(each.digest) for each in blobs.REFERRERS}
 
 
 async def test_verification_takes_what_was_verified_longest_ago(registry: Database) -> None:

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Table
 
 from steelyard_server import errors
-from steelyard_server.core import blobs, deletions, manifest, namespaces, versions
+from steelyard_server.core import deletions, manifest, namespaces, versions
 from steelyard_server.core.content import Content, File, Metric
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from tests.contracts.ends import add_model, delete, end, latest, numbers, purge, put
-from tests.contracts.registry import BLOB, FRAUD, act, build, create, everything, number, rows
+from tests.contracts.registry import BLOB, FRAUD, act, build, create, everything, is_held, number, rows
 
 OF_VERSIONS = (tables.versions, tables.files, tables.metrics, tables.manifests)
 
@@ -108,7 +108,7 @@ async def test_the_blobs_of_a_purged_version_stay_held_until_garbage_is_collecte
 ) -> None:
     await create(registry, 1)
     await end(registry, 1)
-    assert await registry.read(blobs.is_held, namespace="default", digest=BLOB[0], size_bytes=BLOB[1])
+    assert await is_held(registry, BLOB)
     assert (await create(registry, 2))[0].number == 2
 
 

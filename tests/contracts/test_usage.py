@@ -8,11 +8,21 @@ from collections import defaultdict
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import blobs, garbage, manifest, models, namespaces, usage, versions
-from steelyard_server.core.content import Content, File
+from steelyard_server.core import (
+    blobs,
+    evaluations,
+    garbage,
+    manifest,
+    models,
+    namespaces,
+    usage,
+    versions,
+)
+from steelyard_server.core.content import Content, File, Metric
 from steelyard_server.core.usage import Stored, Usage
 from steelyard_server.db.database import Database, Transaction
-from tests.contracts.registry import BLOB, act, create, end_leases
+from tests.contracts.ends import delete, end, end_model, purge
+from tests.contracts.registry import BLOB, act, create, end_leases, number
 
 NAMESPACES = ("default", "risk", "empty")
 MODELS = ("default/fraud", "default/churn", "risk/fraud", "risk/none")
@@ -31,17 +41,17 @@ async def fill(database: Database, *, seed: int) -> tuple[Owned, Owned, dict[str
         await database.write(namespaces.create, act(), name=name)
     for name in MODELS[1:]:
         await database.write(models.create, act(), name=name, draft=models.Draft())
-    for number in range(20):
+    for index in range(20):
         model = dice.choice(MODELS[:3])
         namespace = model.partition("/")[0]
         digests = dice.sample(sorted(SIZES), dice.randint(1, 3))
         await database.write(
             blobs.record, namespace=namespace, blobs=[(digest, SIZES[digest]) for digest in digests]
         )
-        files = [File(f"{number}-{index}", digest, SIZES[digest]) for index, digest in enumerate(digests)]
+        files = [File(f"{index}-{place}", digest, SIZES[digest]) for place, digest in enumerate(digests)]
         # The same blob at two paths counts once, and one that stays elsewhere does not count.
-        files += [File(f"{number} again", digests[0], SIZES[digests[0]])]
-        files += [File(f"{number} away", "sha256:" + "f" * 64, 10_000, uri="https://example.com/")]
+        files += [File(f"{index} again", digests[0], SIZES[digests[0]])]
+        files += [File(f"{index} away", "sha256:" + "f" * 64, 10_000, uri="https://example.com/")]
         built = manifest.build(Content(files=tuple(files)))
         await database.write(versions.create, act(), model=model, built=built, draft=versions.Draft())
         held[namespace].update(digests)
@@ -84,6 +94,35 @@ async def test_usage_is_what_python_adds_up(registry: Database, seed: int) -> No
         assert usages == expected(named, counts, of=mine, all_sizes=sizes)
 
 
+async def test_the_report_of_an_evaluation_counts_for_its_model(registry: Database) -> None:
+    await create(registry, 1)
+    report = ("sha256:" + "e" * 64, 30)
+    await registry.write(blobs.record, namespace="default", blobs=[report])
+    file = File("report.html", report[0], size_bytes=report[1])
+    draft = evaluations.Draft((Metric("precision", "", "", 0.5),), report=file)
+    for _ in range(2):
+        await registry.write(evaluations.record, act(), reference=number(1), draft=draft)
+    await registry.write(end_leases)
+    for namespace, name in (("", "default"), ("default", "default/fraud")):
+        usages, _ = await registry.read(usage.find, namespace=namespace)
+        assert usages == [Usage(name, 1, 2, BLOB[1] + 30, BLOB[1] + 30)]
+
+
+async def test_a_deleted_version_uses_its_bytes_until_it_is_purged(registry: Database) -> None:
+    await create(registry, 1)
+    await create(registry, 2)
+    await registry.write(end_leases)
+    await delete(registry, 2)
+    usages, _ = await registry.read(usage.find, namespace="default")
+    assert usages == [Usage("default/fraud", 2, 1, BLOB[1], BLOB[1])]
+    await purge(registry, 2)
+    await end(registry, 1)
+    usages, _ = await registry.read(usage.find, namespace="default")
+    assert usages == [Usage("default/fraud", 0, 0, 0, 0)]
+    await end_model(registry)
+    assert await registry.read(usage.find, namespace="default") == ([], Stored(1, BLOB[1], 0))
+
+
 async def test_what_is_condemned_counts_for_the_trash_alone(registry: Database) -> None:
     await registry.write(end_leases)
     await registry.write(garbage.condemn, digests=[BLOB[0]], grace_seconds=0)
@@ -111,8 +150,8 @@ async def test_the_largest_come_first_and_not_more_than_a_page(registry: Databas
     await create(registry, 1)
 
     def many(tx: Transaction) -> None:
-        for number in range(1005):
-            namespaces.create(tx, act(), name=f"n{number:04}")
+        for index in range(1005):
+            namespaces.create(tx, act(), name=f"n{index:04}")
 
     await registry.write(many)
     usages, _ = await registry.read(usage.find, namespace="")

@@ -16,7 +16,7 @@ from steelyard_server.db import tables
 from steelyard_server.db.database import Transaction, open_database
 from tests.api.uploads import digest_of
 from tests.contracts.registry import create, found
-from tests.faults.blob_files import is_stored
+from tests.faults.blob_files import is_stored, open_upload
 from tests.faults.blob_writer import content
 from tests.faults.collector import run
 
@@ -36,7 +36,7 @@ async def arrange(directory: Path) -> None:
         store.put({digest_of(b"weights"): b"weights"})
         for data in [*KEPT, *GARBAGE, *EARLIER, *STRAYS, FORGOTTEN]:
             key = str(len(data))
-            with closing(store.begin_upload(key, size_bytes=len(data))) as upload:
+            with closing(open_upload(store, key, size_bytes=len(data))) as upload:
                 upload.write(data)
                 upload.finish(digest_of(data))
         store.put_in_trash([digest_of(EARLIER[0]), digest_of(FORGOTTEN)])

@@ -36,11 +36,26 @@ PAGE_BLOBS = 1000
 
 _B, _H, _F = tables.blobs.c, tables.holdings.c, tables.files.c
 _E = tables.evaluations.c
-# What refers to a blob: columns with its digest, and which of their rows count. Nothing that is named
-# here is collected, so whoever adds a kind of reference adds it to this list.
-REFERRERS: tuple[tuple[ColumnElement[str], ColumnElement[bool]], ...] = (
-    (_F.digest, _F.external_uri.is_(None)),
-    (_E.report_digest, _E.report_digest.isnot(None)),
+
+
+class Referrer(NamedTuple):
+    """A table whose rows name blobs.
+
+    Args:
+        version_id: whose blobs these are.
+        counts: which rows name bytes that are here.
+    """
+
+    digest: ColumnElement[str]
+    size_bytes: ColumnElement[int]
+    version_id: ColumnElement[int]
+    counts: ColumnElement[bool]
+
+
+# Nothing that is named here is collected, so whoever adds a kind of reference adds it to this list.
+REFERRERS: tuple[Referrer, ...] = (
+    Referrer(_F.digest, _F.size_bytes, _F.version_id, _F.external_uri.is_(None)),
+    Referrer(_E.report_digest, _E.report_size_bytes, _E.version_id, _E.report_digest.isnot(None)),
 )
 
 _HELD = (
@@ -212,7 +227,11 @@ def require(
 
 
 def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:
-    """Let a namespace hold the blobs that a version in it names, as long as the version is there."""
+    """Let a namespace hold the blobs that the copy of a version names, as long as the copy is there.
+
+    None of them is condemned meanwhile: the version that is copied names them until the commit, for
+    its model is locked.
+    """
     tx.run(_HOLD_FILES, {"version": version_id, "namespace": namespace_id})
 
 

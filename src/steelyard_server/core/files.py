@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, union
 
 from steelyard_server.core import names, pages, paths, references
+from steelyard_server.core.blobs import REFERRERS
 from steelyard_server.core.content import File
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
@@ -28,17 +29,18 @@ _PAGE = (
 )
 _BY_PATHS = select(tables.files).where(_F.version_id == bindparam("version"), any_of(_F.path, "paths"))
 _BY_PATH = select(tables.files).where(_F.version_id == bindparam("version"), _F.path == bindparam("path"))
-_NAMING = (_F.digest == bindparam("digest"), _F.external_uri.is_(None))
-_COUNT_NAMING = select(func.count(_F.version_id.distinct()).label("versions")).where(*_NAMING)
-_SOME_NAMING = select(_F.version_id).where(*_NAMING).distinct().order_by(_F.version_id)
-_SOME_NAMING = _SOME_NAMING.limit(bindparam("limit"))
+_NAMING = union(
+    *(select(each.version_id).where(each.digest == bindparam("digest"), each.counts) for each in REFERRERS)
+).subquery()
+_COUNT_NAMING = select(func.count().label("versions")).select_from(_NAMING)
 _NAMES_NAMING = (
     select(tables.namespaces.c.name.label("namespace"), tables.models.c.name.label("model"), _V.number)
     .select_from(tables.versions)
     .join(tables.models, tables.models.c.id == _V.model_id)
     .join(tables.namespaces, tables.namespaces.c.id == tables.models.c.namespace_id)
-    .where(_V.id.in_(_SOME_NAMING))
+    .join(_NAMING, _NAMING.c.version_id == _V.id)
     .order_by(_V.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -119,7 +121,10 @@ def find_all(tx: Transaction, *, reference: Reference, wanted: Sequence[str]) ->
 
 
 def versions_with(tx: Transaction, *, digest: str, maximum: int) -> tuple[list[str], int]:
-    """Return some of the versions that have a blob, as `namespace/model:number`, and how many have it."""
+    """Return some of the versions that need a blob, as `namespace/model:number`, and how many do.
+
+    Those need it too whose evaluations have it as a report.
+    """
     counted = tx.one(_COUNT_NAMING, digest=digest)
     rows = tx.all(_NAMES_NAMING, digest=digest, limit=maximum)
     texts = [f"{row.namespace}/{row.model}:{row.number}" for row in rows]

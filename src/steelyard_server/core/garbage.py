@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BATCH_BLOBS = 200
 
 _B, _H = tables.blobs.c, tables.holdings.c
-_UNNAMED = and_(*(~exists().where(column == _B.digest, counts) for column, counts in REFERRERS))
+_UNNAMED = and_(*(~exists().where(each.digest == _B.digest, each.counts) for each in REFERRERS))
 _GARBAGE = and_(
     _B.condemn_time.is_(None),
     _B.create_time <= bindparam("before"),

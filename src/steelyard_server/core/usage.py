@@ -6,16 +6,28 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, cast, func, select, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    cast,
+    func,
+    select,
+    union,
+    union_all,
+)
 
 from steelyard_server.core import names, namespaces
+from steelyard_server.core.blobs import REFERRERS
 from steelyard_server.db import tables
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from steelyard_server.db.database import Row, Transaction
 
-_B, _F, _H = tables.blobs.c, tables.files.c, tables.holdings.c
+_B, _H = tables.blobs.c, tables.holdings.c
 _M, _N, _V = tables.models.c, tables.namespaces.c, tables.versions.c
 
 
@@ -25,6 +37,7 @@ class Usage:
 
     Args:
         name: the namespace, or `namespace/model`.
+        versions: also deleted ones, whose bytes stay until they are purged.
         size_bytes: of its blobs, each counted once.
         unique_bytes: of those that no other namespace or model uses.
     """
@@ -50,13 +63,19 @@ def _sum(value: ColumnElement[int]) -> ColumnElement[int]:
 
 
 def _named(owner: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
-    """Select which blobs the versions of each *owner* name."""
+    """Select which blobs the versions of each *owner* and their evaluations name."""
+    referring = union_all(
+        *(
+            select(each.version_id, each.digest.label("digest"), each.size_bytes.label("size_bytes")).where(
+                each.counts
+            )
+            for each in REFERRERS
+        )
+    ).cte("referring")
     return (
-        select(owner.label("owner"), _F.digest, _F.size_bytes)
-        .select_from(tables.files)
-        .join(tables.versions, _V.id == _F.version_id)
+        select(owner.label("owner"), referring.c.digest, referring.c.size_bytes)
+        .join(tables.versions, _V.id == referring.c.version_id)
         .join(tables.models, _M.id == _V.model_id)
-        .where(_F.external_uri.is_(None))
     )
 
 
@@ -112,7 +131,7 @@ def _usages(
 
 _BY_NAMESPACE = _usages(_N.id, _N.name, of_versions=_M.namespace_id, or_leased=True)
 _BY_MODEL = _usages(_M.id, _M.name, of_versions=_V.model_id, or_leased=False).where(
-    _M.namespace_id == bindparam("namespace")
+    _M.namespace_id == bindparam("namespace"), _M.purge_time.is_(None)
 )
 _STORED = select(
     func.count().filter(_B.condemn_time.is_(None)).label("blobs"),

@@ -137,6 +137,9 @@ class Verification:
         """Look again while nobody stores or collects the blob, and quarantine or release it."""
         with self._storage.claims.claim([blob.digest]) as claimed:
             states = await self._storage.database.read(blobs.states, digests=claimed)
+            if claimed and blob.digest not in states:
+                # It was collected meanwhile; that it was missed then means nothing.
+                self._storage.store.note_sound(blob.digest)
             if states.get(blob.digest, 0) is not None:
                 return
             kind = await self._storage.in_thread(self._is_wrong, blob, self._pace)

@@ -1,13 +1,14 @@
-"""A server under uploads, broken streams, versions, deletions, ended leases and collections, all at once."""
+"""A server under uploads, broken streams, versions and their ends, copies and collections, all at once."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,35 +16,61 @@ import pytest
 from tests.api.calls import Refused, call
 from tests.api.test_maintenance import AT_ONCE, files
 from tests.api.uploads import UploadStream, digest_of
-from tests.contracts.registry import delete_versions, end_leases
-from tests.servers import Running
+from tests.contracts.registry import end_leases
+from tests.servers import Running, running_server
 
 MIB = 1 << 20
 # Few, so that all meet on them; small ones go in batches, large ones have checks in a file of their own.
 CONTENTS = [b"a", b"b" * 1000, b"c" * 20_000, b"d" * (MIB + 5)]
 ROUNDS = 12
-FRAUD = "default/fraud"
+FRAUD, COPIES = "default/fraud", "other/copies"
+
+
+@pytest.fixture
+async def running(location: Any, tmp_path: Path) -> AsyncIterator[Running]:
+    """Run a server on each database in turn."""
+    database = {"database": location} if isinstance(location, str) else {}
+    async with running_server(tmp_path / "data", **database) as started:
+        yield started
 
 
 @dataclass
 class Users:
-    """Those who use one server, and the versions they have not deleted."""
+    """Those who use one server, and the versions and copies they have not ended."""
 
     running: Running
     dice: random.Random
     numbers: itertools.count[int] = field(default_factory=itertools.count)
-    kept: dict[int, bytes] = field(default_factory=dict)
+    kept: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     async def push(self) -> None:
-        """Make versions, read each back, and delete most of them."""
+        """Make versions and copies, read each back, delete all, bring some back, and end the rest."""
         for _ in range(ROUNDS):
             data = self.dice.choice(CONTENTS)
             number = await self.make_version(data)
             assert await self.read(number) == data
-            if self.dice.random() < 0.8:
-                await self.running.server.database.write(delete_versions, number=number)
-            else:
-                self.kept[number] = data
+            copied = await self.copy(number) if self.dice.random() < 0.5 else 0
+            await self.end(number, data)
+            if copied:
+                assert await self.read(copied, model=COPIES) == data
+                await self.end(copied, data, model=COPIES)
+
+    async def end(self, number: int, data: bytes, *, model: str = FRAUD) -> None:
+        """Delete a version; then bring it back and keep it, or purge it."""
+        reference = {"version": {"model": model, "number": number}}
+        await call(self.running.channel, "DeleteVersion", reference)
+        if self.dice.random() < 0.3:
+            await call(self.running.channel, "UndeleteVersion", reference)
+            assert await self.read(number, model=model) == data
+            self.kept[model, number] = data
+        else:
+            await call(self.running.channel, "PurgeVersion", reference)
+
+    async def copy(self, number: int) -> int:
+        """Copy a version into another namespace, which never had the bytes."""
+        source = {"model": FRAUD, "number": number}
+        copied = await call(self.running.channel, "CopyVersion", {"source": source, "model": COPIES})
+        return int(copied.version.number)
 
     async def make_version(self, data: bytes) -> int:
         """Upload and create, again when the lease was ended in between."""
@@ -85,8 +112,8 @@ class Users:
                     await stream.answer()
             stream.cancel()
 
-    async def read(self, number: int) -> bytes:
-        request = {"version": {"model": FRAUD, "number": number}, "path": "f"}
+    async def read(self, number: int, *, model: str = FRAUD) -> bytes:
+        request = {"version": {"model": model, "number": number}, "path": "f"}
         return b"".join([part.data for part in await call(self.running.channel, "ReadFile", request)])
 
     async def end_leases(self) -> None:
@@ -123,9 +150,10 @@ async def until(ended: asyncio.Event, work: Callable[[], Coroutine[Any, Any, Non
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_needed_is_lost_and_all_garbage_goes(running: Running, seed: int) -> None:
     users = Users(running, random.Random(seed))  # noqa: S311 - the same game each time
-    await call(running.channel, "CreateModel", {"name": FRAUD})
+    await call(running.channel, "CreateNamespace", {"name": "other"})
+    for name in (FRAUD, COPIES):
+        await call(running.channel, "CreateModel", {"name": name})
     first = await users.make_version(b"first")
-    users.kept[first] = b"first"
     await call(running.channel, "SetAlias", {"version": {"model": FRAUD, "number": first}, "alias": "first"})
     ended = asyncio.Event()
     around = [users.end_leases, users.collect, users.collect, users.verify, users.ask]
@@ -136,12 +164,14 @@ async def test_nothing_needed_is_lost_and_all_garbage_goes(running: Running, see
         ended.set()
         times = await asyncio.gather(*tasks)
     assert min(times) > 1
-    for number, data in users.kept.items():
-        assert await users.read(number) == data
+    assert {model for model, _ in users.kept} == {FRAUD, COPIES}
+    for (model, number), data in users.kept.items():
+        assert await users.read(number, model=model) == data
     await users.verify()
 
-    for number in list(users.kept)[1:]:
-        await running.server.database.write(delete_versions, number=number)
+    for model, number in users.kept:
+        for rpc in ("DeleteVersion", "PurgeVersion"):
+            await call(running.channel, rpc, {"version": {"model": model, "number": number}})
     await running.server._maintenance.storage.claims.close()
     await users.end_leases()
     await users.collect()
