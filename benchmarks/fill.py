@@ -17,12 +17,13 @@ BATCH = 1_000
 _ACT = Act(Caller("benchmark"))
 
 
-async def fill(directory: Path, *, count: int) -> None:
-    """Make a database with one model of *count* versions, by the server's own rules but no calls.
+async def fill(location: Path | str, *, count: int) -> None:
+    """Fill an empty database, a file or a URL, with one model of *count* versions.
 
-    The files are recorded and not there, so the rows that use it move no bytes.
+    That is done by the server's own rules but without calls. The files are recorded and not there, so
+    the rows that use it move no bytes.
     """
-    database = await open_database(directory / "registry.db")
+    database = await open_database(location)
     await database.write(namespaces.ensure_default, _ACT)
     await database.write(models.create, _ACT, name=MODEL, draft=models.Draft())
     held = [(f"sha256:{digest}", FILE_BYTES) for digest in FILES.values()]
@@ -35,8 +36,8 @@ async def fill(directory: Path, *, count: int) -> None:
 
 
 def filled(directory: Path, *, count: int) -> Path:
-    """Run `fill` and return *directory*."""
-    asyncio.run(fill(directory, count=count))
+    """Run `fill` on the database of a server in *directory*, and return that."""
+    asyncio.run(fill(directory / "registry.db", count=count))
     return directory
 
 

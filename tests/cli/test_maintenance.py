@@ -19,7 +19,7 @@ DAMAGED = 8
 def own(child: ServerProcess, tmp_path: Path) -> Shell:
     """Run commands on a server whose storage no other test uses, with a model in it."""
     shell = Shell(tmp_path, {"STEELYARD_SERVER": child.address})
-    shell.ok("push", "fraud", write_tree(tmp_path / "model", MODEL))
+    shell.ok("push", "--no-capture", "fraud", write_tree(tmp_path / "model", MODEL))
     return shell
 
 
@@ -87,7 +87,7 @@ def test_fsck_ends_with_8_and_a_list_when_bytes_are_damaged_or_gone(own: Shell, 
 def test_df_lists_namespaces_and_models_the_largest_first(own: Shell) -> None:
     own.ok("namespaces", "create", "risk")
     write_tree(own.directory, {"shared/config.json": MODEL["config.json"]})
-    own.ok("push", "risk/small", own.directory / "shared")
+    own.ok("push", "--no-capture", "risk/small", own.directory / "shared")
     assert own.ok("df").rows == [
         ["default", "1", "3", "293.0 KiB", "15 B", "293.0 KiB"],
         ["risk", "1", "1", "15 B", "15 B", "0 B"],
@@ -106,7 +106,7 @@ def test_on_a_terminal_df_draws_bars_and_in_a_pipe_none(own: Shell) -> None:
 
 
 def test_on_a_terminal_long_runs_draw_a_bar(own: Shell) -> None:
-    own.ok("push", "large", large_file(own.directory / "large.bin", size_mib=6))
+    own.ok("push", "--no-capture", "large", large_file(own.directory / "large.bin", size_mib=6))
     drawn = plain(own.on_terminal("fsck", "--rate", "4MiB").out)
     assert re.search(r"verify +[━╸]+.* 6\.3/6\.3 MiB", drawn), drawn
     drawn = plain(own.on_terminal("gc").out)

@@ -453,7 +453,7 @@ type StorageProblem struct {
 	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// What is wrong.
 	Kind StorageProblemKind `protobuf:"varint,3,opt,name=kind,proto3,enum=steelyard.v1.StorageProblemKind" json:"kind,omitempty"`
-	// Some of the Versions that need it, as `namespace/model:number`; at most 10.
+	// Some of the Versions that need it, also for a report, as `namespace/model:number`; at most 10.
 	Versions []string `protobuf:"bytes,4,rep,name=versions,proto3" json:"versions,omitempty"`
 	// How many Versions need it.
 	VersionsCount int64 `protobuf:"varint,5,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
@@ -669,9 +669,9 @@ type StorageUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Namespace, or `namespace/model`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many Versions it has.
+	// How many Versions it has, also deleted ones that are not purged.
 	VersionsCount int64 `protobuf:"varint,2,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
-	// Blobs that it names; of a Namespace also those that it holds under a lease.
+	// Blobs that its Versions and their Evaluations name; of a Namespace also those that it holds under a lease.
 	BlobsCount int64 `protobuf:"varint,3,opt,name=blobs_count,json=blobsCount,proto3" json:"blobs_count,omitempty"`
 	// Their bytes, each blob counted once.
 	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`

@@ -254,7 +254,7 @@ class StorageProblem(_message.Message):
     """How many Versions need it."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Some of the Versions that need it, as `namespace/model:number`; at most 10."""
+        """Some of the Versions that need it, also for a report, as `namespace/model:number`; at most 10."""
 
     def __init__(
         self,
@@ -355,9 +355,9 @@ class StorageUsage(_message.Message):
     name: _builtins.str
     """The Namespace, or `namespace/model`."""
     versions_count: _builtins.int
-    """How many Versions it has."""
+    """How many Versions it has, also deleted ones that are not purged."""
     blobs_count: _builtins.int
-    """Blobs that it names; of a Namespace also those that it holds under a lease."""
+    """Blobs that its Versions and their Evaluations name; of a Namespace also those that it holds under a lease."""
     size_bytes: _builtins.int
     """Their bytes, each blob counted once."""
     unique_bytes: _builtins.int

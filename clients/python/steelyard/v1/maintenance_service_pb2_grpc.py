@@ -69,14 +69,14 @@ class MaintenanceServiceServicer(object):
     def CollectGarbage(self, request, context):
         """Frees the bytes that nothing refers to, while everything else goes on.
 
-        Blobs that no Version names, whose leases are over and that are older than
-        the grace, are condemned: no Namespace holds them any more, and their bytes
+        Blobs that no Version and no Evaluation names, whose leases are over and that are
+        older than the grace, are condemned: no Namespace holds them any more, and their bytes
         move to a trash. After the trash time they are gone. An upload of the same
         bytes at any moment brings a condemned blob back. Bytes in the store that
         no blob is recorded for go the same way.
 
-        What a Version names, what is being uploaded, and what a lease holds is
-        never touched. A run that is broken off, also by a crash, leaves waste at
+        What a Version names, also a deleted one until it is purged, what is the report of an
+        Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
         most, which the next run frees. A run that changed anything makes one
         event, by the caller who began it.
 

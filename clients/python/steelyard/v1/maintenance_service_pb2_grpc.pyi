@@ -42,14 +42,14 @@ class MaintenanceServiceStub:
     CollectGarbage: _grpc.UnaryStreamMultiCallable[_maintenance_service_pb2.CollectGarbageRequest, _maintenance_service_pb2.CollectGarbageResponse]
     """Frees the bytes that nothing refers to, while everything else goes on.
 
-    Blobs that no Version names, whose leases are over and that are older than
-    the grace, are condemned: no Namespace holds them any more, and their bytes
+    Blobs that no Version and no Evaluation names, whose leases are over and that are
+    older than the grace, are condemned: no Namespace holds them any more, and their bytes
     move to a trash. After the trash time they are gone. An upload of the same
     bytes at any moment brings a condemned blob back. Bytes in the store that
     no blob is recorded for go the same way.
 
-    What a Version names, what is being uploaded, and what a lease holds is
-    never touched. A run that is broken off, also by a crash, leaves waste at
+    What a Version names, also a deleted one until it is purged, what is the report of an
+    Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
     most, which the next run frees. A run that changed anything makes one
     event, by the caller who began it.
 
@@ -97,14 +97,14 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     CollectGarbage: _aio.UnaryStreamMultiCallable[_maintenance_service_pb2.CollectGarbageRequest, _maintenance_service_pb2.CollectGarbageResponse]  # type: ignore[assignment]
     """Frees the bytes that nothing refers to, while everything else goes on.
 
-    Blobs that no Version names, whose leases are over and that are older than
-    the grace, are condemned: no Namespace holds them any more, and their bytes
+    Blobs that no Version and no Evaluation names, whose leases are over and that are
+    older than the grace, are condemned: no Namespace holds them any more, and their bytes
     move to a trash. After the trash time they are gone. An upload of the same
     bytes at any moment brings a condemned blob back. Bytes in the store that
     no blob is recorded for go the same way.
 
-    What a Version names, what is being uploaded, and what a lease holds is
-    never touched. A run that is broken off, also by a crash, leaves waste at
+    What a Version names, also a deleted one until it is purged, what is the report of an
+    Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
     most, which the next run frees. A run that changed anything makes one
     event, by the caller who began it.
 
@@ -155,14 +155,14 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_maintenance_service_pb2.CollectGarbageResponse], _abc.AsyncIterator[_maintenance_service_pb2.CollectGarbageResponse]]:
         """Frees the bytes that nothing refers to, while everything else goes on.
 
-        Blobs that no Version names, whose leases are over and that are older than
-        the grace, are condemned: no Namespace holds them any more, and their bytes
+        Blobs that no Version and no Evaluation names, whose leases are over and that are
+        older than the grace, are condemned: no Namespace holds them any more, and their bytes
         move to a trash. After the trash time they are gone. An upload of the same
         bytes at any moment brings a condemned blob back. Bytes in the store that
         no blob is recorded for go the same way.
 
-        What a Version names, what is being uploaded, and what a lease holds is
-        never touched. A run that is broken off, also by a crash, leaves waste at
+        What a Version names, also a deleted one until it is purged, what is the report of an
+        Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
         most, which the next run frees. A run that changed anything makes one
         event, by the caller who began it.
 

@@ -264,7 +264,7 @@ export declare type StorageProblem = Message<"steelyard.v1.StorageProblem"> & {
   kind: StorageProblemKind;
 
   /**
-   * Some of the Versions that need it, as `namespace/model:number`; at most 10.
+   * Some of the Versions that need it, also for a report, as `namespace/model:number`; at most 10.
    *
    * @generated from field: repeated string versions = 4;
    */
@@ -374,14 +374,14 @@ export declare type StorageUsage = Message<"steelyard.v1.StorageUsage"> & {
   name: string;
 
   /**
-   * How many Versions it has.
+   * How many Versions it has, also deleted ones that are not purged.
    *
    * @generated from field: int64 versions_count = 2;
    */
   versionsCount: bigint;
 
   /**
-   * Blobs that it names; of a Namespace also those that it holds under a lease.
+   * Blobs that its Versions and their Evaluations name; of a Namespace also those that it holds under a lease.
    *
    * @generated from field: int64 blobs_count = 3;
    */
@@ -456,14 +456,14 @@ export declare const MaintenanceService: GenService<{
   /**
    * Frees the bytes that nothing refers to, while everything else goes on.
    *
-   * Blobs that no Version names, whose leases are over and that are older than
-   * the grace, are condemned: no Namespace holds them any more, and their bytes
+   * Blobs that no Version and no Evaluation names, whose leases are over and that are
+   * older than the grace, are condemned: no Namespace holds them any more, and their bytes
    * move to a trash. After the trash time they are gone. An upload of the same
    * bytes at any moment brings a condemned blob back. Bytes in the store that
    * no blob is recorded for go the same way.
    *
-   * What a Version names, what is being uploaded, and what a lease holds is
-   * never touched. A run that is broken off, also by a crash, leaves waste at
+   * What a Version names, also a deleted one until it is purged, what is the report of an
+   * Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
    * most, which the next run frees. A run that changed anything makes one
    * event, by the caller who began it.
    *
