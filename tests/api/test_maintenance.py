@@ -105,6 +105,30 @@ async def test_an_unnamed_upload_stays_under_its_lease_and_goes_after_it(running
     assert await held_bytes(running.channel, digest_of(b"upload"), 6) == 0
 
 
+@pytest.mark.parametrize("data", [b"small", b"l" * MIB], ids=["small", "large"])
+async def test_a_blob_is_stored_only_when_no_collection_is_at_its_files(
+    running: Running, data: bytes
+) -> None:
+    claims = running.server._maintenance.storage.claims
+    with claims.claim([digest_of(data)]):
+        uploading = asyncio.create_task(send_whole(running, data))
+        async with asyncio.timeout(SECONDS):
+            while not claims._steps:
+                await asyncio.sleep(0.005)
+        assert (files(running, "sha256"), uploading.done()) == ([], False)
+    await uploading
+    assert files(running, "sha256") == [digest_of(data).removeprefix("sha256:")]
+
+
+async def send_whole(running: Running, data: bytes) -> None:
+    """Upload a blob in one message."""
+    stream = UploadStream(running.channel)
+    header = {"namespace": "default", "size_bytes": len(data), "digest": digest_of(data), "from_start": True}
+    await stream.send(header=header, data=data, finish={})
+    assert (await stream.accepted()).finished.digest == digest_of(data)
+    await stream.half_close()
+
+
 async def test_what_is_asked_for_gets_a_lease_before_it_is_called_present(two: Running) -> None:
     await two.server.database.write(end_versions)
     stream = UploadStream(two.channel)

@@ -139,8 +139,11 @@ def test_a_quarantined_blob_is_not_served_until_it_is_stored_again_or_released(
         store.note_damage(digest, quarantine=True)
         with pytest.raises(BlobCorrupt):
             is_stored(store, data)
+        store.note_damage(digest)
         assert verify(store, data) == size_bytes
         assert store.is_damaged(digest)
+        with pytest.raises(BlobCorrupt):
+            is_stored(store, data)
         release()
         assert not store.is_damaged(digest)
         assert is_stored(store, data)

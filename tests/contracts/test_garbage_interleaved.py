@@ -31,6 +31,8 @@ from tests.contracts.turns import StepDatabase, StepStorage, Turns
 from tests.databases import empty
 
 FOREVER = 1_000_000
+# Blobs that namespaces name when these are done, of a version of one that was there before.
+NAMED = {"copy": 2, "delete": 1, "push and end": 1, "evaluate": 2}
 QUICK = settings(
     max_examples=40,
     deadline=None,
@@ -94,16 +96,20 @@ async def end_everything(game: Game) -> None:
     """Let nothing be needed any more, and collect."""
     await game.database.write(end_versions)
     await game.database.write(end_leases)
+    await collect_whole(game)
+
+
+async def collect_whole(game: Game) -> None:
+    """Collect in one go, without turns."""
     storage = game.storage
     whole = Storage(game.database, game.store, storage.claims, storage.threads, storage.stop)
     await game.collect(trash_seconds=0, storage=whole)
 
 
 def list_files(root: Path) -> list[str]:
-    """List bytes of blobs, wherever they are."""
-    return [
-        path.name for folder in ("sha256", "trash") for path in (root / folder).rglob("*") if path.is_file()
-    ]
+    """List bytes of blobs, wherever they are, and notes of damage."""
+    folders = ("sha256", "trash", "damaged")
+    return [path.name for folder in folders for path in (root / folder).rglob("*") if path.is_file()]
 
 
 @pytest.mark.timeout(300)
@@ -120,7 +126,7 @@ def test_in_any_order_of_steps_nothing_needed_is_lost_and_all_garbage_goes(
         asyncio.run(play(database, root, scripts=scripts, trashes=trashes, data=data))
 
 
-async def play_against_a_collector(game: Game, name: str, *, turn: int, whole: bool) -> None:
+async def play_against_a_collector(game: Game, name: str, data: bytes, *, turn: int, whole: bool) -> None:
     """Let a user begin after so many steps of the collector, and go on to the end, or in turns with it."""
     taken: list[str] = []
 
@@ -130,7 +136,7 @@ async def play_against_a_collector(game: Game, name: str, *, turn: int, whole: b
         taken.append(wanted if wanted in names else str(names[0]))
         return taken[-1]
 
-    users = {"collector": game.collect(trash_seconds=0), "user": game.script(name, CONTENTS[0])}
+    users = {"collector": game.collect(trash_seconds=0), "user": game.script(name, data)}
     await game.turns.play(users, choose=choose, check=game.check)
 
 
@@ -141,19 +147,44 @@ async def test_an_upload_at_any_moment_brings_a_condemned_blob_back(
 ) -> None:
     async with begun(location, tmp_path) as game:
         await game.database.write(end_versions)
-        await play_against_a_collector(game, "upload", turn=turn, whole=whole)
+        await play_against_a_collector(game, "upload", CONTENTS[0], turn=turn, whole=whole)
         live, _, held = await game.database.read(state)
         assert ("default", digest_of(CONTENTS[0])) in held
         assert digest_of(CONTENTS[0]) in live
 
 
+@pytest.mark.parametrize("turn", range(8))
+async def test_a_verification_that_is_overtaken_by_a_collection_finds_nothing_wrong(
+    location: Any, tmp_path: Path, turn: int
+) -> None:
+    """It goes on after so many of its steps only when the collection is over."""
+    taken: list[str] = []
+
+    def choose(names: Any) -> str:
+        wanted = "verify" if len(taken) < turn else "collector"
+        taken.append(wanted if wanted in names else str(names[0]))
+        return taken[-1]
+
+    async with begun(location, tmp_path) as game:
+        await game.database.write(end_versions)
+        users = {"collector": game.collect(trash_seconds=0), "verify": game.script("verify", CONTENTS[0])}
+        await game.turns.play(users, choose=choose, check=game.check)
+        assert list_files(tmp_path / "blobs") == []
+
+
 @pytest.mark.parametrize("turn", range(0, 26, 2))
-@pytest.mark.parametrize("name", ["copy", "delete", "push and end", "evaluate"])
+@pytest.mark.parametrize("name", NAMED)
 async def test_whatever_becomes_of_versions_during_a_collection_what_one_names_stays(
     location: Any, tmp_path: Path, *, turn: int, name: str
 ) -> None:
-    """The version that the game begins with is there, deleted at most, so its blob is never garbage."""
+    """What is named when all leases are over survives one more collection."""
     async with begun(location, tmp_path) as game:
-        await play_against_a_collector(game, name, turn=turn, whole=False)
-        _, named, _ = await game.database.read(state)
-        assert ("default", digest_of(CONTENTS[0])) in named
+        await play_against_a_collector(game, name, CONTENTS[1], turn=turn, whole=False)
+        _, before, _ = await game.database.read(state)
+        game.promised.clear()
+        await game.database.write(end_leases)
+        await collect_whole(game)
+        _, after, held = await game.database.read(state)
+        assert before == after == held
+        assert len(before) == NAMED[name]
+        await game.check()

@@ -11,6 +11,7 @@ import pytest
 from steelyard_server import server
 from steelyard_server.db.postgresql_connection import ONE_SERVER_KEY, Hold, conninfo_of
 from steelyard_server.directory import DirectoryInUse
+from steelyard_server.errors import Draining
 from tests.api.calls import Refused, call
 from tests.servers import Running, running_server
 
@@ -70,6 +71,9 @@ async def test_a_server_that_lost_its_database_to_another_takes_no_more_calls(
                 pass
             while not await refuses(one):
                 pass
+        # Nothing collects what belongs to the other one now.
+        with pytest.raises(Draining):
+            one.server._maintenance.storage.stop.check()
         thief.close()
 
 
