@@ -21,6 +21,7 @@ from steelyard_server.api.small_blobs import (
     SmallBlob,
     SmallBlobs,
 )
+from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.errors import StorageFull
 from steelyard_server.server import BYTE_THREADS
@@ -95,7 +96,8 @@ async def test_a_wait_for_room_ends_when_the_batch_before_it_fails(running: Runn
     """The disk is full for this store, which leaves all of it to others."""
     full = LocalStore(tmp_path / "full", reserve_bytes=1 << 62)
     with ThreadPoolExecutor(1) as threads:
-        small = SmallBlobs(database=running.server.database, blobs=full, threads=threads, answer=never)
+        stored: Any = {"database": running.server.database, "claims": Claims()}
+        small = SmallBlobs(**stored, blobs=full, threads=threads, answer=never)
         blob = SmallBlob(0, digest_of(bytes(SMALL_BYTES)), bytes(SMALL_BYTES))
         small.add(blob)
         storing = asyncio.create_task(small.store(namespace="default"))
@@ -122,8 +124,8 @@ async def test_any_number_of_tiny_files_on_several_streams_needs_few_open_files(
         answered.append(response.finished.digest)
 
     async def send(stream: int) -> None:
-        arguments = {"database": running.server.database, "blobs": running.server.store, "threads": threads}
-        small = SmallBlobs(**arguments, answer=answer)
+        stored: Any = {"database": running.server.database, "claims": Claims()}
+        small = SmallBlobs(**stored, blobs=running.server.store, threads=threads, answer=answer)
         storing = asyncio.create_task(small.store(namespace="default"))
         for number in range(TINY_FILES):
             data = b"%d of %d" % (number, stream) if number % 10 else b""

@@ -147,9 +147,8 @@ async def until(ended: asyncio.Event, work: Callable[[], Coroutine[Any, Any, Non
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_nothing_needed_is_lost_and_all_garbage_goes(running: Running, seed: int) -> None:
-    users = Users(running, random.Random(seed))  # noqa: S311 - the same game each time
+async def test_nothing_needed_is_lost_and_all_garbage_goes(running: Running) -> None:
+    users = Users(running, random.Random(1))  # noqa: S311 - the same game each time
     await call(running.channel, "CreateNamespace", {"name": "other"})
     for name in (FRAUD, COPIES):
         await call(running.channel, "CreateModel", {"name": name})

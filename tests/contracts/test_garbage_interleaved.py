@@ -34,7 +34,7 @@ FOREVER = 1_000_000
 # Blobs that namespaces name when these are done, of a version of one that was there before.
 NAMED = {"copy": 2, "delete": 1, "push and end": 1, "evaluate": 2}
 QUICK = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     # A game takes long, and to make one smaller takes hundreds; what was drawn is printed as it is.
@@ -172,7 +172,7 @@ async def test_a_verification_that_is_overtaken_by_a_collection_finds_nothing_wr
         assert list_files(tmp_path / "blobs") == []
 
 
-@pytest.mark.parametrize("turn", range(0, 26, 2))
+@pytest.mark.parametrize("turn", range(0, 26, 4))
 @pytest.mark.parametrize("name", NAMED)
 async def test_whatever_becomes_of_versions_during_a_collection_what_one_names_stays(
     location: Any, tmp_path: Path, *, turn: int, name: str
