@@ -31,6 +31,7 @@ from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
 from steelyard_server.api.model_service import ModelService
 from steelyard_server.api.namespace_service import NamespaceService
+from steelyard_server.api.pages import Pages
 from steelyard_server.api.server_service import About, ServerService
 from steelyard_server.api.version_service import VersionService
 from steelyard_server.blobs.claims import Claims
@@ -171,7 +172,8 @@ async def start(config: Config) -> Server:
         database = await open_database(location, on_commit=memo.on_commit)
         stack.push_async_callback(database.close)
         await database.write(namespaces.ensure_default, OURSELVES)
-        memo.sequence = (await database.read_hot(events.head)).sequence
+        head = await database.read_hot(events.head)
+        memo.sequence = head.sequence
         metrics = _metrics(config, stack)
         guard = Guard(_edge_limits(config), metrics=metrics)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
@@ -179,7 +181,13 @@ async def start(config: Config) -> Server:
         maintenance = _maintenance(config, stack, database=database, store=store)
         about = About(_version(), request_read_seconds=config.request_read_seconds)
         services = _services(
-            database, store=store, threads=threads, memo=memo, about=about, maintenance=maintenance
+            database,
+            store=store,
+            threads=threads,
+            memo=memo,
+            about=about,
+            pages=Pages(head.epoch),
+            maintenance=maintenance,
         )
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
@@ -267,6 +275,7 @@ def _services(
     threads: ThreadPoolExecutor,
     memo: Memo,
     about: About,
+    pages: Pages,
     maintenance: Maintenance,
 ) -> list[tuple[ServiceDescriptor, object]]:
     return [
@@ -276,14 +285,14 @@ def _services(
         ),
         (
             namespace_service_pb2.DESCRIPTOR.services_by_name["NamespaceService"],
-            NamespaceService(database),
+            NamespaceService(database, pages=pages),
         ),
-        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
+        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database, pages=pages)),
         (
             version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo),
+            VersionService(database, store=store, threads=threads, memo=memo, pages=pages),
         ),
-        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
+        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database, pages=pages)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
             BlobService(database, store=store, claims=maintenance.storage.claims, threads=threads),
