@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -34,12 +35,13 @@ from steelyard_server.api.namespace_service import NamespaceService
 from steelyard_server.api.pages import Pages
 from steelyard_server.api.server_service import About, ServerService
 from steelyard_server.api.version_service import VersionService
+from steelyard_server.backups.write import BackedUp, BackupOptions, Source, back_up
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
 from steelyard_server.db.database import open_database
-from steelyard_server.directory import DirectoryInUse, DirectoryLock
+from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_finished
 from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
@@ -61,8 +63,8 @@ if TYPE_CHECKING:
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
-# A collection and a verification may go on at once; neither takes a thread from uploads and downloads.
-MAINTENANCE_THREADS = 2
+# A collection, a verification and a backup may go on at once; none takes a thread from uploads and downloads.
+MAINTENANCE_THREADS = 3
 # Verifications in the time in which every byte is read once; each reads what is due by then.
 SCRUB_PARTS = 24
 HOUSEKEEPING_SECONDS = 600.0
@@ -107,13 +109,14 @@ class Maintenance:
     storage: Storage
     collections: Runs[CollectOptions, Collected]
     verifications: Runs[VerifyOptions, Verified]
+    backups: Runs[BackupOptions, BackedUp]
     defaults: CollectOptions
 
     async def close(self) -> None:
         """Ask runs to end, and wait until they and all uploads that are being recorded have."""
         self.storage.stop.set()
-        await self.collections.close()
-        await self.verifications.close()
+        for runs in (self.collections, self.verifications, self.backups):
+            await runs.close()
         await self.storage.claims.close()
 
 
@@ -154,6 +157,7 @@ async def start(config: Config) -> Server:
 
     Raises:
         DirectoryInUse: another server runs on the data directory, or on the database.
+        RestoreUnfinished: a restore into the data directory was broken off.
         SchemaTooNew: a newer server has changed the database.
         CannotListen: the address of gRPC or metrics cannot be listened on.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
@@ -162,6 +166,7 @@ async def start(config: Config) -> Server:
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
+        require_finished(config.data_dir)
         hold = await asyncio.to_thread(_hold_alone, config.database) if config.database else None
         if hold is not None:
             stack.callback(hold.close)
@@ -238,10 +243,13 @@ def _maintenance(
     threads = ThreadPoolExecutor(MAINTENANCE_THREADS, thread_name_prefix="maintenance")
     stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
     storage = Storage(database, store, Claims(), threads, stop)
+    directory = Path(config.backup_dir) if config.backup_dir else None
+    source = Source(storage, directory=directory, server_version=_version())
     maintenance = Maintenance(
         storage,
         Runs("collection", begin=Collected, work=partial(collect, storage), stop=stop),
         Runs("verification", begin=Verified, work=partial(verify, storage), stop=stop),
+        Runs("backup", begin=BackedUp, work=partial(back_up, source), stop=stop),
         CollectOptions(dry_run=False, grace_seconds=int(config.gc_grace), trash_seconds=int(config.gc_trash)),
     )
     stack.push_async_callback(maintenance.close)
@@ -304,6 +312,7 @@ def _services(
                 store=store,
                 collections=maintenance.collections,
                 verifications=maintenance.verifications,
+                backups=maintenance.backups,
                 defaults=maintenance.defaults,
             ),
         ),
