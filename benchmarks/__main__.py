@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     memory,
     report,
+    rows_backup,
     rows_bytes,
     rows_compare,
     rows_files,
@@ -37,6 +38,7 @@ ROWS = {
     **rows_files.ROWS,
     **rows_process.ROWS,
     **rows_maintenance.ROWS,
+    **rows_backup.ROWS,
 }
 
 app = typer.Typer(add_completion=False)

@@ -15,9 +15,10 @@ ALIAS = "champion"
 COMPARED = "default/compared"
 COMPARED_VERSIONS = 20
 SMALL_VERSIONS = 10
-FILES = {f"file-{index}.bin": hashlib.sha256(bytes([index])).hexdigest() for index in range(3)}
 METRICS = ("accuracy", "precision", "recall")
 FILE_BYTES = 1 << 20
+CONTENTS = {f"file-{index}.bin": bytes([index]) * FILE_BYTES for index in range(3)}
+FILES = {path: hashlib.sha256(data).hexdigest() for path, data in CONTENTS.items()}
 
 
 def get_by_alias(model: str) -> Callable[[], bytes]:

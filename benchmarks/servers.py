@@ -43,7 +43,9 @@ Serving = AbstractContextManager[Served]
 
 
 @contextmanager
-def steelyard(directory: Path, *, profile: Path | None = None, database: str = "") -> Iterator[Served]:
+def steelyard(
+    directory: Path, *, profile: Path | None = None, database: str = "", backup_dir: Path | None = None
+) -> Iterator[Served]:
     """Run a Steelyard server with default settings on *directory*; its log goes to a file there.
 
     Args:
@@ -51,8 +53,8 @@ def steelyard(directory: Path, *, profile: Path | None = None, database: str = "
     """
     start = ["benchmarks.profiled", str(profile)] if profile else ["steelyard_server"]
     command = [sys.executable, "-m", *start, "--listen", "127.0.0.1:0", "--data-dir", str(directory)]
-    if database:
-        command += ["--database", database]
+    command += ["--database", database] if database else []
+    command += ["--backup-dir", str(backup_dir)] if backup_dir else []
     with _announced(command, log=directory / "server.log") as served:
         yield served
 

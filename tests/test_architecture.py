@@ -29,7 +29,7 @@ MODULE_LINES_MAXIMUM = 500
 FUNCTION_LINES_MAXIMUM = 60
 
 # What each part of the server may import of the others; a part is a folder or a module at the top.
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "limits": set(),
     "config": set(),
@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "history": {"errors", "limits", "db"},
     "core": {"errors", "limits", "db", "blobs", "history"},
     "maintenance": {"errors", "limits", "db", "blobs", "history", "core"},
-    "api": {"errors", "limits", "db", "blobs", "history", "core", "maintenance"},
+    "backups": {"errors", "limits", "db", "blobs", "history", "core", "maintenance", "directory"},
+    "api": {"errors", "limits", "db", "blobs", "history", "core", "maintenance", "backups"},
     "server": {
         "errors",
         "limits",
@@ -48,11 +49,13 @@ MAY_IMPORT = {
         "history",
         "core",
         "maintenance",
+        "backups",
         "api",
         "config",
         "directory",
     },
     "__main__": {"errors", "db", "blobs", "api", "config", "directory", "server"},
+    "restore": {"errors", "backups", "history", "config", "directory", "db"},
 }
 # gRPC and messages are known at the edge only; limits.py reads the options of one proto file.
 KNOWS_GRPC = {"api", "server"}

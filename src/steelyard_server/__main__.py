@@ -41,6 +41,9 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     database: Annotated[
         str | None, typer.Option(help="URL of PostgreSQL. Default: SQLite in the data directory.")
     ] = None,
+    backup_dir: Annotated[
+        str | None, typer.Option(help="Directory for backups, which exists. Default: none are made.")
+    ] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics. Default: none.")] = None,
     allow_remote_without_login: Annotated[
         bool | None,
@@ -109,7 +112,7 @@ def _run(config: Config) -> int:
 async def _serve(config: Config) -> int:
     from steelyard_server import server
     from steelyard_server.db.migrations import SchemaTooNew
-    from steelyard_server.directory import DirectoryInUse
+    from steelyard_server.directory import DirectoryInUse, RestoreUnfinished
     from steelyard_server.errors import RegistryError
 
     stopped = asyncio.Event()
@@ -118,7 +121,7 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, stopped.set)
     try:
         running = await server.start(config)
-    except (DirectoryInUse, SchemaTooNew, server.CannotListen, RegistryError) as error:
+    except (DirectoryInUse, RestoreUnfinished, SchemaTooNew, server.CannotListen, RegistryError) as error:
         _say(f"error: {error}", stream=sys.stderr)
         return EXIT_REFUSED
     except (OSError, sqlite3.DatabaseError) as error:

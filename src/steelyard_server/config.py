@@ -68,6 +68,9 @@ class Config:
     database: str = ""
     """URL of PostgreSQL, ``postgresql+psycopg://…``. Default: SQLite in the data directory."""
 
+    backup_dir: str = ""
+    """Directory below which backups are made, which must exist. Default: the server makes none."""
+
     metrics: str = ""
     """Address and port of Prometheus metrics. Default: none are served."""
 

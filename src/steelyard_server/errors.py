@@ -278,6 +278,10 @@ class IdempotencyKeyReused(AlreadyExists):
     """The idempotency key belongs to a version with other content, or to one that was purged."""
 
 
+class BackupAlreadyExists(AlreadyExists):
+    """There is something of the name of a new backup."""
+
+
 class BlobMissing(FailedPrecondition):
     """A version names a blob that its namespace does not hold."""
 
@@ -324,6 +328,10 @@ class FileIsExternal(FailedPrecondition):
 
 class MaintenanceRunning(FailedPrecondition):
     """A run of maintenance goes on with other options."""
+
+
+class BackupNotConfigured(FailedPrecondition):
+    """The server has no directory for backups."""
 
 
 class HistoryReplaced(FailedPrecondition):

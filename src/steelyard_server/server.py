@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -31,14 +32,16 @@ from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
 from steelyard_server.api.model_service import ModelService
 from steelyard_server.api.namespace_service import NamespaceService
+from steelyard_server.api.pages import Pages
 from steelyard_server.api.server_service import About, ServerService
 from steelyard_server.api.version_service import VersionService
+from steelyard_server.backups.write import BackedUp, BackupOptions, Source, back_up
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
 from steelyard_server.core import namespaces, requests
 from steelyard_server.db.database import open_database
-from steelyard_server.directory import DirectoryInUse, DirectoryLock
+from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_finished
 from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
@@ -60,8 +63,8 @@ if TYPE_CHECKING:
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
-# A collection and a verification may go on at once; neither takes a thread from uploads and downloads.
-MAINTENANCE_THREADS = 2
+# A collection, a verification and a backup may go on at once; none takes a thread from uploads and downloads.
+MAINTENANCE_THREADS = 3
 # Verifications in the time in which every byte is read once; each reads what is due by then.
 SCRUB_PARTS = 24
 HOUSEKEEPING_SECONDS = 600.0
@@ -106,13 +109,14 @@ class Maintenance:
     storage: Storage
     collections: Runs[CollectOptions, Collected]
     verifications: Runs[VerifyOptions, Verified]
+    backups: Runs[BackupOptions, BackedUp]
     defaults: CollectOptions
 
     async def close(self) -> None:
         """Ask runs to end, and wait until they and all uploads that are being recorded have."""
         self.storage.stop.set()
-        await self.collections.close()
-        await self.verifications.close()
+        for runs in (self.collections, self.verifications, self.backups):
+            await runs.close()
         await self.storage.claims.close()
 
 
@@ -153,6 +157,7 @@ async def start(config: Config) -> Server:
 
     Raises:
         DirectoryInUse: another server runs on the data directory, or on the database.
+        RestoreUnfinished: a restore into the data directory was broken off.
         SchemaTooNew: a newer server has changed the database.
         CannotListen: the address of gRPC or metrics cannot be listened on.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
@@ -161,6 +166,7 @@ async def start(config: Config) -> Server:
     async with AsyncExitStack() as stack:
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
+        require_finished(config.data_dir)
         hold = await asyncio.to_thread(_hold_alone, config.database) if config.database else None
         if hold is not None:
             stack.callback(hold.close)
@@ -171,7 +177,8 @@ async def start(config: Config) -> Server:
         database = await open_database(location, on_commit=memo.on_commit)
         stack.push_async_callback(database.close)
         await database.write(namespaces.ensure_default, OURSELVES)
-        memo.sequence = (await database.read_hot(events.head)).sequence
+        head = await database.read_hot(events.head)
+        memo.sequence = head.sequence
         metrics = _metrics(config, stack)
         guard = Guard(_edge_limits(config), metrics=metrics)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
@@ -179,7 +186,13 @@ async def start(config: Config) -> Server:
         maintenance = _maintenance(config, stack, database=database, store=store)
         about = About(_version(), request_read_seconds=config.request_read_seconds)
         services = _services(
-            database, store=store, threads=threads, memo=memo, about=about, maintenance=maintenance
+            database,
+            store=store,
+            threads=threads,
+            memo=memo,
+            about=about,
+            pages=Pages(head.epoch),
+            maintenance=maintenance,
         )
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
@@ -230,10 +243,13 @@ def _maintenance(
     threads = ThreadPoolExecutor(MAINTENANCE_THREADS, thread_name_prefix="maintenance")
     stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
     storage = Storage(database, store, Claims(), threads, stop)
+    directory = Path(config.backup_dir) if config.backup_dir else None
+    source = Source(storage, directory=directory, server_version=_version())
     maintenance = Maintenance(
         storage,
         Runs("collection", begin=Collected, work=partial(collect, storage), stop=stop),
         Runs("verification", begin=Verified, work=partial(verify, storage), stop=stop),
+        Runs("backup", begin=BackedUp, work=partial(back_up, source), stop=stop),
         CollectOptions(dry_run=False, grace_seconds=int(config.gc_grace), trash_seconds=int(config.gc_trash)),
     )
     stack.push_async_callback(maintenance.close)
@@ -267,6 +283,7 @@ def _services(
     threads: ThreadPoolExecutor,
     memo: Memo,
     about: About,
+    pages: Pages,
     maintenance: Maintenance,
 ) -> list[tuple[ServiceDescriptor, object]]:
     return [
@@ -276,14 +293,14 @@ def _services(
         ),
         (
             namespace_service_pb2.DESCRIPTOR.services_by_name["NamespaceService"],
-            NamespaceService(database),
+            NamespaceService(database, pages=pages),
         ),
-        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database)),
+        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database, pages=pages)),
         (
             version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo),
+            VersionService(database, store=store, threads=threads, memo=memo, pages=pages),
         ),
-        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database)),
+        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database, pages=pages)),
         (
             blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
             BlobService(database, store=store, claims=maintenance.storage.claims, threads=threads),
@@ -295,6 +312,7 @@ def _services(
                 store=store,
                 collections=maintenance.collections,
                 verifications=maintenance.verifications,
+                backups=maintenance.backups,
                 defaults=maintenance.defaults,
             ),
         ),

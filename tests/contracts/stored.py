@@ -68,6 +68,9 @@ def require_equal(tx: Transaction) -> None:
     (head,) = select_all(tx, "registry")
     assert (head.sequence, head.uid) == (history.sequence, history.registry)
     assert time_of(head.event_time) == history.time
+    restores = sorted((state["sequence"], uid) for uid, state in history.of_kind("epoch").items())
+    # The first epoch is not in the history: it came with the registry.
+    assert not restores or head.epoch == restores[-1][1]
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),

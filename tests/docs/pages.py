@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,11 +20,12 @@ PROMPT = "$ "
 
 @dataclass(frozen=True)
 class Block:
-    """Fenced code of a page: its language, its text, and the line where it begins."""
+    """Fenced code of a page: its language, its text, the line where it begins, and the heading above."""
 
     language: str
     text: str
     line: int
+    heading: str
 
     def commands(self) -> list[str]:
         """Return the commands behind the prompts of a console, without comments."""
@@ -39,8 +41,12 @@ def pages() -> list[Path]:
 
 def blocks(page: Path, *languages: str) -> list[Block]:
     """Return the fenced blocks of a page, of these languages or of all, in order."""
-    fences = (token for token in _tokens(page) if token.type == "fence")
-    found = [Block(token.info, token.content, (token.map or [0])[0] + 1) for token in fences]
+    heading, found = "", []
+    for before, token in pairwise([Token("", "", 0), *_tokens(page)]):
+        if before.type == "heading_open":
+            heading = token.content
+        elif token.type == "fence":
+            found.append(Block(token.info, token.content, (token.map or [0])[0] + 1, heading))
     return [block for block in found if not languages or block.language in languages]
 
 
@@ -54,6 +60,7 @@ def links(page: Path) -> list[str]:
     return [str(token.attrs["href"]) for token in _inline(page) if token.type == "link_open"]
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to the headings of a page."""
     tokens = _tokens(page)

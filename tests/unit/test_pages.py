@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard_server.api import pages
+from steelyard_server.api.pages import Pages
 from steelyard_server.core.pages import page_size
-from steelyard_server.errors import PageSizeInvalid, PageTokenInvalid
+from steelyard_server.errors import HistoryReplaced, PageSizeInvalid, PageTokenInvalid
 from steelyard_server.limits import LIMITS
 
 QUERY = ("versions", "risk/fraud", "number")
-TOKEN = pages.encode(QUERY, "weights/model.onnx")
+PAGES = Pages("2d0b0e4e-7d1c-4a53-8a1c-0e6a6d1c6c11")
+TOKEN = PAGES.encode(QUERY, "weights/model.onnx")
 
 
 @settings(max_examples=60, deadline=None)
@@ -23,15 +25,15 @@ TOKEN = pages.encode(QUERY, "weights/model.onnx")
     | st.integers(0, 2**63 - 1)
 )
 def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int) -> None:
-    token = pages.encode(QUERY, last)
+    token = PAGES.encode(QUERY, last)
 
-    assert pages.decode(QUERY, token, type(last)) == last
+    assert PAGES.decode(QUERY, token, type(last)) == last
     assert token.isascii()
     assert not set(token) & set("+/= ")
 
 
 def test_no_token_is_the_first_page() -> None:
-    assert pages.decode(QUERY, "", str) is None
+    assert PAGES.decode(QUERY, "", str) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_no_token_is_the_first_page() -> None:
 )
 def test_a_token_is_refused_by_every_other_query(query: tuple[str, ...]) -> None:
     with pytest.raises(PageTokenInvalid) as refused:
-        pages.decode(query, TOKEN, str)
+        PAGES.decode(query, TOKEN, str)
     assert refused.value.field == "page_token"
 
 
@@ -70,7 +72,7 @@ def test_a_token_is_refused_by_every_other_query(query: tuple[str, ...]) -> None
 )
 def test_garbage_is_no_token(token: str) -> None:
     with pytest.raises(PageTokenInvalid):
-        pages.decode(QUERY, token, str)
+        PAGES.decode(QUERY, token, str)
 
 
 def test_no_cut_and_no_changed_bit_of_a_token_is_accepted() -> None:
@@ -83,7 +85,7 @@ def test_no_cut_and_no_changed_bit_of_a_token_is_accepted() -> None:
     ]
     for each in cut + changed:
         with pytest.raises(PageTokenInvalid):
-            pages.decode(QUERY, base64.urlsafe_b64encode(each).decode().rstrip("="), str)
+            PAGES.decode(QUERY, base64.urlsafe_b64encode(each).decode().rstrip("="), str)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +109,14 @@ def test_a_negative_wish_is_refused() -> None:
 
 def forged(key: bytes) -> str:
     """Make a token whose checksum is right, as anybody can."""
-    return base64.urlsafe_b64encode(pages._check(QUERY, key) + key).decode().rstrip("=")
+    content = PAGES._mark + key
+    return base64.urlsafe_b64encode(pages._check(QUERY, content) + content).decode().rstrip("=")
 
 
 @pytest.mark.parametrize("key", ["[1]", "null", "1.5", "true", '"a"', "-1", str(2**63)], ids=str)
 def test_a_token_with_a_key_of_another_kind_is_refused_although_its_checksum_is_right(key: str) -> None:
     with pytest.raises(PageTokenInvalid):
-        pages.decode(QUERY, forged(key.encode()), int)
+        PAGES.decode(QUERY, forged(key.encode()), int)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +127,31 @@ def test_a_token_with_a_key_of_another_kind_is_refused_although_its_checksum_is_
 @pytest.mark.parametrize("kind", [str, int])
 def test_a_forged_key_that_no_list_gave_out_is_refused(key: bytes, kind: type[str]) -> None:
     with pytest.raises(PageTokenInvalid):
-        pages.decode(QUERY, forged(key), kind)
+        PAGES.decode(QUERY, forged(key), kind)
+
+
+@pytest.mark.parametrize("length", [0, 1, pages.EPOCH_BYTES - 1])
+def test_a_token_that_ends_in_its_epoch_is_refused(length: int) -> None:
+    content = PAGES._mark[:length]
+    token = base64.urlsafe_b64encode(pages._check(QUERY, content) + content).decode().rstrip("=")
+    with pytest.raises(PageTokenInvalid):
+        PAGES.decode(QUERY, token, str)
 
 
 @pytest.mark.parametrize("last", ["\U0001f9ed" * LIMITS.model_name_characters, "é" * 512, "日" * 341])
 def test_the_longest_keys_fit_into_a_token(last: str) -> None:
-    assert pages.decode(QUERY, pages.encode(QUERY, last), str) == last
+    assert PAGES.decode(QUERY, PAGES.encode(QUERY, last), str) == last
+
+
+def test_a_token_from_before_a_restore_is_told_from_one_of_another_query() -> None:
+    restored = Pages("61fd5a2e-7b3b-4c8c-a4a9-5ab5d0f3ae43")
+
+    with pytest.raises(HistoryReplaced) as refused:
+        restored.decode(QUERY, TOKEN, str)
+    assert refused.value.metadata == {"epoch": "61fd5a2e-7b3b-4c8c-a4a9-5ab5d0f3ae43"}
+    with pytest.raises(PageTokenInvalid):
+        restored.decode((*QUERY, "more"), TOKEN, str)
+
+
+def test_a_token_stays_small() -> None:
+    assert len(PAGES.encode(QUERY, 100_000)) <= 32

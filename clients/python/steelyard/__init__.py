@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
-    from steelyard.maintenance import GarbageCollection, StorageProblem, StorageUsage, StorageVerification
+    from steelyard.maintenance import (
+        Backup,
+        GarbageCollection,
+        StorageProblem,
+        StorageUsage,
+        StorageVerification,
+    )
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
@@ -49,7 +55,13 @@ _HOMES = {
         "Source",
     ),
     "steelyard.errors": ("SteelyardError",),
-    "steelyard.maintenance": ("GarbageCollection", "StorageProblem", "StorageUsage", "StorageVerification"),
+    "steelyard.maintenance": (
+        "Backup",
+        "GarbageCollection",
+        "StorageProblem",
+        "StorageUsage",
+        "StorageVerification",
+    ),
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
@@ -64,6 +76,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "AsyncClient",
+    "Backup",
     "Capture",
     "Client",
     "Comparison",

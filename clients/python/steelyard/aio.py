@@ -175,6 +175,7 @@ class AsyncMaintenance(_Wrapper[Maintenance]):
     collect_garbage = _transfer(Maintenance.collect_garbage)
     verify_storage = _transfer(Maintenance.verify_storage)
     storage_usage = _call(Maintenance.storage_usage)
+    backup = _transfer(Maintenance.backup)
 
 
 class AsyncClient(_Wrapper[Client]):

@@ -1,4 +1,4 @@
-"""Tending the storage of a server: collect garbage, verify every byte, say how much is stored."""
+"""Tending the storage of a server: collect garbage, verify every byte, back it up, say how much it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steelyard.connection import Connection
     from steelyard.workers import Stop
 
-Answer = TypeVar("Answer", pb.CollectGarbageResponse, pb.VerifyStorageResponse)
+Answer = TypeVar("Answer", pb.CollectGarbageResponse, pb.VerifyStorageResponse, pb.BackupResponse)
 
 # As long as a stream may live at all.
 STREAM_SECONDS = 86_400.0
@@ -32,6 +32,7 @@ class GarbageCollection:
         freed_blobs_count: blobs and stray files whose bytes are gone.
         stray_files_count: files that belonged to no blob, now in the trash.
         sequence: of the event; 0 when nothing changed.
+        waits_for_backup: it goes on when a backup has the bytes that it needs.
     """
 
     condemned_blobs_count: int
@@ -42,6 +43,7 @@ class GarbageCollection:
     examined_blobs_count: int
     blobs_count: int
     sequence: int
+    waits_for_backup: bool
     message: pb.CollectGarbageResponse = field(repr=False, compare=False)
 
 
@@ -82,6 +84,32 @@ class StorageVerification:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup has, or has so far.
+
+    Args:
+        name: of its directory, on the server.
+        sequence: of the newest event that it has.
+        registry_digest: logical digest of the registry at that moment; empty until the end.
+        problems: blobs that are not in the backup because their stored bytes are damaged or gone; the
+            first 100 of them, known at the end.
+        problems_count: how many such blobs there are.
+    """
+
+    name: str
+    sequence: int
+    registry_digest: str
+    rows_count: int
+    blobs_count: int
+    total_blobs_count: int
+    blob_bytes: int
+    total_blob_bytes: int
+    problems: tuple[StorageProblem, ...]
+    problems_count: int
+    message: pb.BackupResponse = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerUsage:
     """How much one namespace or model uses.
 
@@ -115,7 +143,7 @@ class StorageUsage:
 
 
 class Maintenance:
-    """Run what keeps the storage small and sound. A run belongs to the server.
+    """Run what keeps the storage small, sound and safe. A run belongs to the server.
 
     It goes on when the caller goes; the same call again joins it while it goes on.
     """
@@ -190,6 +218,34 @@ class Maintenance:
                 progress(_verification(whole))
         return _verification(whole)
 
+    def backup(
+        self,
+        name: str = "",
+        *,
+        progress: Callable[[Backup], None] | None = None,
+        stop: Stop | None = None,
+    ) -> Backup:
+        """Have the server copy the whole registry into a new directory, and return what is in it.
+
+        A backup with problems is complete but for the bytes that are damaged or gone on the server.
+
+        Args:
+            name: of the directory; by default the server names it after the time.
+            progress: called now and then; what it raises ends this call, not the run.
+            stop: ends this call when another thread sets it, not the run.
+
+        Raises:
+            Stopped: *stop* was set.
+            BackupNotConfigured: the server was started without a directory for backups.
+            BackupAlreadyExists: there is something of this name.
+            MaintenanceRunning: a backup of another name goes on.
+        """
+        answer = pb.BackupResponse()
+        for answer in self._answers("Backup", pb.BackupRequest(name=name), pb.BackupResponse, stop=stop):
+            if progress is not None:
+                progress(_backup(answer))
+        return _backup(answer)
+
     def storage_usage(self, namespace: str = "") -> StorageUsage:
         """Return how much each namespace uses, or each model of one.
 
@@ -212,7 +268,7 @@ class Maintenance:
     def _answers(
         self,
         rpc: str,
-        request: pb.CollectGarbageRequest | pb.VerifyStorageRequest,
+        request: pb.CollectGarbageRequest | pb.VerifyStorageRequest | pb.BackupRequest,
         kind: type[Answer],
         *,
         stop: Stop | None,
@@ -242,6 +298,7 @@ def _collection(message: pb.CollectGarbageResponse) -> GarbageCollection:
         examined_blobs_count=message.examined_blobs_count,
         blobs_count=message.blobs_count,
         sequence=message.sequence,
+        waits_for_backup=message.waits_for_backup,
         message=message,
     )
 
@@ -256,6 +313,22 @@ def _verification(message: pb.VerifyStorageResponse) -> StorageVerification:
         problems_count=message.problems_count,
         stray_files_count=message.stray_files_count,
         stray_bytes=message.stray_bytes,
+        message=message,
+    )
+
+
+def _backup(message: pb.BackupResponse) -> Backup:
+    return Backup(
+        name=message.name,
+        sequence=message.sequence,
+        registry_digest=message.registry_digest,
+        rows_count=message.rows_count,
+        blobs_count=message.blobs_count,
+        total_blobs_count=message.total_blobs_count,
+        blob_bytes=message.blob_bytes,
+        total_blob_bytes=message.total_blob_bytes,
+        problems=tuple(map(_problem, message.problems)),
+        problems_count=message.problems_count,
         message=message,
     )
 

@@ -491,6 +491,18 @@ class MaintenanceRunning(errors.FailedPrecondition):
     reason = "MAINTENANCE_RUNNING"
 
 
+class BackupNotConfigured(errors.FailedPrecondition):
+    """The server was started without `--backup-dir`, or that directory does not exist."""
+
+    reason = "BACKUP_NOT_CONFIGURED"
+
+
+class BackupAlreadyExists(errors.AlreadyExists):
+    """There is something of this name in the directory of backups."""
+
+    reason = "BACKUP_ALREADY_EXISTS"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -573,4 +585,6 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "BLOB_CORRUPT": BlobCorrupt,
     "BLOB_LOST": BlobLost,
     "MAINTENANCE_RUNNING": MaintenanceRunning,
+    "BACKUP_NOT_CONFIGURED": BackupNotConfigured,
+    "BACKUP_ALREADY_EXISTS": BackupAlreadyExists,
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import alias_service_pb2 as pb
-from steelyard_server.api import convert, pages
+from steelyard_server.api import convert
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import aliases
 
 if TYPE_CHECKING:
     from steelyard_server.api.call import Call
+    from steelyard_server.api.pages import Pages
     from steelyard_server.core.pointers import Alias
     from steelyard_server.db.database import Database
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 class AliasService:
     """Serve aliases from the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, pages: Pages) -> None:
         self._database = database
+        self._pages = pages
 
     async def SetAlias(self, request: pb.SetAliasRequest, call: Call) -> bytes:
         """Point an alias to a version."""
@@ -65,12 +67,12 @@ class AliasService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             read_time=read_time,
-            after_name=pages.decode(query, request.page_token, str) or "",
+            after_name=self._pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListAliasesResponse(
             aliases=[convert.alias(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            next_page_token=self._pages.encode(query, found[-1].name) if more else "",
             sequence=sequence,
         )
 
@@ -119,11 +121,11 @@ class AliasService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             name=request.alias,
-            after=pages.decode(query, request.page_token, int),
+            after=self._pages.decode(query, request.page_token, int),
             page_size=request.page_size,
         )
         return pb.ListAliasMovesResponse(
             moves=[convert.move(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].sequence) if more else "",
+            next_page_token=self._pages.encode(query, found[-1].sequence) if more else "",
             sequence=sequence,
         )

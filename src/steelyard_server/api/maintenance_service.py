@@ -10,6 +10,7 @@ from steelyard.v1 import maintenance_service_pb2 as pb
 from steelyard_server.api import convert
 from steelyard_server.api.enums import PROBLEMS
 from steelyard_server.api.transact import observe
+from steelyard_server.backups.write import BackedUp, BackupOptions
 from steelyard_server.core import names, usage
 from steelyard_server.history.act import Act
 from steelyard_server.limits import LIMITS
@@ -45,12 +46,14 @@ class MaintenanceService:
         store: BlobStore,
         collections: Runs[CollectOptions, Collected],
         verifications: Runs[VerifyOptions, Verified],
+        backups: Runs[BackupOptions, BackedUp],
         defaults: CollectOptions,
     ) -> None:
         self._database = database
         self._store = store
         self._collections = collections
         self._verifications = verifications
+        self._backups = backups
         self._defaults = defaults
 
     async def CollectGarbage(self, request: pb.CollectGarbageRequest, call: Call, stream: Stream) -> None:
@@ -80,6 +83,11 @@ class MaintenanceService:
 
         await _follow(self._verifications.join(options, Act(call.caller)), stream, answer)
 
+    async def Backup(self, request: pb.BackupRequest, call: Call, stream: Stream) -> None:
+        """Join the backup of this name, or begin it."""
+        options = BackupOptions(names.backup(request.name) if request.name else "")
+        await _follow(self._backups.join(options, Act(call.caller)), stream, _backed_up)
+
     async def GetStorageUsage(
         self, request: pb.GetStorageUsageRequest, _: Call
     ) -> pb.GetStorageUsageResponse:
@@ -100,7 +108,7 @@ class MaintenanceService:
 async def _follow(
     run: Run[Options, Progress],
     stream: Stream,
-    answer: Callable[..., pb.CollectGarbageResponse | pb.VerifyStorageResponse],
+    answer: Callable[..., pb.CollectGarbageResponse | pb.VerifyStorageResponse | pb.BackupResponse],
 ) -> None:
     """Send how far *run* is when that changes, and now and then when it does not, until it is over.
 
@@ -142,6 +150,7 @@ def _collected(progress: Collected, *, done: bool) -> pb.CollectGarbageResponse:
         sequence=progress.sequence,
         examined_blobs_count=progress.examined_blobs,
         blobs_count=progress.blobs,
+        waits_for_backup=progress.waits_for_backup,
     )
 
 
@@ -156,6 +165,22 @@ def _verified(progress: Verified, *, new: list[Problem], done: bool) -> pb.Verif
         stray_files_count=progress.stray_files,
         stray_bytes=progress.stray_bytes,
         done=done,
+    )
+
+
+def _backed_up(progress: BackedUp, *, done: bool) -> pb.BackupResponse:
+    return pb.BackupResponse(
+        rows_count=progress.rows,
+        blobs_count=progress.blobs,
+        total_blobs_count=progress.total_blobs,
+        blob_bytes=progress.blob_bytes,
+        total_blob_bytes=progress.total_blob_bytes,
+        name=progress.name,
+        sequence=progress.sequence,
+        registry_digest=progress.registry_digest,
+        done=done,
+        problems=[_problem(each) for each in progress.problems] if done else [],
+        problems_count=progress.problems_count,
     )
 
 

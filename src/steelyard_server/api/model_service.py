@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import model_service_pb2 as pb
 from steelyard.v1.model_pb2 import Model
-from steelyard_server.api import convert, pages
+from steelyard_server.api import convert
 from steelyard_server.api.enums import DIRECTIONS
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import model_deletions, models
 
 if TYPE_CHECKING:
     from steelyard_server.api.call import Call
+    from steelyard_server.api.pages import Pages
     from steelyard_server.db.database import Database
 
 
 class ModelService:
     """Serve models from the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, pages: Pages) -> None:
         self._database = database
+        self._pages = pages
 
     async def CreateModel(self, request: pb.CreateModelRequest, call: Call) -> bytes:
         """Create a model."""
@@ -53,13 +55,13 @@ class ModelService:
             models.page,
             minimum_sequence=request.minimum_sequence,
             namespace=request.namespace,
-            after_name=pages.decode(query, request.page_token, str) or "",
+            after_name=self._pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
             show_deleted=request.show_deleted,
         )
         return pb.ListModelsResponse(
             models=[convert.model(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            next_page_token=self._pages.encode(query, found[-1].name) if more else "",
             sequence=sequence,
         )
 

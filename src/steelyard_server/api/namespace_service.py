@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import namespace_service_pb2 as pb
-from steelyard_server.api import convert, pages
+from steelyard_server.api import convert
 from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import namespaces
 
 if TYPE_CHECKING:
     from steelyard_server.api.call import Call
+    from steelyard_server.api.pages import Pages
     from steelyard_server.db.database import Database
 
 
 class NamespaceService:
     """Serve namespaces from the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, pages: Pages) -> None:
         self._database = database
+        self._pages = pages
 
     async def CreateNamespace(self, request: pb.CreateNamespaceRequest, call: Call) -> bytes:
         """Create a namespace."""
@@ -56,12 +58,12 @@ class NamespaceService:
             self._database,
             namespaces.page,
             minimum_sequence=request.minimum_sequence,
-            after_name=pages.decode(query, request.page_token, str) or "",
+            after_name=self._pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )
         return pb.ListNamespacesResponse(
             namespaces=[convert.namespace(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].name) if more else "",
+            next_page_token=self._pages.encode(query, found[-1].name) if more else "",
             sequence=sequence,
         )
 

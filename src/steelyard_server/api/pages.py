@@ -13,38 +13,54 @@ import json
 from typing import TypeGuard, TypeVar
 
 from steelyard_server.core.names import INT64_MAXIMUM, quoted
-from steelyard_server.errors import PageTokenInvalid
+from steelyard_server.errors import HistoryReplaced, PageTokenInvalid
 
 CHECK_BYTES = 12
+EPOCH_BYTES = 4
 TOKEN_CHARACTERS_MAXIMUM = 4096
 
 Key = TypeVar("Key", str, int)
 
 
-def encode(query: tuple[object, ...], last: str | int) -> str:
-    """Make the token with which the list *query* goes on behind the key *last*."""
-    key = json.dumps(last, ensure_ascii=False).encode()
-    return base64.urlsafe_b64encode(_check(query, key) + key).decode().rstrip("=")
-
-
-def decode(query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None:
-    """Return the key behind which *query* goes on; None for its first page.
+class Pages:
+    """Page tokens of one epoch of the registry's history, which does not change while a server runs.
 
     Args:
-        kind: of the keys of this query.
-
-    Raises:
-        PageTokenInvalid: the token is cut, altered, or belongs to another query.
+        epoch: tokens from another one are refused: what they go on from may not exist any more.
     """
-    if not token:
-        return None
-    content = _decoded(token) if len(token) <= TOKEN_CHARACTERS_MAXIMUM else b""
-    key = content[CHECK_BYTES:]
-    last = _parsed(key) if content[:CHECK_BYTES] == _check(query, key) else None
-    if not _is_key(last, kind):
-        message = f"The page token {quoted(token)} is not one of this query; start again without a token."
-        raise PageTokenInvalid(message, field="page_token")
-    return last
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._mark = hashlib.sha256(epoch.encode()).digest()[:EPOCH_BYTES]
+
+    def encode(self, query: tuple[object, ...], last: str | int) -> str:
+        """Make the token with which the list *query* goes on behind the key *last*."""
+        content = self._mark + json.dumps(last, ensure_ascii=False).encode()
+        return base64.urlsafe_b64encode(_check(query, content) + content).decode().rstrip("=")
+
+    def decode(self, query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None:
+        """Return the key behind which *query* goes on; None for its first page.
+
+        Args:
+            kind: of the keys of this query.
+
+        Raises:
+            PageTokenInvalid: the token is cut, altered, or belongs to another query.
+            HistoryReplaced: it was given out before the registry was restored.
+        """
+        if not token:
+            return None
+        decoded = _decoded(token) if len(token) <= TOKEN_CHARACTERS_MAXIMUM else b""
+        content = decoded[CHECK_BYTES:]
+        is_ours = decoded[:CHECK_BYTES] == _check(query, content)
+        last = _parsed(content[EPOCH_BYTES:]) if is_ours else None
+        if not _is_key(last, kind):
+            message = f"The page token {quoted(token)} is not one of this query; start again without a token."
+            raise PageTokenInvalid(message, field="page_token")
+        if content[:EPOCH_BYTES] != self._mark:
+            message = "The registry was restored since this page token was given out; start again without it."
+            raise HistoryReplaced(message, epoch=self._epoch)
+        return last
 
 
 def number(text: str) -> int:
@@ -82,5 +98,5 @@ def _decoded(token: str) -> bytes:
         return b""
 
 
-def _check(query: tuple[object, ...], key: bytes) -> bytes:
-    return hashlib.sha256(repr(query).encode() + b"\0" + key).digest()[:CHECK_BYTES]
+def _check(query: tuple[object, ...], content: bytes) -> bytes:
+    return hashlib.sha256(repr(query).encode() + b"\0" + content).digest()[:CHECK_BYTES]

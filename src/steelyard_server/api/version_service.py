@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from steelyard_server.api.call import Call, Stream
     from steelyard_server.api.memo import Memo
+    from steelyard_server.api.pages import Pages
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.core.evaluations import Evaluation
     from steelyard_server.core.manifest import Manifest
@@ -46,8 +47,11 @@ class VersionService:
         threads: where bytes are read and checked.
     """
 
-    def __init__(self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo) -> None:
+    def __init__(
+        self, database: Database, *, store: BlobStore, threads: Executor, memo: Memo, pages: Pages
+    ) -> None:
         self._database = database
+        self._pages = pages
         self._store = store
         self._threads = threads
         self._memo = memo
@@ -124,13 +128,13 @@ class VersionService:
             minimum_sequence=request.minimum_sequence,
             model=request.model,
             order_by=request.order_by,
-            after=pages.decode(query, request.page_token, int),
+            after=self._pages.decode(query, request.page_token, int),
             page_size=request.page_size,
             show_deleted=request.show_deleted,
         )
         return pb.ListVersionsResponse(
             versions=[convert.version(each) for each in found],
-            next_page_token=pages.encode(query, found[-1].number) if more else "",
+            next_page_token=self._pages.encode(query, found[-1].number) if more else "",
             sequence=sequence,
         )
 
@@ -269,7 +273,7 @@ class VersionService:
         """Answer a page of evaluations."""
         reference = convert.reference(request.version)
         query = ("evaluations", reference.model, reference.kind, reference.value)
-        begun, before = convert_evaluation.position(pages.decode(query, request.page_token, str))
+        begun, before = convert_evaluation.position(self._pages.decode(query, request.page_token, str))
         if begun is not None:
             reference = replace(reference, kind="number", value=begun)
         (found, more, number), sequence = await observe(
@@ -283,7 +287,7 @@ class VersionService:
         last = convert_evaluation.position_text(number, found[-1]) if more else ""
         return pb.ListEvaluationsResponse(
             evaluations=[convert_evaluation.evaluation(each) for each in found],
-            next_page_token=pages.encode(query, last) if more else "",
+            next_page_token=self._pages.encode(query, last) if more else "",
             sequence=sequence,
         )
 
@@ -302,7 +306,7 @@ class VersionService:
         reference = convert.reference(request.version)
         query = ("files", reference.model, reference.kind, reference.value)
         # The token names the version too: an alias may move between two pages.
-        begun, _slash, after_path = (pages.decode(query, request.page_token, str) or "").partition("/")
+        begun, _slash, after_path = (self._pages.decode(query, request.page_token, str) or "").partition("/")
         if begun:
             reference = replace(reference, kind="number", value=pages.number(begun))
         (found, more, number, digest), sequence = await observe(
@@ -315,7 +319,7 @@ class VersionService:
         )
         return pb.ListFilesResponse(
             files=[convert_content.file_message(each) for each in found],
-            next_page_token=pages.encode(query, f"{number}/{found[-1].path}") if more else "",
+            next_page_token=self._pages.encode(query, f"{number}/{found[-1].path}") if more else "",
             number=number,
             digest=digest,
             sequence=sequence,

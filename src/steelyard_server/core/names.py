@@ -101,6 +101,12 @@ def namespace(text: str, *, field: str = "namespace") -> str:
     return _unreserved(text, field=field, kind="a namespace")
 
 
+def backup(text: str, *, field: str = "name") -> str:
+    """Check the name of a backup, which is that of a directory."""
+    _match(text, LIMITS.name_pattern, field=field, kind="backup name")
+    return _unreserved(text, field=field, kind="a backup")
+
+
 def model(text: str, *, field: str = "model") -> tuple[str, str]:
     """Split and check `namespace/model`."""
     if not text:

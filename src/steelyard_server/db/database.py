@@ -30,6 +30,7 @@ class WaitLimits:
         wait_seconds: how long either may wait, and on PostgreSQL how long for a lock.
         read_seconds: how long one read may run.
         readers: threads that read.
+        scans: long queries at once, each with a thread of its own.
         writers: threads that write, on PostgreSQL; SQLite has one.
         log_bytes: when SQLite's write-ahead log is longer, it waits for readers to start it anew.
     """
@@ -39,6 +40,7 @@ class WaitLimits:
     wait_seconds: float = 10.0
     read_seconds: float = 10.0
     readers: int = 2
+    scans: int = 2
     writers: int = 4
     log_bytes: int = 64 * 1024 * 1024
 
@@ -101,8 +103,22 @@ class Database(Protocol):
         than the way to a thread. On PostgreSQL it is ``read``.
         """
 
+    async def scan(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *query* on a consistent snapshot as long as it takes, on a thread and connection of its own.
+
+        It may do more than read, such as write what it finds to a file. When the caller is cancelled,
+        the query is ended. What it reads with ``tx.each`` may be larger than memory. As long as it
+        runs, the database keeps what others overwrite, so a scan should not dawdle.
+
+        Raises:
+            Overloaded: ``WaitLimits.scans`` run already.
+            StorageUnavailable: the database cannot be read.
+        """
+
     async def close(self) -> None:
-        """Do what waits, then close all connections, readers first."""
+        """Do what waits, then close all connections, those that read first."""
 
 
 def ignore_facts(_: list[object]) -> None:

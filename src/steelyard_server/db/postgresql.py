@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
+import psycopg
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-
-from steelyard_server import errors
 
 from . import migrations
 from .database import WaitLimits
-from .postgresql_connection import connect, conninfo_of
+from .postgresql_connection import connect, conninfo_of, registry_error, require_utf8
 from .postgresql_worker import Worker
+from .scans import Hold, Query, Scans
 from .statements import Statements
 from .transaction import Transaction
 from .work import OnCommit, WorkQueue, draining
@@ -36,11 +37,13 @@ class PostgreSQL:
         self._writes = WorkQueue(waiting_limit=limits.waiting_writes, wait_seconds=wait_seconds)
         self._reads = WorkQueue(waiting_limit=limits.waiting_reads, wait_seconds=wait_seconds)
         self._closing = False
+        statements = Statements(PGDialect_psycopg())  # type: ignore[no-untyped-call]
+        self._scans = Scans(partial(_scan, conninfo, limits, statements), limit=limits.scans)
         start = partial(
             Worker,
             conninfo,
             limits=limits,
-            statements=Statements(PGDialect_psycopg()),  # type: ignore[no-untyped-call]
+            statements=statements,
             commit_order=threading.Lock(),
             on_commit=on_commit,
         )
@@ -76,11 +79,19 @@ class PostgreSQL:
 
     read_hot = read
 
+    async def scan(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.scan``."""
+        self._refuse_when_closing()
+        return await self._scans.run(lambda tx: query(tx, *args, **kwargs))
+
     async def close(self) -> None:
         """See ``Database.close``."""
         if self._closing:
             return
         self._closing = True
+        await self._scans.close()
         for queue, workers in ((self._reads, self._readers), (self._writes, self._writers)):
             queue.close(len(workers))
             for worker in workers:
@@ -94,9 +105,20 @@ class PostgreSQL:
 def _prepare(conninfo: str, limits: WaitLimits) -> str:
     """Bring the database up to date and return the version of its server."""
     with connect(conninfo, read_only=False, limits=limits) as connection:
-        if connection.info.parameter_status("server_encoding") != "UTF8":
-            raise errors.StorageUnavailable(
-                "The PostgreSQL database does not store UTF-8. Create one with ENCODING 'UTF8'."
-            )
+        require_utf8(connection)
         migrations.migrate_postgresql(connection)
         return connection.info.parameter_status("server_version") or "unknown"
+
+
+def _scan(conninfo: str, limits: WaitLimits, statements: Statements, query: Query[T], hold: Hold) -> T:
+    with connect(conninfo, read_only=True, limits=replace(limits, read_seconds=0)) as connection:
+        tx = Transaction(connection, statements)
+        with hold.on(tx, connection.cancel):
+            try:
+                return query(tx)
+            except psycopg.Error as error:
+                tx.check()
+                told = registry_error(error, read_only=True)
+                if told is None:
+                    raise
+                raise told from error

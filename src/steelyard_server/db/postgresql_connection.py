@@ -121,6 +121,18 @@ class Hold:
             self._connection = None
 
 
+def require_utf8(connection: Connection) -> None:
+    """Refuse a database that cannot store every text.
+
+    Raises:
+        StorageUnavailable: it is not in UTF-8.
+    """
+    if connection.info.parameter_status("server_encoding") != "UTF8":
+        raise errors.StorageUnavailable(
+            "The PostgreSQL database does not store UTF-8. Create one with ENCODING 'UTF8'."
+        )
+
+
 def _configure(connection: Connection, *, read_only: bool, limits: WaitLimits) -> None:
     statement_seconds = limits.read_seconds + (0 if read_only else limits.wait_seconds)
     connection.execute(

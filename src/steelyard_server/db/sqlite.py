@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -12,8 +14,9 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from . import migrations
 from .database import WaitLimits
-from .sqlite_connection import connect_writer
-from .sqlite_readers import Readers
+from .scans import Hold, Query, Scans
+from .sqlite_connection import connect_reader, connect_writer
+from .sqlite_readers import Readers, run_on_snapshot
 from .sqlite_writer import Writer, sealed_error
 from .statements import Statements
 from .transaction import Transaction
@@ -26,9 +29,10 @@ T = TypeVar("T")
 class SQLite:
     """Keep the promises of ``Database`` with one file."""
 
-    def __init__(self, *, writer: Writer, readers: Readers) -> None:
+    def __init__(self, *, writer: Writer, readers: Readers, scans: Scans) -> None:
         self._writer = writer
         self._readers = readers
+        self._scans = scans
         self._closing = False
 
     @classmethod
@@ -44,7 +48,8 @@ class SQLite:
             on_commit=on_commit,
         )
         readers = await Readers.open(path, limits=limits, statements=statements)
-        return cls(writer=writer, readers=readers)
+        scans = Scans(partial(_scan, path, statements), limit=limits.scans)
+        return cls(writer=writer, readers=readers, scans=scans)
 
     @property
     def sealed(self) -> bool:
@@ -85,14 +90,30 @@ class SQLite:
         self._refuse_when_closing()
         return self._readers.run_here(lambda tx: query(tx, *args, **kwargs))
 
+    async def scan(
+        self, query: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.scan``."""
+        self._refuse_when_closing()
+        with self._writer.log_pinned():
+            return await self._scans.run(lambda tx: query(tx, *args, **kwargs))
+
     async def close(self) -> None:
         """See ``Database.close``. The writer closes last, so only it ever checkpoints."""
         if self._closing:
             return
         self._closing = True
+        await self._scans.close()
         await self._readers.close()
         await self._writer.close()
 
     def _refuse_when_closing(self) -> None:
         if self._closing:
             raise draining()
+
+
+def _scan(path: Path, statements: Statements, query: Query[T], hold: Hold) -> T:
+    with closing(connect_reader(path)) as connection:
+        tx = Transaction(connection, statements)
+        with hold.on(tx, connection.interrupt):
+            return run_on_snapshot(connection, query, tx)

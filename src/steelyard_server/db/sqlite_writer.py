@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class Writer:
         self._log_path = log_path
         self._log_limit_bytes = limits.log_bytes
         self._restart_bytes = limits.log_bytes
+        self._pins = 0
         self._statements = statements
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
@@ -62,6 +63,18 @@ class Writer:
         """Write what waits, move the log into the database file, and close the connection."""
         self.queue.close()
         await asyncio.to_thread(self._thread.join)
+
+    @contextmanager
+    def log_pinned(self) -> Iterator[None]:
+        """Let the log grow while a long query keeps it from starting anew: waiting for that would be in vain.
+
+        Called on the event loop.
+        """
+        self._pins += 1
+        try:
+            yield
+        finally:
+            self._pins -= 1
 
     def _run(self) -> None:
         while (work := self.queue.take()) is not None:
@@ -142,7 +155,7 @@ class Writer:
         """
         with suppress(FileNotFoundError):
             size_bytes = self._log_path.stat().st_size
-            if size_bytes > self._restart_bytes and not self.sealed:
+            if size_bytes > self._restart_bytes and not self.sealed and not self._pins:
                 self._checkpoint("RESTART")
                 self._restart_bytes = size_bytes + self._log_limit_bytes
             elif size_bytes <= self._log_limit_bytes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import closing
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Executable
 
 from .statements import Compiled, Statements
+
+# Rows that psycopg takes from the server at a time, where its library can; the largest have 700 KiB.
+CHUNK_ROWS: Final = 32
 
 
 class Row(Protocol):
@@ -35,6 +39,11 @@ class Transaction:
         self._over: Exception | None = None
         self.facts: list[object] = []
 
+    @property
+    def dialect(self) -> str:
+        """Return "sqlite" or "postgresql", for the few places where they must differ."""
+        return self._statements.dialect
+
     def one(self, statement: Executable, **values: Any) -> Row | None:
         """Return the first row, or None."""
         compiled = self._compiled(statement)
@@ -48,6 +57,20 @@ class Transaction:
         cursor = self._connection.execute(compiled.sql, compiled.bind(values))
         rows = cursor.fetchall()
         return list(map(self._maker(compiled, cursor), rows)) if rows else []
+
+    def each(self, statement: Executable, **values: Any) -> Iterator[Row]:
+        """Yield rows as they come, so that few of them are in memory; meanwhile nothing else may run."""
+        compiled = self._compiled(statement)
+        cursor = self._connection.cursor()
+        if self.dialect == "sqlite":
+            rows = cursor.execute(compiled.sql, compiled.bind(values))
+        else:
+            rows = cursor.stream(compiled.sql, compiled.bind(values), size=CHUNK_ROWS)
+        # What is left of a stream keeps the connection busy until it is closed.
+        with closing(rows):
+            for row in rows:
+                self.check()
+                yield self._maker(compiled, cursor)(row)
 
     def run(self, statement: Executable, rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
         """Change the database and return how many rows were affected, over all of *rows*."""

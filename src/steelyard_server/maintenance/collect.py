@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class Collected:
     freed_bytes: int = 0
     stray_files: int = 0
     sequence: int = 0
+    waits_for_backup: bool = False
 
     def is_any(self) -> bool:
         """Return whether anything was condemned, moved or freed."""
@@ -105,7 +107,7 @@ class Collection:
                 over = [blob for blob in found if self._is_over(blob.condemn_time / 1_000_000)]
                 self._free([blob.digest for blob in over], sum(blob.size_bytes for blob in over))
                 continue
-            with self._storage.claims.claim([blob.digest for blob in found]) as claimed:
+            async with self._removable([blob.digest for blob in found]) as claimed:
                 if claimed:
                     await self._settle(claimed)
 
@@ -114,7 +116,9 @@ class Collection:
         async for files in self._storage.listed(self._storage.store.listing()):
             newest = time.time() - self._options.grace_seconds
             strays = await self._storage.unrecorded([file for file in files if file.modify_time <= newest])
-            with self._storage.claims.claim([file.digest for file in strays]) as claimed:
+            if not strays:
+                continue
+            async with self._removable([file.digest for file in strays]) as claimed:
                 # Again, for one may have been stored and recorded before it was claimed.
                 strays = await self._storage.unrecorded([file for file in strays if file.digest in claimed])
                 if strays:
@@ -123,7 +127,7 @@ class Collection:
     async def sweep_trash(self) -> None:
         """Free what no blob is recorded for once its time is over, and copies of what is in place again."""
         async for files in self._storage.listed(self._storage.store.trash_listing()):
-            with self._storage.claims.claim([file.digest for file in files]) as claimed:
+            async with self._removable([file.digest for file in files]) as claimed:
                 states = await self._storage.database.read(blobs.states, digests=claimed)
                 live = [digest for digest, condemn_time in states.items() if condemn_time is None]
                 unrecorded = [file for file in files if file.digest in claimed and file.digest not in states]
@@ -140,6 +144,24 @@ class Collection:
             stray_files=self._progress.stray_files,
             list_digest=f"sha256:{self._list.hexdigest()}",
         )
+
+    @asynccontextmanager
+    async def _removable(self, digests: Sequence[str]) -> AsyncIterator[list[str]]:
+        """Claim blobs for the block, in which their bytes may go: no backup needs those of its snapshot.
+
+        A rehearsal removes none, so it waits for nobody.
+        """
+        if self._options.dry_run:
+            with self._storage.claims.claim(digests) as claimed:
+                yield claimed
+            return
+        self._progress.waits_for_backup = self._storage.blobs_stay.locked()
+        # Claimed afterwards, for whoever stores a blob waits while it is claimed.
+        async with self._storage.blobs_stay:
+            self._progress.waits_for_backup = False
+            self._storage.stop.check()
+            with self._storage.claims.claim(digests) as claimed:
+                yield claimed
 
     async def _condemn(self, batch: list[Blob]) -> None:
         if not self._options.dry_run:

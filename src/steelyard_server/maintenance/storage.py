@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from steelyard_server.core import blobs, garbage
@@ -25,6 +25,8 @@ class Storage:
 
     Args:
         threads: where files are read, moved and listed; not that of uploads and downloads.
+        blobs_stay: held by a backup, from its snapshot until it has the bytes, and by a collection for
+            each step that removes bytes: what a snapshot names must not go before it is copied.
     """
 
     database: Database
@@ -32,6 +34,7 @@ class Storage:
     claims: Claims
     threads: Executor
     stop: Stop
+    blobs_stay: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run what blocks."""

@@ -529,10 +529,23 @@ const (
 	ErrorReason_ERROR_REASON_BLOB_LOST ErrorReason = 68
 	// FAILED_PRECONDITION: A run of this kind goes on with other options.
 	//
-	// Metadata: `kind`, `collection` or `verification`.
+	// Metadata: `kind`, `collection`, `verification` or `backup`.
 	//
 	// Advice: Wait for its end, or call with its options to join it.
 	ErrorReason_ERROR_REASON_MAINTENANCE_RUNNING ErrorReason = 100
+	// FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+	// exist.
+	//
+	// Metadata: none.
+	//
+	// Advice: Start the server with a directory that exists.
+	ErrorReason_ERROR_REASON_BACKUP_NOT_CONFIGURED ErrorReason = 105
+	// ALREADY_EXISTS: There is something of this name in the directory of backups.
+	//
+	// Metadata: `name`.
+	//
+	// Advice: Choose another name, or let the server choose one.
+	ErrorReason_ERROR_REASON_BACKUP_ALREADY_EXISTS ErrorReason = 106
 )
 
 // Enum value maps for ErrorReason.
@@ -620,6 +633,8 @@ var (
 		67:  "ERROR_REASON_BLOB_CORRUPT",
 		68:  "ERROR_REASON_BLOB_LOST",
 		100: "ERROR_REASON_MAINTENANCE_RUNNING",
+		105: "ERROR_REASON_BACKUP_NOT_CONFIGURED",
+		106: "ERROR_REASON_BACKUP_ALREADY_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -704,6 +719,8 @@ var (
 		"ERROR_REASON_BLOB_CORRUPT":                    67,
 		"ERROR_REASON_BLOB_LOST":                       68,
 		"ERROR_REASON_MAINTENANCE_RUNNING":             100,
+		"ERROR_REASON_BACKUP_NOT_CONFIGURED":           105,
+		"ERROR_REASON_BACKUP_ALREADY_EXISTS":           106,
 	}
 )
 
@@ -738,7 +755,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9f\x16\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xef\x16\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -822,7 +839,9 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x15ERROR_REASON_DRAINING\x10B\x12\x1d\n" +
 	"\x19ERROR_REASON_BLOB_CORRUPT\x10C\x12\x1a\n" +
 	"\x16ERROR_REASON_BLOB_LOST\x10D\x12$\n" +
-	" ERROR_REASON_MAINTENANCE_RUNNING\x10dB\xb0\x01\n" +
+	" ERROR_REASON_MAINTENANCE_RUNNING\x10d\x12&\n" +
+	"\"ERROR_REASON_BACKUP_NOT_CONFIGURED\x10i\x12&\n" +
+	"\"ERROR_REASON_BACKUP_ALREADY_EXISTS\x10jB\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

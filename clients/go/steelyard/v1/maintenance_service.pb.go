@@ -171,9 +171,11 @@ type CollectGarbageResponse struct {
 	// Blobs that were looked at so far.
 	ExaminedBlobsCount int64 `protobuf:"varint,10,opt,name=examined_blobs_count,json=examinedBlobsCount,proto3" json:"examined_blobs_count,omitempty"`
 	// Blobs to look at in all, as many as there were when the run began.
-	BlobsCount    int64 `protobuf:"varint,11,opt,name=blobs_count,json=blobsCount,proto3" json:"blobs_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BlobsCount int64 `protobuf:"varint,11,opt,name=blobs_count,json=blobsCount,proto3" json:"blobs_count,omitempty"`
+	// Whether it waits until a backup has copied the bytes that it needs; it goes on by itself.
+	WaitsForBackup bool `protobuf:"varint,12,opt,name=waits_for_backup,json=waitsForBackup,proto3" json:"waits_for_backup,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CollectGarbageResponse) Reset() {
@@ -267,6 +269,13 @@ func (x *CollectGarbageResponse) GetBlobsCount() int64 {
 		return x.BlobsCount
 	}
 	return 0
+}
+
+func (x *CollectGarbageResponse) GetWaitsForBackup() bool {
+	if x != nil {
+		return x.WaitsForBackup
+	}
+	return false
 }
 
 // Request of VerifyStorage.
@@ -444,6 +453,191 @@ func (x *VerifyStorageResponse) GetDone() bool {
 	return false
 }
 
+// Request of Backup.
+type BackupRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the new directory below `--backup-dir`; matches Limits.name_pattern. Empty lets the
+	// server choose one after the time.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BackupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of Backup: several while it runs, the last one with `done`.
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows of the database that were written so far.
+	RowsCount int64 `protobuf:"varint,1,opt,name=rows_count,json=rowsCount,proto3" json:"rows_count,omitempty"`
+	// Blobs that are in the backup so far.
+	BlobsCount int64 `protobuf:"varint,2,opt,name=blobs_count,json=blobsCount,proto3" json:"blobs_count,omitempty"`
+	// Blobs that are recorded in all; 0 while the database is written.
+	TotalBlobsCount int64 `protobuf:"varint,3,opt,name=total_blobs_count,json=totalBlobsCount,proto3" json:"total_blobs_count,omitempty"`
+	// Bytes of blobs that are in the backup so far.
+	BlobBytes int64 `protobuf:"varint,4,opt,name=blob_bytes,json=blobBytes,proto3" json:"blob_bytes,omitempty"`
+	// Bytes of all blobs that are recorded; 0 while the database is written.
+	TotalBlobBytes int64 `protobuf:"varint,5,opt,name=total_blob_bytes,json=totalBlobBytes,proto3" json:"total_blob_bytes,omitempty"`
+	// Name of the directory.
+	Name string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	// The newest sequence that the backup has; 0 until its moment has come.
+	Sequence int64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Logical digest of the registry: the same for every registry with the same state and history,
+	// whatever its database. Set at the end.
+	RegistryDigest string `protobuf:"bytes,8,opt,name=registry_digest,json=registryDigest,proto3" json:"registry_digest,omitempty"`
+	// Whether the backup is complete and durable.
+	Done bool `protobuf:"varint,9,opt,name=done,proto3" json:"done,omitempty"`
+	// Blobs whose stored bytes are not in the backup because they are damaged or gone; set at the end,
+	// at most 100.
+	Problems []*StorageProblem `protobuf:"bytes,10,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many such blobs were found so far, also those that are not named.
+	ProblemsCount int64 `protobuf:"varint,11,opt,name=problems_count,json=problemsCount,proto3" json:"problems_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BackupResponse) GetRowsCount() int64 {
+	if x != nil {
+		return x.RowsCount
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetBlobsCount() int64 {
+	if x != nil {
+		return x.BlobsCount
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetTotalBlobsCount() int64 {
+	if x != nil {
+		return x.TotalBlobsCount
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetBlobBytes() int64 {
+	if x != nil {
+		return x.BlobBytes
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetTotalBlobBytes() int64 {
+	if x != nil {
+		return x.TotalBlobBytes
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetRegistryDigest() string {
+	if x != nil {
+		return x.RegistryDigest
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *BackupResponse) GetProblems() []*StorageProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetProblemsCount() int64 {
+	if x != nil {
+		return x.ProblemsCount
+	}
+	return 0
+}
+
 // Something wrong with a stored blob.
 type StorageProblem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -463,7 +657,7 @@ type StorageProblem struct {
 
 func (x *StorageProblem) Reset() {
 	*x = StorageProblem{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +669,7 @@ func (x *StorageProblem) String() string {
 func (*StorageProblem) ProtoMessage() {}
 
 func (x *StorageProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +682,7 @@ func (x *StorageProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageProblem.ProtoReflect.Descriptor instead.
 func (*StorageProblem) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{4}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StorageProblem) GetDigest() string {
@@ -537,7 +731,7 @@ type GetStorageUsageRequest struct {
 
 func (x *GetStorageUsageRequest) Reset() {
 	*x = GetStorageUsageRequest{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +743,7 @@ func (x *GetStorageUsageRequest) String() string {
 func (*GetStorageUsageRequest) ProtoMessage() {}
 
 func (x *GetStorageUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +756,7 @@ func (x *GetStorageUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetStorageUsageRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{5}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetStorageUsageRequest) GetNamespace() string {
@@ -594,7 +788,7 @@ type GetStorageUsageResponse struct {
 
 func (x *GetStorageUsageResponse) Reset() {
 	*x = GetStorageUsageResponse{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +800,7 @@ func (x *GetStorageUsageResponse) String() string {
 func (*GetStorageUsageResponse) ProtoMessage() {}
 
 func (x *GetStorageUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +813,7 @@ func (x *GetStorageUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageUsageResponse.ProtoReflect.Descriptor instead.
 func (*GetStorageUsageResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{6}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetStorageUsageResponse) GetUsages() []*StorageUsage {
@@ -684,7 +878,7 @@ type StorageUsage struct {
 
 func (x *StorageUsage) Reset() {
 	*x = StorageUsage{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +890,7 @@ func (x *StorageUsage) String() string {
 func (*StorageUsage) ProtoMessage() {}
 
 func (x *StorageUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +903,7 @@ func (x *StorageUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageUsage.ProtoReflect.Descriptor instead.
 func (*StorageUsage) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{7}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StorageUsage) GetName() string {
@@ -758,7 +952,7 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\rtrash_seconds\x18\x03 \x01(\x03H\x01R\ftrashSeconds\x88\x01\x01\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reasonB\x10\n" +
 	"\x0e_grace_secondsB\x10\n" +
-	"\x0e_trash_seconds\"\xf1\x02\n" +
+	"\x0e_trash_seconds\"\x9b\x03\n" +
 	"\x16CollectGarbageResponse\x122\n" +
 	"\x15condemned_blobs_count\x18\x03 \x01(\x03R\x13condemnedBlobsCount\x12'\n" +
 	"\x0fcondemned_bytes\x18\x04 \x01(\x03R\x0econdemnedBytes\x12*\n" +
@@ -771,7 +965,8 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\x14examined_blobs_count\x18\n" +
 	" \x01(\x03R\x12examinedBlobsCount\x12\x1f\n" +
 	"\vblobs_count\x18\v \x01(\x03R\n" +
-	"blobsCount\"\x8e\x01\n" +
+	"blobsCount\x12(\n" +
+	"\x10waits_for_backup\x18\f \x01(\bR\x0ewaitsForBackup\"\x8e\x01\n" +
 	"\x14VerifyStorageRequest\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x03R\x0ebytesPerSecond\x12L\n" +
 	"\x14verified_before_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x12verifiedBeforeTime\"\xf4\x02\n" +
@@ -787,7 +982,25 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\x11stray_files_count\x18\a \x01(\x03R\x0fstrayFilesCount\x12\x1f\n" +
 	"\vstray_bytes\x18\b \x01(\x03R\n" +
 	"strayBytes\x12\x12\n" +
-	"\x04done\x18\t \x01(\bR\x04done\"\xc0\x01\n" +
+	"\x04done\x18\t \x01(\bR\x04done\"#\n" +
+	"\rBackupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x93\x03\n" +
+	"\x0eBackupResponse\x12\x1d\n" +
+	"\n" +
+	"rows_count\x18\x01 \x01(\x03R\trowsCount\x12\x1f\n" +
+	"\vblobs_count\x18\x02 \x01(\x03R\n" +
+	"blobsCount\x12*\n" +
+	"\x11total_blobs_count\x18\x03 \x01(\x03R\x0ftotalBlobsCount\x12\x1d\n" +
+	"\n" +
+	"blob_bytes\x18\x04 \x01(\x03R\tblobBytes\x12(\n" +
+	"\x10total_blob_bytes\x18\x05 \x01(\x03R\x0etotalBlobBytes\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x1a\n" +
+	"\bsequence\x18\a \x01(\x03R\bsequence\x12'\n" +
+	"\x0fregistry_digest\x18\b \x01(\tR\x0eregistryDigest\x12\x12\n" +
+	"\x04done\x18\t \x01(\bR\x04done\x128\n" +
+	"\bproblems\x18\n" +
+	" \x03(\v2\x1c.steelyard.v1.StorageProblemR\bproblems\x12%\n" +
+	"\x0eproblems_count\x18\v \x01(\x03R\rproblemsCount\"\xc0\x01\n" +
 	"\x0eStorageProblem\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -817,10 +1030,11 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\x12StorageProblemKind\x12$\n" +
 	" STORAGE_PROBLEM_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cSTORAGE_PROBLEM_KIND_DAMAGED\x10\x01\x12 \n" +
-	"\x1cSTORAGE_PROBLEM_KIND_MISSING\x10\x022\xca\x02\n" +
+	"\x1cSTORAGE_PROBLEM_KIND_MISSING\x10\x022\x99\x03\n" +
 	"\x12MaintenanceService\x12e\n" +
 	"\x0eCollectGarbage\x12#.steelyard.v1.CollectGarbageRequest\x1a$.steelyard.v1.CollectGarbageResponse\"\x06\x8a\xb5\x18\x02\b\r0\x01\x12b\n" +
-	"\rVerifyStorage\x12\".steelyard.v1.VerifyStorageRequest\x1a#.steelyard.v1.VerifyStorageResponse\"\x06\x8a\xb5\x18\x02\b\r0\x01\x12i\n" +
+	"\rVerifyStorage\x12\".steelyard.v1.VerifyStorageRequest\x1a#.steelyard.v1.VerifyStorageResponse\"\x06\x8a\xb5\x18\x02\b\r0\x01\x12M\n" +
+	"\x06Backup\x12\x1b.steelyard.v1.BackupRequest\x1a\x1c.steelyard.v1.BackupResponse\"\x06\x8a\xb5\x18\x02\b\r0\x01\x12i\n" +
 	"\x0fGetStorageUsage\x12$.steelyard.v1.GetStorageUsageRequest\x1a%.steelyard.v1.GetStorageUsageResponse\"\t\x8a\xb5\x18\x02\b\r\x90\x02\x01B\xb7\x01\n" +
 	"\x10com.steelyard.v1B\x17MaintenanceServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
@@ -837,35 +1051,40 @@ func file_steelyard_v1_maintenance_service_proto_rawDescGZIP() []byte {
 }
 
 var file_steelyard_v1_maintenance_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_steelyard_v1_maintenance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_steelyard_v1_maintenance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_steelyard_v1_maintenance_service_proto_goTypes = []any{
 	(StorageProblemKind)(0),         // 0: steelyard.v1.StorageProblemKind
 	(*CollectGarbageRequest)(nil),   // 1: steelyard.v1.CollectGarbageRequest
 	(*CollectGarbageResponse)(nil),  // 2: steelyard.v1.CollectGarbageResponse
 	(*VerifyStorageRequest)(nil),    // 3: steelyard.v1.VerifyStorageRequest
 	(*VerifyStorageResponse)(nil),   // 4: steelyard.v1.VerifyStorageResponse
-	(*StorageProblem)(nil),          // 5: steelyard.v1.StorageProblem
-	(*GetStorageUsageRequest)(nil),  // 6: steelyard.v1.GetStorageUsageRequest
-	(*GetStorageUsageResponse)(nil), // 7: steelyard.v1.GetStorageUsageResponse
-	(*StorageUsage)(nil),            // 8: steelyard.v1.StorageUsage
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*BackupRequest)(nil),           // 5: steelyard.v1.BackupRequest
+	(*BackupResponse)(nil),          // 6: steelyard.v1.BackupResponse
+	(*StorageProblem)(nil),          // 7: steelyard.v1.StorageProblem
+	(*GetStorageUsageRequest)(nil),  // 8: steelyard.v1.GetStorageUsageRequest
+	(*GetStorageUsageResponse)(nil), // 9: steelyard.v1.GetStorageUsageResponse
+	(*StorageUsage)(nil),            // 10: steelyard.v1.StorageUsage
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
 }
 var file_steelyard_v1_maintenance_service_proto_depIdxs = []int32{
-	9, // 0: steelyard.v1.VerifyStorageRequest.verified_before_time:type_name -> google.protobuf.Timestamp
-	5, // 1: steelyard.v1.VerifyStorageResponse.problems:type_name -> steelyard.v1.StorageProblem
-	0, // 2: steelyard.v1.StorageProblem.kind:type_name -> steelyard.v1.StorageProblemKind
-	8, // 3: steelyard.v1.GetStorageUsageResponse.usages:type_name -> steelyard.v1.StorageUsage
-	1, // 4: steelyard.v1.MaintenanceService.CollectGarbage:input_type -> steelyard.v1.CollectGarbageRequest
-	3, // 5: steelyard.v1.MaintenanceService.VerifyStorage:input_type -> steelyard.v1.VerifyStorageRequest
-	6, // 6: steelyard.v1.MaintenanceService.GetStorageUsage:input_type -> steelyard.v1.GetStorageUsageRequest
-	2, // 7: steelyard.v1.MaintenanceService.CollectGarbage:output_type -> steelyard.v1.CollectGarbageResponse
-	4, // 8: steelyard.v1.MaintenanceService.VerifyStorage:output_type -> steelyard.v1.VerifyStorageResponse
-	7, // 9: steelyard.v1.MaintenanceService.GetStorageUsage:output_type -> steelyard.v1.GetStorageUsageResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	11, // 0: steelyard.v1.VerifyStorageRequest.verified_before_time:type_name -> google.protobuf.Timestamp
+	7,  // 1: steelyard.v1.VerifyStorageResponse.problems:type_name -> steelyard.v1.StorageProblem
+	7,  // 2: steelyard.v1.BackupResponse.problems:type_name -> steelyard.v1.StorageProblem
+	0,  // 3: steelyard.v1.StorageProblem.kind:type_name -> steelyard.v1.StorageProblemKind
+	10, // 4: steelyard.v1.GetStorageUsageResponse.usages:type_name -> steelyard.v1.StorageUsage
+	1,  // 5: steelyard.v1.MaintenanceService.CollectGarbage:input_type -> steelyard.v1.CollectGarbageRequest
+	3,  // 6: steelyard.v1.MaintenanceService.VerifyStorage:input_type -> steelyard.v1.VerifyStorageRequest
+	5,  // 7: steelyard.v1.MaintenanceService.Backup:input_type -> steelyard.v1.BackupRequest
+	8,  // 8: steelyard.v1.MaintenanceService.GetStorageUsage:input_type -> steelyard.v1.GetStorageUsageRequest
+	2,  // 9: steelyard.v1.MaintenanceService.CollectGarbage:output_type -> steelyard.v1.CollectGarbageResponse
+	4,  // 10: steelyard.v1.MaintenanceService.VerifyStorage:output_type -> steelyard.v1.VerifyStorageResponse
+	6,  // 11: steelyard.v1.MaintenanceService.Backup:output_type -> steelyard.v1.BackupResponse
+	9,  // 12: steelyard.v1.MaintenanceService.GetStorageUsage:output_type -> steelyard.v1.GetStorageUsageResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_maintenance_service_proto_init() }
@@ -881,7 +1100,7 @@ func file_steelyard_v1_maintenance_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_maintenance_service_proto_rawDesc), len(file_steelyard_v1_maintenance_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

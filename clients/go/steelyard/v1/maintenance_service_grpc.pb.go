@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	MaintenanceService_CollectGarbage_FullMethodName  = "/steelyard.v1.MaintenanceService/CollectGarbage"
 	MaintenanceService_VerifyStorage_FullMethodName   = "/steelyard.v1.MaintenanceService/VerifyStorage"
+	MaintenanceService_Backup_FullMethodName          = "/steelyard.v1.MaintenanceService/Backup"
 	MaintenanceService_GetStorageUsage_FullMethodName = "/steelyard.v1.MaintenanceService/GetStorageUsage"
 )
 
@@ -28,7 +29,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+// Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 //
 // A server does one run of each kind at a time, and a run belongs to the
 // server: it goes on when the stream of its caller drops. A later call with
@@ -67,6 +68,30 @@ type MaintenanceServiceClient interface {
 	// * UNAVAILABLE, DRAINING: the server shuts down. What was verified so far is
 	//   remembered; `verified_before_time` leaves it out next time.
 	VerifyStorage(ctx context.Context, in *VerifyStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyStorageResponse], error)
+	// Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+	//
+	// Writes go on meanwhile, and the copy has none of them. It depends on no
+	// kind of database: `steelyard restore` brings it back into an empty data
+	// directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+	// at that moment are in it, compared with their digests as they are copied;
+	// those that an earlier backup of this registry in the same directory has are
+	// linked to, and cost neither time nor room.
+	//
+	// A backup appears under its name when it is complete and durable, or not at
+	// all. Blobs whose stored bytes are damaged or gone do not keep it from
+	// completing: the last response names them, and so does the backup. Until it
+	// has copied all bytes, a collection of garbage waits before it moves any.
+	//
+	// Errors:
+	// * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+	// * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+	//   that directory does not exist.
+	// * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+	// * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+	// * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+	// * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+	// * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
 	// Answers how much is stored, by Namespace or by Model.
 	//
 	// Errors:
@@ -123,6 +148,25 @@ func (c *maintenanceServiceClient) VerifyStorage(ctx context.Context, in *Verify
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MaintenanceService_VerifyStorageClient = grpc.ServerStreamingClient[VerifyStorageResponse]
 
+func (c *maintenanceServiceClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MaintenanceService_ServiceDesc.Streams[2], MaintenanceService_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MaintenanceService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
+
 func (c *maintenanceServiceClient) GetStorageUsage(ctx context.Context, in *GetStorageUsageRequest, opts ...grpc.CallOption) (*GetStorageUsageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStorageUsageResponse)
@@ -137,7 +181,7 @@ func (c *maintenanceServiceClient) GetStorageUsage(ctx context.Context, in *GetS
 // All implementations must embed UnimplementedMaintenanceServiceServer
 // for forward compatibility.
 //
-// Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+// Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 //
 // A server does one run of each kind at a time, and a run belongs to the
 // server: it goes on when the stream of its caller drops. A later call with
@@ -176,6 +220,30 @@ type MaintenanceServiceServer interface {
 	// * UNAVAILABLE, DRAINING: the server shuts down. What was verified so far is
 	//   remembered; `verified_before_time` leaves it out next time.
 	VerifyStorage(*VerifyStorageRequest, grpc.ServerStreamingServer[VerifyStorageResponse]) error
+	// Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+	//
+	// Writes go on meanwhile, and the copy has none of them. It depends on no
+	// kind of database: `steelyard restore` brings it back into an empty data
+	// directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+	// at that moment are in it, compared with their digests as they are copied;
+	// those that an earlier backup of this registry in the same directory has are
+	// linked to, and cost neither time nor room.
+	//
+	// A backup appears under its name when it is complete and durable, or not at
+	// all. Blobs whose stored bytes are damaged or gone do not keep it from
+	// completing: the last response names them, and so does the backup. Until it
+	// has copied all bytes, a collection of garbage waits before it moves any.
+	//
+	// Errors:
+	// * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+	// * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+	//   that directory does not exist.
+	// * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+	// * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+	// * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+	// * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+	// * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
 	// Answers how much is stored, by Namespace or by Model.
 	//
 	// Errors:
@@ -199,6 +267,9 @@ func (UnimplementedMaintenanceServiceServer) CollectGarbage(*CollectGarbageReque
 }
 func (UnimplementedMaintenanceServiceServer) VerifyStorage(*VerifyStorageRequest, grpc.ServerStreamingServer[VerifyStorageResponse]) error {
 	return status.Error(codes.Unimplemented, "method VerifyStorage not implemented")
+}
+func (UnimplementedMaintenanceServiceServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedMaintenanceServiceServer) GetStorageUsage(context.Context, *GetStorageUsageRequest) (*GetStorageUsageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStorageUsage not implemented")
@@ -246,6 +317,17 @@ func _MaintenanceService_VerifyStorage_Handler(srv interface{}, stream grpc.Serv
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MaintenanceService_VerifyStorageServer = grpc.ServerStreamingServer[VerifyStorageResponse]
 
+func _MaintenanceService_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MaintenanceServiceServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MaintenanceService_BackupServer = grpc.ServerStreamingServer[BackupResponse]
+
 func _MaintenanceService_GetStorageUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStorageUsageRequest)
 	if err := dec(in); err != nil {
@@ -285,6 +367,11 @@ var MaintenanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "VerifyStorage",
 			Handler:       _MaintenanceService_VerifyStorage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Backup",
+			Handler:       _MaintenanceService_Backup_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -10,6 +10,7 @@ import typer
 
 from steelyard.cli import (
     aliases,
+    backup,
     compare,
     contexts,
     evaluations,
@@ -53,6 +54,7 @@ push.register(app)
 transfer.register(app)
 compare.register(app)
 maintenance.register(app)
+backup.register(app)
 serve.register(app)
 
 

@@ -11,9 +11,9 @@ import typer
 from steelyard.cli import output, progress, session, values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from steelyard import GarbageCollection, StorageVerification
+    from steelyard import GarbageCollection, StorageProblem, StorageVerification
     from steelyard.maintenance import OwnerUsage
     from steelyard.progress import OnProgress
 
@@ -52,7 +52,7 @@ def gc(
             grace_seconds=grace_seconds,
             trash_seconds=trash_seconds,
             reason=reason,
-            progress=_shown(show),
+            progress=_shown(show, quiet=quiet),
         )
     output.changed(_told(collected, dry_run=dry_run), collected.message, json=json)
 
@@ -84,7 +84,8 @@ def fsck(
     if json:
         output.message_json(found.message)
     else:
-        _show_problems(found)
+        show_problems(found.problems)
+        _show_strays(found)
     if found.problems_count:
         raise DataLoss(
             f"{found.problems_count} of {read} are damaged or missing, and are not served; upload them "
@@ -120,10 +121,32 @@ def df(
     )
 
 
-def _shown(show: Callable[[int, int], None] | None) -> Callable[[GarbageCollection], None] | None:
-    if show is None:
+def show_problems(problems: Sequence[StorageProblem]) -> None:
+    """Show what is wrong with stored blobs, and which versions need them."""
+    rows = [
+        (each.digest, each.kind, output.size(each.size_bytes), _versions(each.versions, each.versions_count))
+        for each in problems
+    ]
+    if rows:
+        output.table(("digest", "is", "size", "needed by"), rows)
+
+
+def _shown(
+    show: Callable[[int, int], None] | None, *, quiet: bool
+) -> Callable[[GarbageCollection], None] | None:
+    if quiet:
         return None
-    return lambda collected: show(collected.examined_blobs_count, collected.blobs_count)
+    said = False
+
+    def told(collected: GarbageCollection) -> None:
+        nonlocal said
+        if collected.waits_for_backup and not said:
+            said = True
+            output.note("A backup is being made; bytes are moved when it has those that it needs.")
+        if show is not None:
+            show(collected.examined_blobs_count, collected.blobs_count)
+
+    return told
 
 
 def _drawn(show: OnProgress | None) -> Callable[[StorageVerification], None] | None:
@@ -146,13 +169,7 @@ def _told(collected: GarbageCollection, *, dry_run: bool) -> str:
     return text
 
 
-def _show_problems(found: StorageVerification) -> None:
-    rows = [
-        (each.digest, each.kind, output.size(each.size_bytes), _versions(each.versions, each.versions_count))
-        for each in found.problems
-    ]
-    if rows:
-        output.table(("digest", "is", "size", "needed by"), rows)
+def _show_strays(found: StorageVerification) -> None:
     if found.stray_files_count:
         strays = f"{output.count(found.stray_files_count, 'file')} ({output.size(found.stray_bytes)})"
         output.note(f"{strays} belong to no blob; `steelyard gc` removes them.")

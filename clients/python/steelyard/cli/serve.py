@@ -1,4 +1,4 @@
-"""``serve`` and ``status``: a server, and how it is."""
+"""``serve``, ``restore`` and ``status``: a server, what it serves, and how it is."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ MISSING = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to *app*."""
-    app.command(
-        "serve",
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(serve)
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    for command in (serve, restore):
+        app.command(command.__name__, add_help_option=False, context_settings=anything)(command)
     app.command("status")(status)
 
 
@@ -34,12 +32,30 @@ def serve(
     try:
         from steelyard_server import __main__ as server
     except ModuleNotFoundError as error:
-        if error.name != "steelyard_server":
-            raise
-        output.note(MISSING)
-        raise typer.Exit(EXIT_MISSING) from None
+        raise _missing(error) from None
     sys.argv = ["steelyard serve", *(["--help"] if help_ else context.args)]
     server.main()
+
+
+def restore(
+    context: typer.Context,
+    help_: Annotated[bool, typer.Option("--help", "-h", help="Show the options of restoring.")] = False,
+) -> None:
+    """Bring a backup back into an empty data directory, or check it."""
+    try:
+        from steelyard_server import restore as restoring
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    sys.argv = ["steelyard restore", *(["--help"] if help_ else context.args)]
+    restoring.main()
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """Say how to install the server, unless something else is missing."""
+    if error.name != "steelyard_server":
+        return error
+    output.note(MISSING)
+    return typer.Exit(EXIT_MISSING)
 
 
 def status(context: typer.Context, json: output.Json = False) -> None:

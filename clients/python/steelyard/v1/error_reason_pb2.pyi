@@ -602,9 +602,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MAINTENANCE_RUNNING: _ErrorReason.ValueType  # 100
     """FAILED_PRECONDITION: A run of this kind goes on with other options.
 
-    Metadata: `kind`, `collection` or `verification`.
+    Metadata: `kind`, `collection`, `verification` or `backup`.
 
     Advice: Wait for its end, or call with its options to join it.
+    """
+    ERROR_REASON_BACKUP_NOT_CONFIGURED: _ErrorReason.ValueType  # 105
+    """FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+    exist.
+
+    Metadata: none.
+
+    Advice: Start the server with a directory that exists.
+    """
+    ERROR_REASON_BACKUP_ALREADY_EXISTS: _ErrorReason.ValueType  # 106
+    """ALREADY_EXISTS: There is something of this name in the directory of backups.
+
+    Metadata: `name`.
+
+    Advice: Choose another name, or let the server choose one.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -1196,8 +1211,23 @@ Advice: Upload the blob again, or restore it from a backup and verify the storag
 ERROR_REASON_MAINTENANCE_RUNNING: ErrorReason.ValueType  # 100
 """FAILED_PRECONDITION: A run of this kind goes on with other options.
 
-Metadata: `kind`, `collection` or `verification`.
+Metadata: `kind`, `collection`, `verification` or `backup`.
 
 Advice: Wait for its end, or call with its options to join it.
+"""
+ERROR_REASON_BACKUP_NOT_CONFIGURED: ErrorReason.ValueType  # 105
+"""FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+exist.
+
+Metadata: none.
+
+Advice: Start the server with a directory that exists.
+"""
+ERROR_REASON_BACKUP_ALREADY_EXISTS: ErrorReason.ValueType  # 106
+"""ALREADY_EXISTS: There is something of this name in the directory of backups.
+
+Metadata: `name`.
+
+Advice: Choose another name, or let the server choose one.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -106,6 +106,7 @@ class CollectGarbageResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EXAMINED_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     BLOBS_COUNT_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_BACKUP_FIELD_NUMBER: _builtins.int
     condemned_blobs_count: _builtins.int
     """Blobs that were condemned."""
     condemned_bytes: _builtins.int
@@ -124,6 +125,8 @@ class CollectGarbageResponse(_message.Message):
     """Blobs that were looked at so far."""
     blobs_count: _builtins.int
     """Blobs to look at in all, as many as there were when the run began."""
+    waits_for_backup: _builtins.bool
+    """Whether it waits until a backup has copied the bytes that it needs; it goes on by itself."""
     def __init__(
         self,
         *,
@@ -136,10 +139,11 @@ class CollectGarbageResponse(_message.Message):
         sequence: _builtins.int = ...,
         examined_blobs_count: _builtins.int = ...,
         blobs_count: _builtins.int = ...,
+        waits_for_backup: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "sequence", b"sequence", "stray_files_count", b"stray_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,6 +236,98 @@ class VerifyStorageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyStorageResponse: _TypeAlias = VerifyStorageResponse  # noqa: Y015
+
+@_typing.final
+class BackupRequest(_message.Message):
+    """Request of Backup."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the new directory below `--backup-dir`; matches Limits.name_pattern. Empty lets the
+    server choose one after the time.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
+
+@_typing.final
+class BackupResponse(_message.Message):
+    """Response of Backup: several while it runs, the last one with `done`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_COUNT_FIELD_NUMBER: _builtins.int
+    BLOBS_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
+    BLOB_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BLOB_BYTES_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REGISTRY_DIGEST_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_COUNT_FIELD_NUMBER: _builtins.int
+    rows_count: _builtins.int
+    """Rows of the database that were written so far."""
+    blobs_count: _builtins.int
+    """Blobs that are in the backup so far."""
+    total_blobs_count: _builtins.int
+    """Blobs that are recorded in all; 0 while the database is written."""
+    blob_bytes: _builtins.int
+    """Bytes of blobs that are in the backup so far."""
+    total_blob_bytes: _builtins.int
+    """Bytes of all blobs that are recorded; 0 while the database is written."""
+    name: _builtins.str
+    """Name of the directory."""
+    sequence: _builtins.int
+    """The newest sequence that the backup has; 0 until its moment has come."""
+    registry_digest: _builtins.str
+    """Logical digest of the registry: the same for every registry with the same state and history,
+    whatever its database. Set at the end.
+    """
+    done: _builtins.bool
+    """Whether the backup is complete and durable."""
+    problems_count: _builtins.int
+    """How many such blobs were found so far, also those that are not named."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageProblem]:
+        """Blobs whose stored bytes are not in the backup because they are damaged or gone; set at the end,
+        at most 100.
+        """
+
+    def __init__(
+        self,
+        *,
+        rows_count: _builtins.int = ...,
+        blobs_count: _builtins.int = ...,
+        total_blobs_count: _builtins.int = ...,
+        blob_bytes: _builtins.int = ...,
+        total_blob_bytes: _builtins.int = ...,
+        name: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        registry_digest: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        problems: _abc.Iterable[Global___StorageProblem] | None = ...,
+        problems_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_bytes", b"blob_bytes", "blobs_count", b"blobs_count", "done", b"done", "name", b"name", "problems", b"problems", "problems_count", b"problems_count", "registry_digest", b"registry_digest", "rows_count", b"rows_count", "sequence", b"sequence", "total_blob_bytes", b"total_blob_bytes", "total_blobs_count", b"total_blobs_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupResponse: _TypeAlias = BackupResponse  # noqa: Y015
 
 @_typing.final
 class StorageProblem(_message.Message):

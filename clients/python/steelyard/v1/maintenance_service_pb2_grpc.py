@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MaintenanceServiceStub(object):
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -50,6 +50,11 @@ class MaintenanceServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/steelyard.v1.MaintenanceService/Backup',
+                request_serializer=steelyard_dot_v1_dot_maintenance__service__pb2.BackupRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_maintenance__service__pb2.BackupResponse.FromString,
+                _registered_method=True)
         self.GetStorageUsage = channel.unary_unary(
                 '/steelyard.v1.MaintenanceService/GetStorageUsage',
                 request_serializer=steelyard_dot_v1_dot_maintenance__service__pb2.GetStorageUsageRequest.SerializeToString,
@@ -58,7 +63,7 @@ class MaintenanceServiceStub(object):
 
 
 class MaintenanceServiceServicer(object):
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -108,6 +113,35 @@ class MaintenanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+
+        Writes go on meanwhile, and the copy has none of them. It depends on no
+        kind of database: `steelyard restore` brings it back into an empty data
+        directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+        at that moment are in it, compared with their digests as they are copied;
+        those that an earlier backup of this registry in the same directory has are
+        linked to, and cost neither time nor room.
+
+        A backup appears under its name when it is complete and durable, or not at
+        all. Blobs whose stored bytes are damaged or gone do not keep it from
+        completing: the last response names them, and so does the backup. Until it
+        has copied all bytes, a collection of garbage waits before it moves any.
+
+        Errors:
+        * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+        * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+        that directory does not exist.
+        * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+        * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+        * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+        * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+        * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStorageUsage(self, request, context):
         """Answers how much is stored, by Namespace or by Model.
 
@@ -134,6 +168,11 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
                     request_deserializer=steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageResponse.SerializeToString,
             ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=steelyard_dot_v1_dot_maintenance__service__pb2.BackupRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_maintenance__service__pb2.BackupResponse.SerializeToString,
+            ),
             'GetStorageUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStorageUsage,
                     request_deserializer=steelyard_dot_v1_dot_maintenance__service__pb2.GetStorageUsageRequest.FromString,
@@ -148,7 +187,7 @@ def add_MaintenanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MaintenanceService(object):
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -200,6 +239,33 @@ class MaintenanceService(object):
             '/steelyard.v1.MaintenanceService/VerifyStorage',
             steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageRequest.SerializeToString,
             steelyard_dot_v1_dot_maintenance__service__pb2.VerifyStorageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/steelyard.v1.MaintenanceService/Backup',
+            steelyard_dot_v1_dot_maintenance__service__pb2.BackupRequest.SerializeToString,
+            steelyard_dot_v1_dot_maintenance__service__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

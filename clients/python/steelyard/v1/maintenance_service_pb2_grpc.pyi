@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MaintenanceServiceStub:
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -73,6 +73,31 @@ class MaintenanceServiceStub:
     * UNAVAILABLE, DRAINING: the server shuts down. What was verified so far is
       remembered; `verified_before_time` leaves it out next time.
     """
+    Backup: _grpc.UnaryStreamMultiCallable[_maintenance_service_pb2.BackupRequest, _maintenance_service_pb2.BackupResponse]
+    """Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+
+    Writes go on meanwhile, and the copy has none of them. It depends on no
+    kind of database: `steelyard restore` brings it back into an empty data
+    directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+    at that moment are in it, compared with their digests as they are copied;
+    those that an earlier backup of this registry in the same directory has are
+    linked to, and cost neither time nor room.
+
+    A backup appears under its name when it is complete and durable, or not at
+    all. Blobs whose stored bytes are damaged or gone do not keep it from
+    completing: the last response names them, and so does the backup. Until it
+    has copied all bytes, a collection of garbage waits before it moves any.
+
+    Errors:
+    * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+    * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+      that directory does not exist.
+    * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+    * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+    * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+    * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+    * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+    """
     GetStorageUsage: _grpc.UnaryUnaryMultiCallable[_maintenance_service_pb2.GetStorageUsageRequest, _maintenance_service_pb2.GetStorageUsageResponse]
     """Answers how much is stored, by Namespace or by Model.
 
@@ -85,7 +110,7 @@ class MaintenanceServiceStub:
 
 @_typing.type_check_only
 class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -128,6 +153,31 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     * UNAVAILABLE, DRAINING: the server shuts down. What was verified so far is
       remembered; `verified_before_time` leaves it out next time.
     """
+    Backup: _aio.UnaryStreamMultiCallable[_maintenance_service_pb2.BackupRequest, _maintenance_service_pb2.BackupResponse]  # type: ignore[assignment]
+    """Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+
+    Writes go on meanwhile, and the copy has none of them. It depends on no
+    kind of database: `steelyard restore` brings it back into an empty data
+    directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+    at that moment are in it, compared with their digests as they are copied;
+    those that an earlier backup of this registry in the same directory has are
+    linked to, and cost neither time nor room.
+
+    A backup appears under its name when it is complete and durable, or not at
+    all. Blobs whose stored bytes are damaged or gone do not keep it from
+    completing: the last response names them, and so does the backup. Until it
+    has copied all bytes, a collection of garbage waits before it moves any.
+
+    Errors:
+    * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+    * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+      that directory does not exist.
+    * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+    * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+    * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+    * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+    * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+    """
     GetStorageUsage: _aio.UnaryUnaryMultiCallable[_maintenance_service_pb2.GetStorageUsageRequest, _maintenance_service_pb2.GetStorageUsageResponse]  # type: ignore[assignment]
     """Answers how much is stored, by Namespace or by Model.
 
@@ -139,7 +189,7 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     """
 
 class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+    """Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
 
     A server does one run of each kind at a time, and a run belongs to the
     server: it goes on when the stream of its caller drops. A later call with
@@ -191,6 +241,37 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a run with other options goes on.
         * UNAVAILABLE, DRAINING: the server shuts down. What was verified so far is
           remembered; `verified_before_time` leaves it out next time.
+        """
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _maintenance_service_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_maintenance_service_pb2.BackupResponse], _abc.AsyncIterator[_maintenance_service_pb2.BackupResponse]]:
+        """Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+
+        Writes go on meanwhile, and the copy has none of them. It depends on no
+        kind of database: `steelyard restore` brings it back into an empty data
+        directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+        at that moment are in it, compared with their digests as they are copied;
+        those that an earlier backup of this registry in the same directory has are
+        linked to, and cost neither time nor room.
+
+        A backup appears under its name when it is complete and durable, or not at
+        all. Blobs whose stored bytes are damaged or gone do not keep it from
+        completing: the last response names them, and so does the backup. Until it
+        has copied all bytes, a collection of garbage waits before it moves any.
+
+        Errors:
+        * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+        * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+          that directory does not exist.
+        * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+        * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+        * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+        * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+        * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
         """
 
     @_abc_1.abstractmethod

@@ -6,11 +6,18 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy
+
 if TYPE_CHECKING:
     from steelyard_server.db.postgresql_connection import Connection
+    from steelyard_server.db.transaction import Transaction
 
 # Every revision this server knows, oldest first.
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
+
+_REVISION: Final[sqlalchemy.Select[Any]] = sqlalchemy.select(sqlalchemy.column("version_num")).select_from(
+    sqlalchemy.table("alembic_version")
+)
 
 
 class SchemaTooNew(Exception):
@@ -51,6 +58,15 @@ def migrate_postgresql(connection: Connection) -> None:
         from .upgrade import upgrade_postgresql
 
         upgrade_postgresql(connection)
+
+
+def revision(tx: Transaction) -> str:
+    """Return the revision of the schema that *tx* sees."""
+    row = tx.one(_REVISION)
+    if row is None:
+        raise RuntimeError("The database has no schema.")
+    found: str = row.version_num
+    return found
 
 
 def is_current(found: tuple[Any, ...] | None) -> bool:

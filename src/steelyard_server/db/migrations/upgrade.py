@@ -39,9 +39,9 @@ def upgrade_postgresql(connection: Connection) -> None:
         upgrade(transaction)
 
 
-def upgrade(connection: sqlalchemy.Connection) -> None:
-    """Run all missing migrations on *connection*, within the transaction it is in."""
-    command.upgrade(alembic_config(connection), "head")
+def upgrade(connection: sqlalchemy.Connection, *, revision: str = "head") -> None:
+    """Run the missing migrations up to *revision* on *connection*, within the transaction it is in."""
+    command.upgrade(alembic_config(connection), revision)
 
 
 def alembic_config(connection: sqlalchemy.Connection) -> Config:

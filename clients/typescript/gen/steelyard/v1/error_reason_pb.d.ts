@@ -925,13 +925,36 @@ export enum ErrorReason {
   /**
    * FAILED_PRECONDITION: A run of this kind goes on with other options.
    *
-   * Metadata: `kind`, `collection` or `verification`.
+   * Metadata: `kind`, `collection`, `verification` or `backup`.
    *
    * Advice: Wait for its end, or call with its options to join it.
    *
    * @generated from enum value: ERROR_REASON_MAINTENANCE_RUNNING = 100;
    */
   MAINTENANCE_RUNNING = 100,
+
+  /**
+   * FAILED_PRECONDITION: The server was started without `--backup-dir`, or that directory does not
+   * exist.
+   *
+   * Metadata: none.
+   *
+   * Advice: Start the server with a directory that exists.
+   *
+   * @generated from enum value: ERROR_REASON_BACKUP_NOT_CONFIGURED = 105;
+   */
+  BACKUP_NOT_CONFIGURED = 105,
+
+  /**
+   * ALREADY_EXISTS: There is something of this name in the directory of backups.
+   *
+   * Metadata: `name`.
+   *
+   * Advice: Choose another name, or let the server choose one.
+   *
+   * @generated from enum value: ERROR_REASON_BACKUP_ALREADY_EXISTS = 106;
+   */
+  BACKUP_ALREADY_EXISTS = 106,
 }
 
 /**

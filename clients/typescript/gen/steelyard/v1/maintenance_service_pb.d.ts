@@ -123,6 +123,13 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
    * @generated from field: int64 blobs_count = 11;
    */
   blobsCount: bigint;
+
+  /**
+   * Whether it waits until a backup has copied the bytes that it needs; it goes on by itself.
+   *
+   * @generated from field: bool waits_for_backup = 12;
+   */
+  waitsForBackup: boolean;
 };
 
 /**
@@ -235,6 +242,119 @@ export declare type VerifyStorageResponse = Message<"steelyard.v1.VerifyStorageR
  * Use `create(VerifyStorageResponseSchema)` to create a new message.
  */
 export declare const VerifyStorageResponseSchema: GenMessage<VerifyStorageResponse>;
+
+/**
+ * Request of Backup.
+ *
+ * @generated from message steelyard.v1.BackupRequest
+ */
+export declare type BackupRequest = Message<"steelyard.v1.BackupRequest"> & {
+  /**
+   * Name of the new directory below `--backup-dir`; matches Limits.name_pattern. Empty lets the
+   * server choose one after the time.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message steelyard.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export declare const BackupRequestSchema: GenMessage<BackupRequest>;
+
+/**
+ * Response of Backup: several while it runs, the last one with `done`.
+ *
+ * @generated from message steelyard.v1.BackupResponse
+ */
+export declare type BackupResponse = Message<"steelyard.v1.BackupResponse"> & {
+  /**
+   * Rows of the database that were written so far.
+   *
+   * @generated from field: int64 rows_count = 1;
+   */
+  rowsCount: bigint;
+
+  /**
+   * Blobs that are in the backup so far.
+   *
+   * @generated from field: int64 blobs_count = 2;
+   */
+  blobsCount: bigint;
+
+  /**
+   * Blobs that are recorded in all; 0 while the database is written.
+   *
+   * @generated from field: int64 total_blobs_count = 3;
+   */
+  totalBlobsCount: bigint;
+
+  /**
+   * Bytes of blobs that are in the backup so far.
+   *
+   * @generated from field: int64 blob_bytes = 4;
+   */
+  blobBytes: bigint;
+
+  /**
+   * Bytes of all blobs that are recorded; 0 while the database is written.
+   *
+   * @generated from field: int64 total_blob_bytes = 5;
+   */
+  totalBlobBytes: bigint;
+
+  /**
+   * Name of the directory.
+   *
+   * @generated from field: string name = 6;
+   */
+  name: string;
+
+  /**
+   * The newest sequence that the backup has; 0 until its moment has come.
+   *
+   * @generated from field: int64 sequence = 7;
+   */
+  sequence: bigint;
+
+  /**
+   * Logical digest of the registry: the same for every registry with the same state and history,
+   * whatever its database. Set at the end.
+   *
+   * @generated from field: string registry_digest = 8;
+   */
+  registryDigest: string;
+
+  /**
+   * Whether the backup is complete and durable.
+   *
+   * @generated from field: bool done = 9;
+   */
+  done: boolean;
+
+  /**
+   * Blobs whose stored bytes are not in the backup because they are damaged or gone; set at the end,
+   * at most 100.
+   *
+   * @generated from field: repeated steelyard.v1.StorageProblem problems = 10;
+   */
+  problems: StorageProblem[];
+
+  /**
+   * How many such blobs were found so far, also those that are not named.
+   *
+   * @generated from field: int64 problems_count = 11;
+   */
+  problemsCount: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export declare const BackupResponseSchema: GenMessage<BackupResponse>;
 
 /**
  * Something wrong with a stored blob.
@@ -443,7 +563,7 @@ export enum StorageProblemKind {
 export declare const StorageProblemKindSchema: GenEnum<StorageProblemKind>;
 
 /**
- * Maintenance: collect what nobody needs, verify what is stored, say how much it is.
+ * Maintenance: collect what nobody needs, verify what is stored, back it up, say how much it is.
  *
  * A server does one run of each kind at a time, and a run belongs to the
  * server: it goes on when the stream of its caller drops. A later call with
@@ -500,6 +620,38 @@ export declare const MaintenanceService: GenService<{
     methodKind: "server_streaming";
     input: typeof VerifyStorageRequestSchema;
     output: typeof VerifyStorageResponseSchema;
+  },
+  /**
+   * Copies the whole registry, as it is at one moment, into a new directory below `--backup-dir`.
+   *
+   * Writes go on meanwhile, and the copy has none of them. It depends on no
+   * kind of database: `steelyard restore` brings it back into an empty data
+   * directory, on SQLite or PostgreSQL. The bytes of every blob that is recorded
+   * at that moment are in it, compared with their digests as they are copied;
+   * those that an earlier backup of this registry in the same directory has are
+   * linked to, and cost neither time nor room.
+   *
+   * A backup appears under its name when it is complete and durable, or not at
+   * all. Blobs whose stored bytes are damaged or gone do not keep it from
+   * completing: the last response names them, and so does the backup. Until it
+   * has copied all bytes, a collection of garbage waits before it moves any.
+   *
+   * Errors:
+   * * INVALID_ARGUMENT, INVALID_NAME, RESERVED_NAME or TOO_LONG: the name is none for a backup.
+   * * FAILED_PRECONDITION, BACKUP_NOT_CONFIGURED: the server was started without `--backup-dir`, or
+   *   that directory does not exist.
+   * * ALREADY_EXISTS, BACKUP_ALREADY_EXISTS: there is something of that name.
+   * * FAILED_PRECONDITION, MAINTENANCE_RUNNING: a backup of another name goes on.
+   * * RESOURCE_EXHAUSTED, STORAGE_FULL: there is no room; what was written is removed.
+   * * UNAVAILABLE, STORAGE_UNAVAILABLE: the directory cannot be written; what was written is removed.
+   * * UNAVAILABLE, DRAINING: the server shuts down; what was written is removed.
+   *
+   * @generated from rpc steelyard.v1.MaintenanceService.Backup
+   */
+  backup: {
+    methodKind: "server_streaming";
+    input: typeof BackupRequestSchema;
+    output: typeof BackupResponseSchema;
   },
   /**
    * Answers how much is stored, by Namespace or by Model.
