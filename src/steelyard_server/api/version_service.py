@@ -177,7 +177,10 @@ class VersionService:
         """Bring a deleted version back."""
 
         def answer(restored: Version) -> pb.UndeleteVersionResponse:
-            return pb.UndeleteVersionResponse(version=convert.version(restored), sequence=restored.sequence)
+            version, sequence = convert.version(restored), restored.sequence
+            if request.validate_only:
+                version.etag, sequence = "", 0
+            return pb.UndeleteVersionResponse(version=version, sequence=sequence)
 
         return await mutate(
             self._database,
@@ -185,6 +188,7 @@ class VersionService:
             request,
             deletions.restore,
             answer,
+            validate_only=request.validate_only,
             reference=convert.reference(request.version),
             etag=request.etag,
         )

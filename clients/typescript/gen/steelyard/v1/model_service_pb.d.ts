@@ -496,6 +496,13 @@ export declare type UndeleteModelRequest = Message<"steelyard.v1.UndeleteModelRe
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Check only: the answer has the Model as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 5;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -518,7 +525,7 @@ export declare type UndeleteModelResponse = Message<"steelyard.v1.UndeleteModelR
   model?: Model | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; 0 with `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */

@@ -932,6 +932,13 @@ export declare type UndeleteVersionRequest = Message<"steelyard.v1.UndeleteVersi
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Check only: the answer has the Version as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 5;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -954,7 +961,7 @@ export declare type UndeleteVersionResponse = Message<"steelyard.v1.UndeleteVers
   version?: Version | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; 0 with `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */
