@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -65,6 +66,55 @@ def test_in_a_pipe_each_line_is_a_kind_a_name_and_a_cell_for_each_version(compar
     assert "\x1b" not in done.out
     assert not re.search("[▁-█]", done.out)
     assert done.err == ""
+
+
+@pytest.fixture
+def subtle(shell: Shell) -> Shell:
+    """Run commands where two versions look alike unless one looks closely."""
+    server, namespace = shell.variables["STEELYARD_SERVER"], shell.variables["STEELYARD_NAMESPACE"]
+    write_tree(shell.directory / "subtle", {"w.onnx": b"x"})
+    with steelyard.Client(server, namespace=namespace) as client:
+        client.models.create("subtle", metric_directions={"rows": "higher-is-better"})
+        for dirty, text, rows in ((False, "4", 1e12), (True, 4, 1e12 + 1)):
+            client.push(
+                "subtle",
+                shell.directory / "subtle",
+                metrics={"rows": rows, "nan": math.nan},
+                parameters={"depth": text, "word": "word"},
+                source=steelyard.Source("https://git/a", "a" * 40, dirty=dirty, run=f"github:{rows:.0f}"),
+            )
+    return shell
+
+
+def test_versions_whose_source_alone_differs_are_told_apart(subtle: Shell) -> None:
+    rows = {row[1]: row[2:] for row in subtle.ok("compare", "subtle:1", "subtle:2").rows}
+    assert rows["commit"] == ["a" * 12, "a" * 12 + " with changes"]
+    assert rows["run"] == ["github:1000000000000", "github:1000000000001"]
+    assert rows["repository"] == ["https://git/a"] * 2
+    assert rows["depth"] == ['"4"', "4"]
+    shown = plain(subtle.on_terminal("compare", "subtle:1", "subtle:2"))
+    assert re.search(r"commit +aaaaaaaaaaaa +aaaaaaaaaaaa with changes", shown), shown
+
+
+def test_numbers_that_differ_look_different_where_one_is_the_best(subtle: Shell) -> None:
+    done = subtle.on_terminal("compare", "subtle:1", "subtle:2")
+    assert re.search(r"rows ↑ +▁█ +1000000000000 +1000000000001", plain(done)), plain(done)
+    assert re.search(r"\x1b\[1;32m1000000000001\s*\x1b\[0m", done.out)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ([0.5, None, 1 / 3], ["0.5", "-", "0.333333"]),
+        ([1e12, 1e12 + 1, -1.5], ["1000000000000", "1000000000001", "-1.5"]),
+        ([math.nan, math.inf, 2.0], ["nan", "inf", "2"]),
+        ([0.1 + 0.2, 0.3, 0.3], ["0.30000000000000004", "0.3", "0.3"]),
+        ([0.0, -0.0], ["0", "-0"]),
+        ([None, None], ["-", "-"]),
+    ],
+)
+def test_numbers_have_the_digits_that_tell_them_apart(given: list[float | None], written: list[str]) -> None:
+    assert comparison.numbers(given) == written
 
 
 def test_on_a_terminal_the_best_stands_out_and_sparks_are_drawn(compared: Shell) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from steelyard.cli import output
+from steelyard.cli import output, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from steelyard import Comparison, Version
     from steelyard.comparison import FileComparison, MetricComparison
-    from steelyard.content import Dataset, SchemaField
+    from steelyard.content import Dataset, SchemaField, Source
     from steelyard.types import File
 
 Item = TypeVar("Item")
@@ -20,6 +21,8 @@ Mark = Literal["", "best", "added", "removed", "changed", "missing"]
 
 ARROWS = {"higher-is-better": "↑", "lower-is-better": "↓", "": ""}
 MISSING = "-"
+# What takes even more is written as short as it can be read back.
+DIGITS = range(6, 17)
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,15 @@ def sections(comparison: Comparison) -> list[Section]:
     return [each for each in found if each.rows or each.omitted]
 
 
-def number(value: float) -> str:
-    """Write a number with six digits, for people."""
-    return f"{value:.6g}"
+def numbers(given: Sequence[float | None]) -> list[str]:
+    """Write numbers for people: with six digits, or as many more as it takes to tell them apart."""
+    finite = {value for value in given if value is not None and math.isfinite(value)}
+    enough = (each for each in DIGITS if len({f"{value:.{each}g}" for value in finite}) >= len(finite))
+    digits = next(enough, None)
+    return [
+        MISSING if value is None else repr(value) if digits is None else f"{value:.{digits}g}"
+        for value in given
+    ]
 
 
 def _of_model(comparison: Comparison) -> str:
@@ -147,7 +156,7 @@ def _facts(comparison: Comparison) -> Iterator[Row]:
 
 
 def _stated(version: Version) -> dict[str, str]:
-    framework, source = version.framework, version.source
+    framework = version.framework
     return {
         "reference": str(version),
         "semantic version": version.semantic_version,
@@ -155,7 +164,18 @@ def _stated(version: Version) -> dict[str, str]:
         "stage": version.stage,
         "labels": ", ".join(f"{key}={value}" for key, value in version.labels.items()),
         "framework": f"{framework.name} {framework.version}".strip() if framework else "",
-        "commit": source.commit[:12] if source else "",
+        **_source(version.source),
+    }
+
+
+def _source(source: Source | None) -> dict[str, str]:
+    if source is None:
+        return dict.fromkeys(("repository", "commit", "run", "pipeline"), "")
+    return {
+        "repository": source.repository,
+        "commit": source.commit[:12] + (" with changes" if source.dirty else ""),
+        "run": source.run,
+        "pipeline": source.pipeline,
     }
 
 
@@ -169,10 +189,8 @@ def _changes(comparison: Comparison) -> Iterator[str]:
 
 def _metric(each: MetricComparison) -> Row:
     cells = tuple(
-        Cell(MISSING, mark="missing")
-        if value is None
-        else Cell(number(value), repr(value), mark="best" if best else "")
-        for value, best in zip(each.values, each.best, strict=True)
+        Cell(text, mark="missing") if value is None else Cell(text, repr(value), mark="best" if best else "")
+        for text, value, best in zip(numbers(each.values), each.values, each.best, strict=True)
     )
     note = "measured on different data" if each.dataset_mismatch else ARROWS[each.direction]
     return Row(each.metric, cells, note, each.values)
@@ -191,6 +209,9 @@ def _cell(text: str | None, *, first: str | None) -> Cell:
 
 
 def _parameter(value: object) -> str:
+    """Write a parameter as `-p` takes it: a text that would be read as something else is in quotes."""
+    if isinstance(value, str):
+        return value if values.is_text(value) else f'"{value}"'
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
