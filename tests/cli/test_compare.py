@@ -102,21 +102,6 @@ def test_numbers_that_differ_look_different_where_one_is_the_best(subtle: Shell)
     assert re.search(r"\x1b\[1;32m1000000000001\s*\x1b\[0m", done.out)
 
 
-@pytest.mark.parametrize(
-    ("given", "written"),
-    [
-        ([0.5, None, 1 / 3], ["0.5", "-", "0.333333"]),
-        ([1e12, 1e12 + 1, -1.5], ["1000000000000", "1000000000001", "-1.5"]),
-        ([math.nan, math.inf, 2.0], ["nan", "inf", "2"]),
-        ([0.1 + 0.2, 0.3, 0.3], ["0.30000000000000004", "0.3", "0.3"]),
-        ([0.0, -0.0], ["0", "-0"]),
-        ([None, None], ["-", "-"]),
-    ],
-)
-def test_numbers_have_the_digits_that_tell_them_apart(given: list[float | None], written: list[str]) -> None:
-    assert comparison.numbers(given) == written
-
-
 def test_on_a_terminal_the_best_stands_out_and_sparks_are_drawn(compared: Shell) -> None:
     done = compared.on_terminal("compare", "fraud:1", "fraud:2")
     assert done.code == 0, done.out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -21,8 +20,6 @@ Mark = Literal["", "best", "added", "removed", "changed", "missing"]
 
 ARROWS = {"higher-is-better": "↑", "lower-is-better": "↓", "": ""}
 MISSING = "-"
-# What takes even more is written as short as it can be read back.
-DIGITS = range(6, 17)
 
 
 @dataclass(frozen=True)
@@ -120,17 +117,6 @@ def sections(comparison: Comparison) -> list[Section]:
     return [each for each in found if each.rows or each.omitted]
 
 
-def numbers(given: Sequence[float | None]) -> list[str]:
-    """Write numbers for people: with six digits, or as many more as it takes to tell them apart."""
-    finite = {value for value in given if value is not None and math.isfinite(value)}
-    enough = (each for each in DIGITS if len({f"{value:.{each}g}" for value in finite}) >= len(finite))
-    digits = next(enough, None)
-    return [
-        MISSING if value is None else repr(value) if digits is None else f"{value:.{digits}g}"
-        for value in given
-    ]
-
-
 def _of_model(comparison: Comparison) -> str:
     """Name the model, if it is one."""
     models = {version.model for version in comparison.versions}
@@ -188,9 +174,12 @@ def _changes(comparison: Comparison) -> Iterator[str]:
 
 
 def _metric(each: MetricComparison) -> Row:
+    texts = iter(output.numbers([value for value in each.values if value is not None]))
     cells = tuple(
-        Cell(text, mark="missing") if value is None else Cell(text, repr(value), mark="best" if best else "")
-        for text, value, best in zip(numbers(each.values), each.values, each.best, strict=True)
+        Cell(MISSING, mark="missing")
+        if value is None
+        else Cell(next(texts), repr(value), mark="best" if best else "")
+        for value, best in zip(each.values, each.best, strict=True)
     )
     note = "measured on different data" if each.dataset_mismatch else ARROWS[each.direction]
     return Row(each.metric, cells, note, each.values)
