@@ -179,6 +179,8 @@ def test_the_page_stands_alone_and_shows_what_the_table_does(compared: Shell) ->
         assert text in page.text
     assert ("class", "best") in page.attributes
     assert ("class", "dot best") in page.attributes
+    # Those of metrics and of evaluations, whose numbers stay on one line.
+    assert page.attributes.count(("class", "numbers")) == 2
     assert [path.name for path in compared.directory.glob(".page*")] == []
 
 
