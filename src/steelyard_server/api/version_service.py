@@ -352,6 +352,7 @@ def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version
     if outcome.created:
         version.number, version.uid = 0, ""
         version.ClearField("create_time")
+        version.ClearField("import_time")
     return version, 0
 
 

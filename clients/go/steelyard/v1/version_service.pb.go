@@ -1897,7 +1897,8 @@ type CopyVersionRequest struct {
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one.
 	SemanticVersion string `protobuf:"bytes,3,opt,name=semantic_version,json=semanticVersion,proto3" json:"semantic_version,omitempty"`
-	// Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+	// Check only: the answer has the Version that would be created, without what only a commit gives: number,
+	// uid, etag and times. Nothing changes.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

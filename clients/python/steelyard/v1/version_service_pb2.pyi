@@ -1011,7 +1011,9 @@ class CopyVersionRequest(_message.Message):
     semantic_version: _builtins.str
     """After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one."""
     validate_only: _builtins.bool
-    """Check only: the answer has the Version that would be created, with number 0. Nothing changes."""
+    """Check only: the answer has the Version that would be created, without what only a commit gives: number,
+    uid, etag and times. Nothing changes.
+    """
     request_id: _builtins.str
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str
