@@ -14,7 +14,7 @@ from google.protobuf import json_format
 import steelyard
 from steelyard.cli import comparison, comparison_page
 from steelyard.metric_keys import MetricKey
-from steelyard.v1 import comparison_pb2, evaluation_pb2
+from steelyard.v1 import comparison_pb2, evaluation_pb2, version_pb2
 from tests.cli.shell import Outcome, Shell
 from tests.client.trees import write_tree
 
@@ -145,6 +145,25 @@ def test_with_json_a_comparison_is_its_message(compared: Shell) -> None:
     message = json_format.ParseDict(found, comparison_pb2.Comparison())
     assert [version.number for version in message.versions] == [1, 2]
     assert message.metrics[0].values[0].best
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "expected"), [([False, True], ("evaluation", 7)), ([False, False], ("metric", 7))]
+)
+def test_what_was_left_out_is_said_where_it_is_missing(
+    evaluated: list[bool], expected: tuple[str, int]
+) -> None:
+    value = comparison_pb2.MeasuredValue(value=1)
+    metrics = [
+        comparison_pb2.MetricComparison(name="f1", evaluated=each, values=[value]) for each in evaluated
+    ]
+    message = comparison_pb2.Comparison(
+        versions=[version_pb2.Version(model="default/fraud", number=1)],
+        metrics=metrics,
+        omitted=comparison_pb2.OmittedEntries(metrics=7),
+    )
+    found = comparison.sections(steelyard.Comparison.of(message))
+    assert [(each.kind, each.omitted) for each in found if each.omitted] == [expected]
 
 
 class Page(HTMLParser):

@@ -69,11 +69,13 @@ def sections(comparison: Comparison) -> list[Section]:
     omitted = comparison.omitted
     evaluated = [each for each in comparison.metrics if each.evaluated]
     trained = [each for each in comparison.metrics if not each.evaluated]
+    # The last are left out first, and evaluations come last: where there are some, all before them is there.
+    cut = omitted.get("metrics", 0)
     fields = [(each.output, each.name, each.fields) for each in comparison.schema_fields]
     found = [
         Section("version", f"Versions{_of_model(comparison)}", tuple(_facts(comparison))),
-        Section("metric", "Metrics", tuple(map(_metric, trained)), omitted.get("metrics", 0)),
-        Section("evaluation", "Newest evaluations", tuple(map(_metric, evaluated))),
+        Section("metric", "Metrics", tuple(map(_metric, trained)), 0 if evaluated else cut),
+        Section("evaluation", "Newest evaluations", tuple(map(_metric, evaluated)), cut if evaluated else 0),
         Section(
             "parameter",
             "Parameters that differ",
