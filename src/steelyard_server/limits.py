@@ -57,6 +57,7 @@ class Limits:
     find_blobs_count: int
     read_files_count: int
     purged_files_count: int
+    purged_metrics_count: int
     compared_versions_count: int
     compared_files_count: int
     compared_generations_count: int

@@ -176,10 +176,7 @@ async def test_many_calls_with_one_request_id_happen_once(
     assert (await reason_of(prepared, rpc, wish | {"reason": "other"}))[1] == "REQUEST_ID_REUSED"
 
 
-REHEARSED = [each for each in MUTATIONS if not each[0].startswith("Undelete")]
-
-
-@pytest.mark.parametrize(("rpc", "fields"), REHEARSED, ids=[rpc for rpc, _ in REHEARSED])
+@pytest.mark.parametrize(("rpc", "fields"), MUTATIONS, ids=[rpc for rpc, _ in MUTATIONS])
 async def test_a_rehearsal_answers_what_would_be_and_changes_nothing(
     prepared: grpc.aio.Channel, rpc: str, fields: dict[str, Any]
 ) -> None:
@@ -200,7 +197,10 @@ async def test_a_rehearsal_answers_what_would_be_and_changes_nothing(
     assert rehearsed == done
 
 
-@pytest.mark.parametrize("rpc", ["DeleteVersion", "PurgeVersion", "DeleteModel", "PurgeModel"])
+@pytest.mark.parametrize(
+    "rpc",
+    [f"{verb}{noun}" for verb in ("Delete", "Undelete", "Purge") for noun in ("Version", "Model")],
+)
 async def test_a_rehearsal_is_refused_as_the_act_would_be(channel: grpc.aio.Channel, rpc: str) -> None:
     await call(channel, "SetAlias", version(1) | {"alias": "champion"})
     fields = {"name": FRAUD} if rpc.endswith("Model") else version(1)

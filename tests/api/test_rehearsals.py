@@ -58,3 +58,19 @@ async def test_existing_content_is_answered_as_it_stands(
 
     assert (rehearsed.created, rehearsed.sequence) == (False, created.sequence)
     assert rehearsed.version == created.version
+
+
+async def test_a_copy_has_neither_number_nor_times_yet(
+    running: Running, request_fields: dict[str, Any]
+) -> None:
+    await call(running.channel, "CreateVersion", request_fields)
+    await call(running.channel, "CreateModel", {"name": "default/copy"})
+    wish = {"source": {"model": MODEL, "number": 1}, "model": "default/copy"}
+    rehearsed = await call(running.channel, "CopyVersion", wish | {"validate_only": True})
+
+    version = rehearsed.version
+    assert (rehearsed.created, rehearsed.sequence, version.number, version.uid) == (True, 0, 0, "")
+    times = ("create_time", "update_time", "import_time")
+    assert (version.etag, [time for time in times if version.HasField(time)]) == ("", [])
+    assert version.origin.version == f"{MODEL}:1"
+    assert (await call(running.channel, "CopyVersion", wish)).version.HasField("import_time")

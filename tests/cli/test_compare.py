@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,7 @@ from google.protobuf import json_format
 import steelyard
 from steelyard.cli import comparison, comparison_page
 from steelyard.metric_keys import MetricKey
-from steelyard.v1 import comparison_pb2, evaluation_pb2
+from steelyard.v1 import comparison_pb2, evaluation_pb2, version_pb2
 from tests.cli.shell import Outcome, Shell
 from tests.client.trees import write_tree
 
@@ -67,6 +68,40 @@ def test_in_a_pipe_each_line_is_a_kind_a_name_and_a_cell_for_each_version(compar
     assert done.err == ""
 
 
+@pytest.fixture
+def subtle(shell: Shell) -> Shell:
+    """Run commands where two versions look alike unless one looks closely."""
+    server, namespace = shell.variables["STEELYARD_SERVER"], shell.variables["STEELYARD_NAMESPACE"]
+    write_tree(shell.directory / "subtle", {"w.onnx": b"x"})
+    with steelyard.Client(server, namespace=namespace) as client:
+        client.models.create("subtle", metric_directions={"rows": "higher-is-better"})
+        for dirty, text, rows in ((False, "4", 1e12), (True, 4, 1e12 + 1)):
+            client.push(
+                "subtle",
+                shell.directory / "subtle",
+                metrics={"rows": rows, "nan": math.nan},
+                parameters={"depth": text, "word": "word"},
+                source=steelyard.Source("https://git/a", "a" * 40, dirty=dirty, run=f"github:{rows:.0f}"),
+            )
+    return shell
+
+
+def test_versions_whose_source_alone_differs_are_told_apart(subtle: Shell) -> None:
+    rows = {row[1]: row[2:] for row in subtle.ok("compare", "subtle:1", "subtle:2").rows}
+    assert rows["commit"] == ["a" * 12, "a" * 12 + " with changes"]
+    assert rows["run"] == ["github:1000000000000", "github:1000000000001"]
+    assert rows["repository"] == ["https://git/a"] * 2
+    assert rows["depth"] == ['"4"', "4"]
+    shown = plain(subtle.on_terminal("compare", "subtle:1", "subtle:2"))
+    assert re.search(r"commit +aaaaaaaaaaaa +aaaaaaaaaaaa with changes", shown), shown
+
+
+def test_numbers_that_differ_look_different_where_one_is_the_best(subtle: Shell) -> None:
+    done = subtle.on_terminal("compare", "subtle:1", "subtle:2")
+    assert re.search(r"rows ↑ +▁█ +1000000000000 +1000000000001", plain(done)), plain(done)
+    assert re.search(r"\x1b\[1;32m1000000000001\s*\x1b\[0m", done.out)
+
+
 def test_on_a_terminal_the_best_stands_out_and_sparks_are_drawn(compared: Shell) -> None:
     done = compared.on_terminal("compare", "fraud:1", "fraud:2")
     assert done.code == 0, done.out
@@ -112,6 +147,25 @@ def test_with_json_a_comparison_is_its_message(compared: Shell) -> None:
     assert message.metrics[0].values[0].best
 
 
+@pytest.mark.parametrize(
+    ("evaluated", "expected"), [([False, True], ("evaluation", 7)), ([False, False], ("metric", 7))]
+)
+def test_what_was_left_out_is_said_where_it_is_missing(
+    evaluated: list[bool], expected: tuple[str, int]
+) -> None:
+    value = comparison_pb2.MeasuredValue(value=1)
+    metrics = [
+        comparison_pb2.MetricComparison(name="f1", evaluated=each, values=[value]) for each in evaluated
+    ]
+    message = comparison_pb2.Comparison(
+        versions=[version_pb2.Version(model="default/fraud", number=1)],
+        metrics=metrics,
+        omitted=comparison_pb2.OmittedEntries(metrics=7),
+    )
+    found = comparison.sections(steelyard.Comparison.of(message))
+    assert [(each.kind, each.omitted) for each in found if each.omitted] == [expected]
+
+
 class Page(HTMLParser):
     """What a browser would see: elements with attributes, and text."""
 
@@ -144,6 +198,8 @@ def test_the_page_stands_alone_and_shows_what_the_table_does(compared: Shell) ->
         assert text in page.text
     assert ("class", "best") in page.attributes
     assert ("class", "dot best") in page.attributes
+    # Those of metrics and of evaluations, whose numbers stay on one line.
+    assert page.attributes.count(("class", "numbers")) == 2
     assert [path.name for path in compared.directory.glob(".page*")] == []
 
 

@@ -48,6 +48,8 @@ def test_a_version_is_removed_listed_restored_and_purged(two: Shell) -> None:
     assert [row[0] for row in two.ok("versions", "ls", "fraud").rows] == ["1"]
     rows = two.ok("versions", "ls", "fraud", "--deleted").rows
     assert [(row[0], row[-1]) for row in rows] == [("2", "just now"), ("1", "")]
+    assert "can be restored" in two.ok("versions", "restore", "fraud:2", "--dry-run").err
+    assert [row[0] for row in two.ok("versions", "ls", "fraud").rows] == ["1"]
     assert two.ok("versions", "restore", "fraud:2").err == f"{full(two)}:2 is there again.\n"
     two.ok("versions", "rm", "fraud@latest")
     assert "can be purged" in two.ok("versions", "purge", "fraud:2", "--dry-run").err
@@ -64,6 +66,8 @@ def test_a_model_is_removed_listed_restored_and_purged(two: Shell) -> None:
     assert [(row[0], row[-1]) for row in two.ok("models", "ls", "--deleted").rows] == [
         (full(two), "just now")
     ]
+    assert "can be restored" in two.ok("models", "restore", "fraud", "--dry-run").err
+    assert two.ok("models", "ls").rows == []
     two.ok("models", "restore", "fraud")
     assert two.ok("models", "ls").rows[0][:2] == [full(two), "2"]
     two.ok("models", "rm", "fraud")

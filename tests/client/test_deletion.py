@@ -35,6 +35,9 @@ def test_a_version_is_deleted_listed_brought_back_and_purged(pushed: steelyard.C
     assert [each.number for each in pushed.versions.list("fraud")] == [1]
     listed = list(pushed.versions.list("fraud", show_deleted=True))
     assert [each.delete_time for each in listed] == [None, deleted.delete_time]
+    rehearsed = pushed.versions.undelete(deleted, validate_only=True)
+    assert (rehearsed.delete_time, rehearsed.etag) == (None, "")
+    assert [each.number for each in pushed.versions.list("fraud")] == [1]
     assert pushed.versions.undelete(deleted).delete_time is None
     with pytest.raises(reasons.NotDeleted):
         pushed.versions.purge("fraud:2")
@@ -75,6 +78,8 @@ def test_a_model_is_deleted_listed_brought_back_and_purged(pushed: steelyard.Cli
         pushed.models.create("fraud")
     assert list(pushed.models.list()) == []
     assert list(pushed.models.list(show_deleted=True)) == [deleted]
+    assert pushed.models.undelete("fraud", validate_only=True).delete_time is None
+    assert list(pushed.models.list()) == []
     assert pushed.models.undelete("fraud").delete_time is None
     assert pushed.get("fraud").number == 2
     pushed.models.delete("fraud")

@@ -13,6 +13,7 @@ from steelyard_server.core.references import Reference
 from steelyard_server.core.versions import Version
 from steelyard_server.db.database import Database
 from steelyard_server.limits import LIMITS
+from tests.contracts.ends import add_model, copy, delete, delete_model
 from tests.contracts.registry import BLOB, FRAUD, act, number
 
 BASE = "sha256:" + "a" * 64
@@ -68,6 +69,31 @@ async def test_the_ancestor_that_is_near_to_all_comes_before_one_that_is_far_fro
     right = await add(registry, descendant(near, between, seed=5))
     found = await compare(registry, number(left.number), number(right.number))
     assert [each.digest for each in found.shared_ancestors] == [near.digest, far.digest]
+
+
+async def test_a_deleted_ancestor_is_followed_and_named_only_where_there_is_no_other(
+    registry: Database,
+) -> None:
+    base = Parent("fine-tuned-from", digest=BASE, uri="hf://org/base")
+    for name in ("default/copy", "default/gone"):
+        await add_model(registry, name)
+    root = await add(registry, descendant(base, seed=1), model="default/gone")
+    await copy(registry, number(1, model="default/gone"), "default/copy")
+    await add(registry, descendant(seed=9))
+    await copy(registry, number(1, model="default/gone"), FRAUD)
+    for seed in (2, 3):
+        await add(registry, descendant(root, seed=seed))
+
+    async def named() -> list[str]:
+        return [each.uri for each in (await compare(registry, number(3), number(4))).shared_ancestors]
+
+    assert await named() == ["default/gone:1", "hf://org/base"]
+    await delete_model(registry, "default/gone")
+    assert await named() == ["default/copy:1", "hf://org/base"]
+    await delete(registry, 1, model="default/copy")
+    assert await named() == [f"{FRAUD}:2", "hf://org/base"]
+    await delete(registry, 2)
+    assert await named() == ["default/gone:1", "hf://org/base"]
 
 
 async def test_an_ancestor_that_is_only_an_address_is_shared_by_its_address(registry: Database) -> None:

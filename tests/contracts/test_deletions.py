@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, deletions, files, models, versions
+from steelyard_server.core import aliases, comparisons, deletions, evaluations, files, models, versions
+from steelyard_server.core.content import Metric
 from steelyard_server.core.references import Reference
 from steelyard_server.core.versions import Version
 from steelyard_server.db import tables
@@ -45,6 +46,8 @@ async def test_a_deleted_version_is_found_by_no_reference_and_by_no_use_case(fiv
             (files.page, {}),
             (files.find, {"path": "model.onnx"}),
             (files.find_all, {"wanted": ["model.onnx"]}),
+            (evaluations.page, {}),
+            (evaluations.find_report, {"evaluation": "any"}),
         ):
             with pytest.raises(errors.VersionDeleted):
                 await five.read(query, reference=name, **options)
@@ -52,9 +55,12 @@ async def test_a_deleted_version_is_found_by_no_reference_and_by_no_use_case(fiv
             (aliases.put, {"name": "canary"}),
             (versions.modify, {"description": "x", "labels": {}, "mask": None}),
             (deletions.remove, {}),
+            (evaluations.record, {"draft": evaluations.Draft((Metric("f1", "", "", 0.5),))}),
         ):
             with pytest.raises(errors.VersionDeleted):
                 await five.write(use_case, act(), reference=name, **options)
+        with pytest.raises(errors.VersionDeleted):
+            await five.read(comparisons.compare, namespace="default", wanted=[number(1), name])
     with pytest.raises(errors.VersionDeleted):
         await five.read(versions.get, reference=by_alias("champion"), read_time=then)
     with pytest.raises(errors.VersionDeleted) as refused:

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, files, model_deletions, models, namespaces, versions
+from steelyard_server.core import (
+    aliases,
+    comparisons,
+    evaluations,
+    files,
+    model_deletions,
+    models,
+    namespaces,
+    versions,
+)
+from steelyard_server.core.content import Metric
 from steelyard_server.core.models import Draft, Model
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database
@@ -28,12 +38,15 @@ from tests.contracts.ends import (
 )
 from tests.contracts.registry import FRAUD, act, create, everything, number, rows
 
+MEASURED = evaluations.Draft((Metric("f1", "", "", 0.5),))
+
 
 @pytest.fixture
 async def three(registry: Database) -> Database:
-    """Add three versions, of which the second is deleted, and a second name."""
+    """Add three versions, of which the second is deleted, with evaluations, and a second name."""
     for seed in range(3):
         await create(registry, seed)
+        await registry.write(evaluations.record, act(), reference=number(seed + 1), draft=MEASURED)
     await delete(registry, 2)
     await registry.write(models.rename, act(), name=FRAUD, new_name="default/scam")
     return registry
@@ -52,6 +65,9 @@ READS: list[tuple[Any, dict[str, Any]]] = [
     (aliases.get, {"model": FRAUD, "name": "latest"}),
     (aliases.page, {"model": FRAUD}),
     (aliases.moves, {"model": FRAUD}),
+    (evaluations.page, {"reference": number(1)}),
+    (evaluations.find_report, {"reference": number(1), "evaluation": "any"}),
+    (comparisons.compare, {"namespace": "default", "wanted": [number(1), number(3)]}),
 ]
 WRITES: list[tuple[Any, dict[str, Any]]] = [
     (models.modify, {"name": FRAUD, "draft": Draft("x"), "mask": None}),
@@ -59,6 +75,7 @@ WRITES: list[tuple[Any, dict[str, Any]]] = [
     (model_deletions.remove, {"name": FRAUD}),
     (aliases.put, {"reference": number(1), "name": "champion"}),
     (aliases.rollback, {"model": FRAUD, "name": "champion"}),
+    (evaluations.record, {"reference": number(1), "draft": MEASURED}),
 ]
 
 
@@ -146,6 +163,7 @@ async def test_pages_neither_skip_nor_repeat_while_models_are_deleted(registry: 
 
 OF_MODELS = (
     *("versions", "files", "metrics", "manifests", "aliases", "alias_moves", "tombstones", "undeletions"),
+    *("evaluations", "evaluated_metrics"),
 )
 
 
@@ -209,6 +227,25 @@ async def test_a_model_with_too_many_files_is_not_purged_at_once(
     await undelete_model(registry)
     await end(registry, 2)
     await end_model(registry)
+
+
+async def test_a_model_with_too_many_metrics_and_evaluations_is_not_purged_at_once(
+    registry: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(registry, 1)
+    draft = evaluations.Draft((Metric("f1", "", "", 0.5), Metric("auc", "", "", 0.5)))
+    for _ in range(3):
+        await registry.write(evaluations.record, act(), reference=number(1), draft=draft)
+    stored = len(await registry.read(rows, tables.metrics)) + 2 + 3
+    await delete_model(registry)
+    before = await registry.read(everything)
+    monkeypatch.setattr(model_deletions.LIMITS, "purged_metrics_count", stored - 1)
+    with pytest.raises(errors.LimitExceeded, match="metrics") as refused:
+        await purge_model(registry)
+    assert refused.value.metadata["actual"] == str(stored)
+    assert await registry.read(everything) == before
+    monkeypatch.setattr(model_deletions.LIMITS, "purged_metrics_count", stored)
+    await purge_model(registry)
 
 
 async def test_a_refused_end_changes_nothing(three: Database) -> None:

@@ -8,21 +8,30 @@ import pytest
 from sqlalchemy import Table
 
 from steelyard_server import errors
-from steelyard_server.core import deletions, manifest, namespaces, versions
+from steelyard_server.core import deletions, evaluations, manifest, namespaces, versions
 from steelyard_server.core.content import Content, File, Metric
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from tests.contracts.ends import add_model, delete, end, latest, numbers, purge, put
 from tests.contracts.registry import BLOB, FRAUD, act, build, create, everything, is_held, number, rows
 
-OF_VERSIONS = (tables.versions, tables.files, tables.metrics, tables.manifests)
+OF_VERSIONS = (
+    *(tables.versions, tables.files, tables.metrics, tables.manifests),
+    *(tables.evaluations, tables.evaluated_metrics),
+)
+MEASURED = evaluations.Draft((Metric("f1", "", "", 0.5), Metric("auc", "", "", 0.5)))
 
 
 async def measured(database: Database, *, model: str = FRAUD) -> None:
-    """Create a version with metrics."""
+    """Create a version with metrics and evaluate it twice."""
     content = Content(files=(File("a", BLOB[0], BLOB[1]),), metrics=(Metric("f1", "", "", 0.5),))
     draft = versions.Draft()
-    await database.write(versions.create, act(), model=model, built=manifest.build(content), draft=draft)
+    made = await database.write(
+        versions.create, act(), model=model, built=manifest.build(content), draft=draft
+    )
+    for _ in range(2):
+        reference = number(made.version.number, model=model)
+        await database.write(evaluations.record, act(), reference=reference, draft=MEASURED)
 
 
 async def stored(database: Database, *names: Table) -> list[list[tuple[Any, ...]]]:
@@ -31,6 +40,7 @@ async def stored(database: Database, *names: Table) -> list[list[tuple[Any, ...]
 
 async def test_a_purge_removes_all_rows_of_a_version_and_nothing_else(registry: Database) -> None:
     await create(registry, 1)
+    await registry.write(evaluations.record, act(), reference=number(1), draft=MEASURED)
     before = await registry.read(everything)
     await measured(registry)
     await end(registry, 2)
@@ -39,7 +49,7 @@ async def test_a_purge_removes_all_rows_of_a_version_and_nothing_else(registry: 
     assert await stored(registry, *OF_VERSIONS) == [before[table.name] for table in OF_VERSIONS]
     for kept in ("blobs", "holdings", "aliases", "namespaces", "model_names"):
         assert after[kept] == before[kept]
-    assert len(after["events"]) == len(before["events"]) + 3
+    assert len(after["events"]) == len(before["events"]) + 5
     (tombstone,) = after["tombstones"]
     assert tombstone[1] == 2
 
@@ -54,7 +64,7 @@ async def test_a_manifest_stays_while_another_model_has_the_content(registry: Da
     )
     assert encoded
     await end(registry, 1, model="default/churn")
-    assert await stored(registry, *OF_VERSIONS) == [[], [], [], []]
+    assert await stored(registry, *OF_VERSIONS) == [[] for _ in OF_VERSIONS]
     assert digest in {row[3] for row in await registry.read(rows, tables.tombstones)}
 
 

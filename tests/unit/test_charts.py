@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.cli import charts
+from steelyard.cli import charts, output
 from steelyard.cli.comparison_table import SPARKS, sparks
 
 VALUES = st.lists(st.none() | st.floats(), min_size=2, max_size=20)
@@ -32,7 +32,7 @@ def test_sparks_have_a_place_for_each_number_and_the_extremes_at_the_ends(values
         return
     assert len(line) == len(values)
     assert [spark == " " for spark in line] == [value not in numbers for value in values]
-    if math.isfinite(max(numbers) - min(numbers)) and max(numbers) / 2 - min(numbers) / 2 > 0:
+    if max(numbers) / 2 - min(numbers) / 2 > 0:
         assert line[values.index(max(numbers))] == SPARKS[-1]
         assert line[values.index(min(numbers))] == SPARKS[0]
 
@@ -43,6 +43,8 @@ def test_sparks_have_a_place_for_each_number_and_the_extremes_at_the_ends(values
         ([0.0, 1.0], "▁█"),
         ([1.0, 0.5, 0.0], "█▅▁"),
         ([2.0, 2.0], "▅▅"),
+        ([0.0, 5e-324], "▅▅"),
+        ([-1.7e308, 0.0, 1.7e308], "▁▅█"),
         ([0.0, None, math.nan, 7.0], "▁  █"),
         ([1.0], ""),
         ([None, 1.0, math.inf], ""),
@@ -61,9 +63,44 @@ def test_a_chart_has_a_point_for_each_number_inside_its_frame(values: list[float
     assert found is not None
     dots = [each for each in found.iter("circle") if each.find("title") is not None]
     assert len(dots) == len(numbers)
+    left = max(float(line.attrib["x1"]) for line in found.iter("line"))
     for dot in dots:
-        assert charts.LEFT <= float(dot.attrib["cx"]) <= charts.WIDTH - charts.RIGHT
+        assert left <= float(dot.attrib["cx"]) <= charts.WIDTH - charts.RIGHT
         assert charts.TOP <= float(dot.attrib["cy"]) <= charts.HEIGHT - charts.BOTTOM
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0.5, 0.25], ["0.25", "0.375", "0.5"]),
+        ([-1.23456e-7, -9.87654e107], ["-9.877e+107", "-4.938e+107", "-1.235e-07"]),
+        ([1e12, 1e12 + 8], ["1000000000000", "1000000000004", "1000000000008"]),
+        ([2.0, 2.0], ["2"]),
+    ],
+)
+def test_labels_of_an_axis_differ_and_are_not_cut(values: list[float | None], labels: list[str]) -> None:
+    found = chart(values)
+    assert found is not None
+    ticks = [each for each in found.iter("text") if each.attrib["class"] == "tick left"]
+    assert [each.text for each in ticks] == labels
+    # A digit of a common font is 0.62 of its height wide.
+    for each in ticks:
+        assert float(each.attrib["x"]) >= len(each.text or "") * 0.62 * 11
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ([0.5, 1 / 3], ["0.5", "0.333333"]),
+        ([1e12, 1e12 + 1, -1.5], ["1000000000000", "1000000000001", "-1.5"]),
+        ([math.nan, math.inf, 2.0], ["nan", "inf", "2"]),
+        ([0.1 + 0.2, 0.3, 0.3], ["0.30000000000000004", "0.3", "0.3"]),
+        ([0.0, -0.0], ["0", "-0"]),
+        ([], []),
+    ],
+)
+def test_numbers_have_the_digits_that_tell_them_apart(given: list[float], written: list[str]) -> None:
+    assert output.numbers(given) == written
 
 
 def test_a_line_is_broken_where_a_version_has_no_number() -> None:

@@ -166,15 +166,22 @@ class Models:
         answer = self._connection.ask("ModelService/DeleteModel", request, pb.DeleteModelResponse)
         return types.model(answer.model)
 
-    def undelete(self, model: str, *, etag: str = "", reason: str = "") -> Model:
+    def undelete(self, model: str, *, etag: str = "", validate_only: bool = False, reason: str = "") -> Model:
         """Bring a deleted model back as it was, with its versions.
+
+        Args:
+            validate_only: change nothing, and return it as it would be.
 
         Raises:
             NotDeleted: it is not deleted.
             EtagMismatch: it changed since *etag* was read.
         """
         request = pb.UndeleteModelRequest(
-            name=self._references.model(model), etag=etag, request_id=new_request_id(), reason=reason
+            name=self._references.model(model),
+            etag=etag,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
         )
         answer = self._connection.ask("ModelService/UndeleteModel", request, pb.UndeleteModelResponse)
         return types.model(answer.model)

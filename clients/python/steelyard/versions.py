@@ -197,8 +197,13 @@ class Versions:
         answer = self._connection.ask("VersionService/DeleteVersion", request, pb.DeleteVersionResponse)
         return types.version(answer.version)
 
-    def undelete(self, ref: str | Version, *, etag: str = "", reason: str = "") -> Version:
+    def undelete(
+        self, ref: str | Version, *, etag: str = "", validate_only: bool = False, reason: str = ""
+    ) -> Version:
         """Bring a deleted version back as it was.
+
+        Args:
+            validate_only: change nothing, and return it as it would be.
 
         Raises:
             NotDeleted: it is not deleted.
@@ -207,6 +212,7 @@ class Versions:
         request = pb.UndeleteVersionRequest(
             version=self._references.version(ref, exact=True),
             etag=etag,
+            validate_only=validate_only,
             request_id=new_request_id(),
             reason=reason,
         )

@@ -124,7 +124,10 @@ class ModelService:
         """Bring a deleted model back."""
 
         def answer(restored: models.Model) -> pb.UndeleteModelResponse:
-            return pb.UndeleteModelResponse(model=convert.model(restored), sequence=restored.sequence)
+            model, sequence = convert.model(restored), restored.sequence
+            if request.validate_only:
+                model.etag, sequence = "", 0
+            return pb.UndeleteModelResponse(model=model, sequence=sequence)
 
         return await mutate(
             self._database,
@@ -132,6 +135,7 @@ class ModelService:
             request,
             model_deletions.restore,
             answer,
+            validate_only=request.validate_only,
             name=request.name,
             etag=request.etag,
         )

@@ -181,7 +181,10 @@ class VersionService:
         """Bring a deleted version back."""
 
         def answer(restored: Version) -> pb.UndeleteVersionResponse:
-            return pb.UndeleteVersionResponse(version=convert.version(restored), sequence=restored.sequence)
+            version, sequence = convert.version(restored), restored.sequence
+            if request.validate_only:
+                version.etag, sequence = "", 0
+            return pb.UndeleteVersionResponse(version=version, sequence=sequence)
 
         return await mutate(
             self._database,
@@ -189,6 +192,7 @@ class VersionService:
             request,
             deletions.restore,
             answer,
+            validate_only=request.validate_only,
             reference=convert.reference(request.version),
             etag=request.etag,
         )
@@ -352,6 +356,7 @@ def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version
     if outcome.created:
         version.number, version.uid = 0, ""
         version.ClearField("create_time")
+        version.ClearField("import_time")
     return version, 0
 
 

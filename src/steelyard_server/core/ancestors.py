@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, case, select
 
 from steelyard_server.core import manifest
 from steelyard_server.db import tables
@@ -27,7 +27,8 @@ _FIND = (
     select(_V.digest, _V.number, _V.summary, _M.name)
     .join(tables.models, _M.id == _V.model_id)
     .where(any_of(_V.digest, "digests"), _M.namespace_id == bindparam("namespace"))
-    .order_by(_V.id)
+    # A deleted one still tells what it was made from, but is named only where no other is.
+    .order_by(case((_V.delete_time.is_(None) & _M.delete_time.is_(None), 0), else_=1), _V.id)
 )
 
 

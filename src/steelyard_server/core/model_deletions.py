@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, literal, select, update
 
 from steelyard_server.core import blockers, deletions, masks, models
 from steelyard_server.db import tables
@@ -19,6 +19,8 @@ from steelyard_server.history.events import Change
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, FromClause, ScalarSelect
+
     from steelyard_server.core.models import Model
     from steelyard_server.db.database import Transaction
     from steelyard_server.history.act import Act
@@ -33,9 +35,23 @@ _MARK = (
     .where(_M.id == bindparam("model"))
     .values(delete_time=bindparam("time"), sequence=bindparam("event"))
 )
-_COUNT_FILES = select(func.coalesce(func.sum(_V.file_count), 0).label("files")).where(
-    _V.model_id == bindparam("model")
-)
+_EVALUATIONS = tables.evaluations.join(tables.versions, _V.id == tables.evaluations.c.version_id)
+
+
+def _counted(rows: FromClause, model: ColumnElement[int]) -> ScalarSelect[int]:
+    """Count *rows* of a model, no more of them than it takes to be too many."""
+    some = select(literal(1)).select_from(rows).where(model == bindparam("model")).limit(bindparam("enough"))
+    return select(func.count()).select_from(some.subquery()).scalar_subquery()
+
+
+_COUNT = select(
+    func.coalesce(func.sum(_V.file_count), 0).label("files"),
+    (
+        _counted(tables.metrics, tables.metrics.c.model_id)
+        + _counted(tables.evaluated_metrics, tables.evaluated_metrics.c.model_id)
+        + _counted(_EVALUATIONS, _V.model_id)
+    ).label("metrics"),
+).where(_V.model_id == bindparam("model"))
 _PORTION = (
     select(_V.id, _V.digest)
     .where(_V.model_id == bindparam("model"))
@@ -106,18 +122,11 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
 
     Raises:
         NotDeleted: it is not deleted.
-        LimitExceeded: its versions have more than Limits.purged_files_count files.
+        LimitExceeded: its versions have too many files, or metrics and evaluations.
         EtagMismatch: it changed since *etag* was given out.
     """
     before = _deleted(tx, name=name, etag=etag)
-    counted = tx.one(_COUNT_FILES, model=before.id)
-    if counted is not None and counted.files > LIMITS.purged_files_count:
-        message = (
-            f"The versions of {before.text} have {counted.files} files, and one call ends at most "
-            f"{LIMITS.purged_files_count}; undelete it, then delete and purge some versions first."
-        )
-        facts = {"limit": LIMITS.purged_files_count, "actual": int(counted.files)}
-        raise LimitExceeded(message, field="name", **facts)
+    _require_few(tx, before)
     at = events.stamp(tx)
     while rows := tx.all(_PORTION, model=before.id):
         deletions.erase(tx, rows)
@@ -135,6 +144,20 @@ def _deleted(tx: Transaction, *, name: str, etag: str) -> Model:
         raise NotDeleted(f"The model {model.text} is not deleted.", model=model.text)
     masks.check_etag(etag, model.sequence)
     return model
+
+
+def _require_few(tx: Transaction, model: Model) -> None:
+    """Demand that a model can be erased in a time for which all other writers can wait."""
+    limits = {"files": LIMITS.purged_files_count, "metrics": LIMITS.purged_metrics_count}
+    counted = tx.one(_COUNT, model=model.id, enough=limits["metrics"] + 1)
+    for what, limit in limits.items():
+        actual = int(getattr(counted, what))
+        if actual > limit:
+            message = (
+                f"The versions of {model.text} have at least {actual} {what}, and one call ends at most "
+                f"{limit}; undelete it, then delete and purge some versions first."
+            )
+            raise LimitExceeded(message, field="name", limit=limit, actual=actual)
 
 
 def _mark(

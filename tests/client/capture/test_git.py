@@ -213,6 +213,67 @@ def test_a_program_that_the_repository_names_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "was-run").exists()
 
 
+@pytest.mark.parametrize("setting", ["clean", "process"])
+@pytest.mark.parametrize("included", [False, True], ids=["local", "included"])
+def test_a_filter_that_the_repository_names_is_not_run_and_that_is_said(
+    tmp_path: Path, setting: str, *, included: bool
+) -> None:
+    code = tmp_path / "code"
+    repository(code)
+    (code / ".gitattributes").write_text("*.py filter=own\n")
+    head = commit(code)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'was-run'}\nexec cat\n")
+    program.chmod(0o755)
+    if included:
+        git(code, "config", "--file", str(tmp_path / "more"), f"filter.own.{setting}", str(program))
+        git(code, "config", "include.path", str(tmp_path / "more"))
+    else:
+        git(code, "config", f"filter.own.{setting}", str(program))
+    os.utime(code / "train.py", (1, 1))
+    found, notes = taken(code)
+    assert not (tmp_path / "was-run").exists()
+    assert found == Source(ORIGIN, head, dirty=None)
+    assert len(notes) == 1
+    assert str(program) in notes[0]
+
+
+def test_the_filter_of_large_files_is_no_stranger(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    head = repository(code)
+    git(code, "config", "filter.lfs.clean", "git-lfs clean -- %f")
+    git(code, "config", "filter.lfs.process", "git-lfs filter-process")
+    assert taken(code) == (Source(ORIGIN, head, dirty=False), [])
+
+
+def test_a_filter_behind_more_than_is_read_is_not_run(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    repository(code)
+    (code / ".gitattributes").write_text("*.py filter=last\n")
+    commit(code)
+    padding = "".join(f'[filter "{n:0200}"]\n\tclean = git-lfs clean -- %f\n' for n in range(400))
+    last = f'[filter "last"]\n\tclean = touch {tmp_path / "was-run"}; cat\n'
+    with (code / ".git" / "config").open("a") as settings:
+        settings.write(padding + last)
+    os.utime(code / "train.py", (1, 1))
+    assert taken(code)[0].dirty is None
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_clone_that_lacks_objects_is_not_filled(tmp_path: Path) -> None:
+    """What it fetches with is a program that the repository names."""
+    repository(tmp_path / "full")
+    git(tmp_path / "full", "config", "uploadpack.allowFilter", "true")
+    source = f"file://{tmp_path / 'full'}"
+    git(tmp_path, "clone", "--quiet", "--filter=tree:0", "--no-checkout", source, "code")
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'was-run'}\nexit 1\n")
+    program.chmod(0o755)
+    git(tmp_path / "code", "config", "remote.origin.uploadpack", str(program))
+    taken(tmp_path / "code")
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_credentials_of_the_remote_are_not_recorded(tmp_path: Path) -> None:
     repository(tmp_path / "code", origin="https://ada:s3cret@git.example.org/risk/fraud.git")
     assert taken(tmp_path / "code")[0].repository == ORIGIN

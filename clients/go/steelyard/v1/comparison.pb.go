@@ -771,7 +771,8 @@ type SharedAncestor struct {
 	// Digest of the ancestor. Empty when only its address is known.
 	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Where it is: `namespace/model:number` of a Version of the Namespace with this digest, of those
-	// compared or else the oldest; where there is none what a parent entry says, which may be empty.
+	// compared or else the oldest, which is deleted only where all are; where there is none what a
+	// parent entry says, which may be empty.
 	Uri string `protobuf:"bytes,2,opt,name=uri,proto3" json:"uri,omitempty"`
 	// Places in `versions`, from 0, of those that descend from it or are it.
 	Descendants   []int32 `protobuf:"varint,3,rep,packed,name=descendants,proto3" json:"descendants,omitempty"`

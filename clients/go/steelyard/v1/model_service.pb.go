@@ -855,7 +855,9 @@ type UndeleteModelRequest struct {
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Check only: the answer has the Model as it would be. Nothing changes.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -918,12 +920,19 @@ func (x *UndeleteModelRequest) GetReason() string {
 	return ""
 }
 
+func (x *UndeleteModelRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Response of UndeleteModel.
 type UndeleteModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Model.
 	Model *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Sequence of the event that was made.
+	// Sequence of the event that was made; 0 with `validate_only`.
 	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1189,13 +1198,14 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n" +
 	"\x13DeleteModelResponse\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"u\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x9a\x01\n" +
 	"\x14UndeleteModelRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"^\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"^\n" +
 	"\x15UndeleteModelResponse\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x97\x01\n" +

@@ -110,8 +110,8 @@ type ModelServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
 	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
-	//   some of them first.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
+	//   more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	PurgeModel(ctx context.Context, in *PurgeModelRequest, opts ...grpc.CallOption) (*PurgeModelResponse, error)
 }
@@ -285,8 +285,8 @@ type ModelServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
 	// * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
-	//   some of them first.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
+	//   more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	PurgeModel(context.Context, *PurgeModelRequest) (*PurgeModelResponse, error)
 	mustEmbedUnimplementedModelServiceServer()

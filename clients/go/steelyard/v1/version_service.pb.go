@@ -1615,7 +1615,9 @@ type UndeleteVersionRequest struct {
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Check only: the answer has the Version as it would be. Nothing changes.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,12 +1680,19 @@ func (x *UndeleteVersionRequest) GetReason() string {
 	return ""
 }
 
+func (x *UndeleteVersionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Response of UndeleteVersion.
 type UndeleteVersionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Version.
 	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Sequence of the event that was made.
+	// Sequence of the event that was made; 0 with `validate_only`.
 	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1888,7 +1897,8 @@ type CopyVersionRequest struct {
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one.
 	SemanticVersion string `protobuf:"bytes,3,opt,name=semantic_version,json=semanticVersion,proto3" json:"semantic_version,omitempty"`
-	// Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+	// Check only: the answer has the Version that would be created, without what only a commit gives: number,
+	// uid, etag and times. Nothing changes.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -2554,13 +2564,14 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"d\n" +
 	"\x15DeleteVersionResponse\x12/\n" +
 	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x97\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xbc\x01\n" +
 	"\x16UndeleteVersionRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"f\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"f\n" +
 	"\x17UndeleteVersionResponse\x12/\n" +
 	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb9\x01\n" +

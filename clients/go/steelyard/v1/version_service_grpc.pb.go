@@ -162,6 +162,7 @@ type VersionServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
 	//   is not found.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
 	//   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -178,6 +179,7 @@ type VersionServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
 	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -195,6 +197,7 @@ type VersionServiceClient interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListEvaluations(ctx context.Context, in *ListEvaluationsRequest, opts ...grpc.CallOption) (*ListEvaluationsResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.
@@ -554,6 +557,7 @@ type VersionServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
 	//   is not found.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
 	//   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -570,6 +574,7 @@ type VersionServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
 	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -587,6 +592,7 @@ type VersionServiceServer interface {
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListEvaluations(context.Context, *ListEvaluationsRequest) (*ListEvaluationsResponse, error)
 	// Answers the manifest of a Version: the canonical JSON whose sha256 is its digest.

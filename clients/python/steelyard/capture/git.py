@@ -24,17 +24,22 @@ _REDIRECTIONS = {
     "GIT_PREFIX", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
 }  # fmt: skip
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+_FILTERS = ("config", "--null", "--show-scope", "--get-regexp", r"^filter\..*\.(clean|process)$")
+_OF_REPOSITORY = {"local", "worktree"}
+# What `git lfs install --local` writes, as many a machine for builds does.
+_KNOWN_FILTERS = {"git-lfs clean -- %f", "git-lfs filter-process", "git-lfs filter-process --skip"}
 _STATUS = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
 
 Note = Callable[[str], None]
 
 
 class Answer(NamedTuple):
-    """What git said: at most `ANSWER_BYTES` of each stream."""
+    """What git said: at most `ANSWER_BYTES` of each stream; `cut` tells that it had more to say."""
 
     code: int
     out: str
     error: str
+    cut: bool = False
 
 
 def source(path: Path, *, note: Note) -> Source:
@@ -70,11 +75,27 @@ def _why(commit: Answer) -> str:
 
 
 def _dirty(directory: Path, *, note: Note) -> bool | None:
+    if why := _unsafe(directory):
+        note(f"uncommitted changes: {why}")
+        return None
     status = _git(directory, *_STATUS)
     if status.code:
         note(f"uncommitted changes: {status.error.partition(chr(10))[0] or 'git does not tell'}")
         return None
     return bool(status.out)
+
+
+def _unsafe(directory: Path) -> str:
+    """Say why git may not look at files that changed: it would run a filter that the repository names."""
+    settings = _git(directory, *_FILTERS)
+    if settings.code > 1 or settings.code < 0:
+        return settings.error.partition("\n")[0] or "git does not tell its filters"
+    found = settings.out.split("\0")
+    for scope, setting in zip(found[::2], found[1::2], strict=False):
+        program = setting.partition("\n")[2]
+        if scope in _OF_REPOSITORY and program not in {"", *_KNOWN_FILTERS}:
+            return f"git would run what the repository names as its filter, {program!r}"
+    return "there are too many filters to look through" if settings.cut else ""
 
 
 def _repository(directory: Path, *, note: Note) -> str:
@@ -107,8 +128,8 @@ def _git(directory: Path, *arguments: str) -> Answer:
             return Answer(TOO_SLOW, "", f"git did not answer within {ANSWER_SECONDS:g} seconds")
         except OSError as problem:
             return Answer(NOT_STARTED, "", f"git cannot be run ({problem.strerror})")
-        texts = [_head(stream) for stream in (out, error)]
-    return Answer(done.returncode, *texts)
+        is_cut = out.seek(0, os.SEEK_END) > ANSWER_BYTES
+        return Answer(done.returncode, _head(out), _head(error), is_cut)
 
 
 def _head(stream: IO[bytes]) -> str:

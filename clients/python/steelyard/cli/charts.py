@@ -6,8 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
+from steelyard.cli import output
+
 WIDTH, HEIGHT = 320.0, 150.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 26.0
+RIGHT, TOP, BOTTOM = 14.0, 12.0, 26.0
+# Between a label at the left and the lines, and the most that a character of it takes.
+GAP, CHARACTER_WIDTH = 6.0, 7.0
+TICK_DIGITS = 4
 NAMES_SHOWN_MAXIMUM = 8
 RADIUS, BEST_RADIUS = 3.2, 5.2
 
@@ -27,10 +32,13 @@ def line_chart(
     least, most = min(numbers), max(numbers)
     chart = Element("svg", {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "role": "img", "class": "chart"})
     height = _scale(least, most)
-    for tick in dict.fromkeys((least, least / 2 + most / 2, most)):
-        _draw_tick(chart, tick, y=height(tick))
+    ticks = list(dict.fromkeys((least, least / 2 + most / 2, most)))
+    labels = output.numbers(ticks, digits=TICK_DIGITS)
+    left = GAP + CHARACTER_WIDTH * max(map(len, labels))
+    for tick, label in zip(ticks, labels, strict=True):
+        _draw_tick(chart, label, left=left, y=height(tick))
     points = [
-        (_across(place, count=len(values)), height(value))
+        (_across(place, count=len(values), left=left), height(value))
         if value is not None and math.isfinite(value)
         else None
         for place, value in enumerate(values)
@@ -42,7 +50,7 @@ def line_chart(
     for place, point in enumerate(points):
         if point is not None:
             _draw_point(chart, point, text=f"{names[place]}: {values[place]!r}", best=best[place])
-    _draw_names(chart, names)
+    _draw_names(chart, names, left=left)
     return chart
 
 
@@ -59,8 +67,8 @@ def _scale(least: float, most: float) -> Callable[[float], float]:
     return height
 
 
-def _across(place: int, *, count: int) -> float:
-    return LEFT + 8 + (WIDTH - LEFT - RIGHT - 16) * place / max(count - 1, 1)
+def _across(place: int, *, count: int, left: float) -> float:
+    return left + 8 + (WIDTH - left - RIGHT - 16) * place / max(count - 1, 1)
 
 
 def _lines(points: Sequence[tuple[float, float] | None]) -> Iterator[list[tuple[float, float]]]:
@@ -75,11 +83,11 @@ def _lines(points: Sequence[tuple[float, float] | None]) -> Iterator[list[tuple[
         run = []
 
 
-def _draw_tick(chart: Element, value: float, *, y: float) -> None:
-    place = {"x1": f"{LEFT:g}", "x2": f"{WIDTH - RIGHT:g}", "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
+def _draw_tick(chart: Element, text: str, *, left: float, y: float) -> None:
+    place = {"x1": f"{left:g}", "x2": f"{WIDTH - RIGHT:g}", "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
     SubElement(chart, "line", {**place, "class": "grid"})
-    label = SubElement(chart, "text", {"x": f"{LEFT - 6:g}", "y": f"{y + 3.5:.1f}", "class": "tick left"})
-    label.text = f"{value:.4g}"
+    label = SubElement(chart, "text", {"x": f"{left - GAP:g}", "y": f"{y + 3.5:.1f}", "class": "tick left"})
+    label.text = text
 
 
 def _draw_point(chart: Element, point: tuple[float, float], *, text: str, best: bool) -> None:
@@ -92,10 +100,10 @@ def _draw_point(chart: Element, point: tuple[float, float], *, text: str, best: 
     SubElement(dot, "title").text = text
 
 
-def _draw_names(chart: Element, names: Sequence[str]) -> None:
+def _draw_names(chart: Element, names: Sequence[str], *, left: float) -> None:
     step = math.ceil(len(names) / NAMES_SHOWN_MAXIMUM)
     for place in range(0, len(names), step):
-        x = f"{_across(place, count=len(names)):.1f}"
+        x = f"{_across(place, count=len(names), left=left):.1f}"
         label = SubElement(chart, "text", {"x": x, "y": f"{HEIGHT - 8:g}", "class": "tick"})
         # The number, which follows the name of the model, tells more than the name.
         label.text = names[place] if len(names[place]) <= 6 else f":{names[place].rpartition(':')[2]}"  # noqa: PLR2004

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from steelyard.cli import output
+from steelyard.cli import output, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from steelyard import Comparison, Version
     from steelyard.comparison import FileComparison, MetricComparison
-    from steelyard.content import Dataset, SchemaField
+    from steelyard.content import Dataset, SchemaField, Source
     from steelyard.types import File
 
 Item = TypeVar("Item")
@@ -69,11 +69,13 @@ def sections(comparison: Comparison) -> list[Section]:
     omitted = comparison.omitted
     evaluated = [each for each in comparison.metrics if each.evaluated]
     trained = [each for each in comparison.metrics if not each.evaluated]
+    # The last are left out first, and evaluations come last: where there are some, all before them is there.
+    cut = omitted.get("metrics", 0)
     fields = [(each.output, each.name, each.fields) for each in comparison.schema_fields]
     found = [
         Section("version", f"Versions{_of_model(comparison)}", tuple(_facts(comparison))),
-        Section("metric", "Metrics", tuple(map(_metric, trained)), omitted.get("metrics", 0)),
-        Section("evaluation", "Newest evaluations", tuple(map(_metric, evaluated))),
+        Section("metric", "Metrics", tuple(map(_metric, trained)), 0 if evaluated else cut),
+        Section("evaluation", "Newest evaluations", tuple(map(_metric, evaluated)), cut if evaluated else 0),
         Section(
             "parameter",
             "Parameters that differ",
@@ -117,11 +119,6 @@ def sections(comparison: Comparison) -> list[Section]:
     return [each for each in found if each.rows or each.omitted]
 
 
-def number(value: float) -> str:
-    """Write a number with six digits, for people."""
-    return f"{value:.6g}"
-
-
 def _of_model(comparison: Comparison) -> str:
     """Name the model, if it is one."""
     models = {version.model for version in comparison.versions}
@@ -147,7 +144,7 @@ def _facts(comparison: Comparison) -> Iterator[Row]:
 
 
 def _stated(version: Version) -> dict[str, str]:
-    framework, source = version.framework, version.source
+    framework = version.framework
     return {
         "reference": str(version),
         "semantic version": version.semantic_version,
@@ -155,7 +152,18 @@ def _stated(version: Version) -> dict[str, str]:
         "stage": version.stage,
         "labels": ", ".join(f"{key}={value}" for key, value in version.labels.items()),
         "framework": f"{framework.name} {framework.version}".strip() if framework else "",
-        "commit": source.commit[:12] if source else "",
+        **_source(version.source),
+    }
+
+
+def _source(source: Source | None) -> dict[str, str]:
+    if source is None:
+        return dict.fromkeys(("repository", "commit", "run", "pipeline"), "")
+    return {
+        "repository": source.repository,
+        "commit": source.commit[:12] + (" with changes" if source.dirty else ""),
+        "run": source.run,
+        "pipeline": source.pipeline,
     }
 
 
@@ -168,10 +176,11 @@ def _changes(comparison: Comparison) -> Iterator[str]:
 
 
 def _metric(each: MetricComparison) -> Row:
+    texts = iter(output.numbers([value for value in each.values if value is not None]))
     cells = tuple(
         Cell(MISSING, mark="missing")
         if value is None
-        else Cell(number(value), repr(value), mark="best" if best else "")
+        else Cell(next(texts), repr(value), mark="best" if best else "")
         for value, best in zip(each.values, each.best, strict=True)
     )
     note = "measured on different data" if each.dataset_mismatch else ARROWS[each.direction]
@@ -191,6 +200,9 @@ def _cell(text: str | None, *, first: str | None) -> Cell:
 
 
 def _parameter(value: object) -> str:
+    """Write a parameter as `-p` takes it: a text that would be read as something else is in quotes."""
+    if isinstance(value, str):
+        return value if values.is_text(value) else f'"{value}"'
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -45,10 +45,12 @@ figcaption span, .note { color: var(--soft); font-weight: 400; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--edge); border-radius: .6rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { padding: .45rem .8rem; text-align: left; vertical-align: top; border-top: 1px solid var(--edge); }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 5.5rem; max-width: 24rem; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 8.5rem; max-width: 24rem; }
+.numbers td { white-space: nowrap; }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 500; min-width: 10rem; max-width: 24rem; overflow-wrap: anywhere; }
-tbody tr:hover { background: color-mix(in srgb, var(--edge) 35%, transparent); }
+th:first-child { position: sticky; left: 0; background: var(--card); }
+tbody tr:hover, tbody tr:hover th { background: color-mix(in srgb, var(--edge) 35%, var(--card)); }
 .best { color: var(--best); background: var(--best-paper); font-weight: 700; }
 .changed { color: var(--changed); background: var(--changed-paper); }
 .added { color: var(--added); } .removed { color: var(--removed); } .missing { color: var(--soft); }
@@ -144,7 +146,10 @@ def _table(section: Section, *, names: Sequence[str]) -> Iterator[Element]:
         if not row.implied
     ]
     yield tag("h2", section.title)
-    yield tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), {"class": "scroll"})
+    table = tag("table", tag("thead", heads), tag("tbody", *rows))
+    if any(row.values for row in section.rows):
+        table.set("class", "numbers")
+    yield tag("div", table, {"class": "scroll"})
     if section.omitted:
         yield tag("p", f"{section.omitted:,} more are not shown.")
 

@@ -61,15 +61,15 @@ def sparks(values: Sequence[float | None]) -> str:
     numbers = [value for value in values if value is not None and math.isfinite(value)]
     if len(numbers) < 2:  # noqa: PLR2004  a line has two ends
         return ""
-    least, span = min(numbers), max(numbers) - min(numbers)
+    # Halves, for the difference of two large numbers may be infinite; that of the smallest is nothing.
+    least, span = min(numbers) / 2, max(numbers) / 2 - min(numbers) / 2
     return "".join(_spark(value, least=least, span=span) for value in values)
 
 
 def _spark(value: float | None, *, least: float, span: float) -> str:
     if value is None or not math.isfinite(value):
         return " "
-    # Halves, for the difference of two large numbers may be infinite.
-    share = (value / 2 - least / 2) / (span / 2) if span and math.isfinite(span) else 0.5
+    share = (value / 2 - least) / span if span else 0.5
     return SPARKS[min(int(share * len(SPARKS)), len(SPARKS) - 1)]
 
 

@@ -154,11 +154,18 @@ def rm(
 
 
 @app.command("restore")
-def restore(context: typer.Context, model: Model, reason: Reason = "", json: output.Json = False) -> None:
+def restore(
+    context: typer.Context,
+    model: Model,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
     """Bring a deleted model back as it was, with its versions."""
     with session.of(context).client() as client:
-        found = client.models.undelete(model, reason=reason)
-    output.changed(f"{found.name} is there again.", found.message, json=json)
+        found = client.models.undelete(model, validate_only=dry_run, reason=reason)
+    text = f"{found.name} can be restored." if dry_run else f"{found.name} is there again."
+    output.changed(text, found.message, json=json)
 
 
 @app.command("purge")

@@ -7,6 +7,7 @@ and headers. With ``--json`` they are protobuf JSON.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
 _NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
+# With so many digits a double is written shorter as the text that is read back as it.
+_DIGITS_MAXIMUM = 17
 _DAY_SECONDS, _HOUR_SECONDS, _MINUTE_SECONDS = 86_400, 3_600, 60
 
 
@@ -161,6 +164,15 @@ def size(size_bytes: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= _STEP
     return f"{value:.1f} {_UNITS[-1]}"
+
+
+def numbers(given: Sequence[float], *, digits: int = 6) -> list[str]:
+    """Write numbers for people: with *digits* digits, or as many more as it takes to tell them apart."""
+    finite = {value for value in given if math.isfinite(value)}
+    for enough in range(digits, _DIGITS_MAXIMUM):
+        if len({f"{value:.{enough}g}" for value in finite}) >= len(finite):
+            return [f"{value:.{enough}g}" for value in given]
+    return list(map(repr, given))
 
 
 def count(number: int, noun: str) -> str:

@@ -51,6 +51,14 @@ def parameters(texts: list[str]) -> dict[str, str | int | float | bool]:
     return {name: _typed(value) for name, value in pairs(texts, option="-p").items()}
 
 
+def is_text(value: str) -> bool:
+    """Return whether ``-p name=value`` means *value* as it stands, and no number, truth or quoted text."""
+    try:
+        return _typed(value) == value
+    except typer.BadParameter:
+        return False
+
+
 def datasets(texts: list[str]) -> list[tuple[str, str]]:
     """Read ``--dataset train=PATH|URI`` as role and location."""
     return [(name, value) for name, value in pairs(texts, option="--dataset").items()]

@@ -97,11 +97,18 @@ def rm(
 
 
 @app.command("restore")
-def restore(context: typer.Context, ref: Deleted, reason: Reason = "", json: output.Json = False) -> None:
+def restore(
+    context: typer.Context,
+    ref: Deleted,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    json: output.Json = False,
+) -> None:
     """Bring a deleted version back as it was."""
     with session.of(context).client() as client:
-        found = client.versions.undelete(ref, reason=reason)
-    output.changed(f"{found} is there again.", found.message, json=json)
+        found = client.versions.undelete(ref, validate_only=dry_run, reason=reason)
+    text = f"{found} can be restored." if dry_run else f"{found} is there again."
+    output.changed(text, found.message, json=json)
 
 
 @app.command("purge")

@@ -428,7 +428,8 @@ class SharedAncestor(_message.Message):
     """Digest of the ancestor. Empty when only its address is known."""
     uri: _builtins.str
     """Where it is: `namespace/model:number` of a Version of the Namespace with this digest, of those
-    compared or else the oldest; where there is none what a parent entry says, which may be empty.
+    compared or else the oldest, which is deleted only where all are; where there is none what a
+    parent entry says, which may be empty.
     """
     @_builtins.property
     def descendants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

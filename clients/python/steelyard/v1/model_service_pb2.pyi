@@ -478,6 +478,7 @@ class UndeleteModelRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. `namespace/model` of the Model, the present name or a former one."""
     etag: _builtins.str
@@ -486,6 +487,8 @@ class UndeleteModelRequest(_message.Message):
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str
     """Why, for the history; at most Limits.reason_bytes. Optional."""
+    validate_only: _builtins.bool
+    """Check only: the answer has the Model as it would be. Nothing changes."""
     def __init__(
         self,
         *,
@@ -493,10 +496,11 @@ class UndeleteModelRequest(_message.Message):
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,7 +515,7 @@ class UndeleteModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made."""
+    """Sequence of the event that was made; 0 with `validate_only`."""
     @_builtins.property
     def model(self) -> _model_pb2.Model:
         """The Model."""

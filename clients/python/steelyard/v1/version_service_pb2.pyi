@@ -866,12 +866,15 @@ class UndeleteVersionRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """It is brought back only if it still has this etag. Empty means in any case."""
     request_id: _builtins.str
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str
     """Why, for the history; at most Limits.reason_bytes. Optional."""
+    validate_only: _builtins.bool
+    """Check only: the answer has the Version as it would be. Nothing changes."""
     @_builtins.property
     def version(self) -> _version_pb2.VersionRef:
         """Required. Which Version, by number, digest or semantic version; no alias points to a deleted one."""
@@ -883,10 +886,11 @@ class UndeleteVersionRequest(_message.Message):
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -901,7 +905,7 @@ class UndeleteVersionResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made."""
+    """Sequence of the event that was made; 0 with `validate_only`."""
     @_builtins.property
     def version(self) -> _version_pb2.Version:
         """The Version."""
@@ -1007,7 +1011,9 @@ class CopyVersionRequest(_message.Message):
     semantic_version: _builtins.str
     """After semver.org 2.0.0, unique in the Model. Empty means none, also when the source has one."""
     validate_only: _builtins.bool
-    """Check only: the answer has the Version that would be created, with number 0. Nothing changes."""
+    """Check only: the answer has the Version that would be created, without what only a commit gives: number,
+    uid, etag and times. Nothing changes.
+    """
     request_id: _builtins.str
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str

@@ -286,6 +286,7 @@ class VersionServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
         is not found.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
         Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -307,6 +308,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
         * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -329,6 +331,7 @@ class VersionServiceServicer(object):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -162,6 +162,7 @@ class VersionServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
       is not found.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
       Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -179,6 +180,7 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
     * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -197,6 +199,7 @@ class VersionServiceStub:
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     GetManifest: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]
@@ -382,6 +385,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
       is not found.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
       Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -399,6 +403,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
     * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -417,6 +422,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+    * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     GetManifest: _aio.UnaryUnaryMultiCallable[_version_service_pb2.GetManifestRequest, _version_service_pb2.GetManifestResponse]  # type: ignore[assignment]
@@ -659,6 +665,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
           is not found.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
           Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -682,6 +689,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
         * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -706,6 +714,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+        * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
         """
 

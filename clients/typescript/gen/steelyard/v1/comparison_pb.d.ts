@@ -423,7 +423,8 @@ export declare type SharedAncestor = Message<"steelyard.v1.SharedAncestor"> & {
 
   /**
    * Where it is: `namespace/model:number` of a Version of the Namespace with this digest, of those
-   * compared or else the oldest; where there is none what a parent entry says, which may be empty.
+   * compared or else the oldest, which is deleted only where all are; where there is none what a
+   * parent entry says, which may be empty.
    *
    * @generated from field: string uri = 2;
    */

@@ -334,6 +334,14 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   purgedFilesCount: bigint;
 
   /**
+   * Most metrics in all Versions of a Model that one PurgeModel ends, with those that Evaluations
+   * measured; each Evaluation counts as one more.
+   *
+   * @generated from field: int64 purged_metrics_count = 68;
+   */
+  purgedMetricsCount: bigint;
+
+  /**
    * Most versions in one CompareVersions; the fewest is 2.
    *
    * @generated from field: int64 compared_versions_count = 70;

@@ -496,6 +496,13 @@ export declare type UndeleteModelRequest = Message<"steelyard.v1.UndeleteModelRe
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Check only: the answer has the Model as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 5;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -518,7 +525,7 @@ export declare type UndeleteModelResponse = Message<"steelyard.v1.UndeleteModelR
   model?: Model | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; 0 with `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */
@@ -751,8 +758,8 @@ export declare const ModelService: GenService<{
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
    * * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files; purge
-   *   some of them first.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
+   *   more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
    * @generated from rpc steelyard.v1.ModelService.PurgeModel

@@ -932,6 +932,13 @@ export declare type UndeleteVersionRequest = Message<"steelyard.v1.UndeleteVersi
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Check only: the answer has the Version as it would be. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 5;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -954,7 +961,7 @@ export declare type UndeleteVersionResponse = Message<"steelyard.v1.UndeleteVers
   version?: Version | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; 0 with `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */
@@ -1077,7 +1084,8 @@ export declare type CopyVersionRequest = Message<"steelyard.v1.CopyVersionReques
   semanticVersion: string;
 
   /**
-   * Check only: the answer has the Version that would be created, with number 0. Nothing changes.
+   * Check only: the answer has the Version that would be created, without what only a commit gives: number,
+   * uid, etag and times. Nothing changes.
    *
    * @generated from field: bool validate_only = 4;
    */
@@ -1549,6 +1557,7 @@ export declare const VersionService: GenService<{
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND: the first reference that
    *   is not found.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, OUT_OF_BOUNDS: fewer than 2 references.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED: more than Limits.compared_versions_count references or
    *   Limits.metrics_count selectors, or Versions whose labels and descriptions alone have more
@@ -1573,6 +1582,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
    * * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
@@ -1598,6 +1608,7 @@ export declare const VersionService: GenService<{
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
+   * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
    *
    * @generated from rpc steelyard.v1.VersionService.ListEvaluations
