@@ -54,6 +54,19 @@ def test_strays_are_rehearsed_and_freed(own: steelyard.Client, child: ServerProc
     assert done.sequence > 0
 
 
+def test_bytes_of_today_go_when_their_version_is_purged_and_leases_end(
+    own: steelyard.Client, child: ServerProcess
+) -> None:
+    own.versions.delete("fraud:1")
+    own.versions.purge("fraud:1")
+    at_once = {"grace_seconds": 0, "trash_seconds": 0}
+    assert own.maintenance.collect_garbage(**at_once).freed_bytes == 0
+    rehearsed = own.maintenance.collect_garbage(dry_run=True, end_leases=True, **at_once)
+    assert rehearsed.freed_bytes == sum(path.stat().st_size for path in blob_files(child)) > 0
+    done = own.maintenance.collect_garbage(end_leases=True, **at_once)
+    assert (done.freed_bytes, blob_files(child)) == (rehearsed.freed_bytes, [])
+
+
 def test_a_verification_names_what_is_damaged_and_who_needs_it(
     own: steelyard.Client, child: ServerProcess
 ) -> None:

@@ -76,6 +76,19 @@ async def test_what_a_lease_holds_is_no_garbage_until_it_ends(registry: Database
     assert await condemn(registry, BLOB[0]) == [BLOB[0]]
 
 
+async def test_leases_can_be_ended_and_what_a_version_names_stays(registry: Database) -> None:
+    await create(registry, 1)
+    found, _, _ = await registry.read(garbage.examine, after_digest="", grace_seconds=0, end_leases=True)
+    assert BLOB[0] not in {blob.digest for blob in found}
+    options = {"digests": [BLOB[0]], "grace_seconds": 0, "end_leases": True}
+    assert await registry.write(garbage.condemn, **options) == []
+    await delete(registry, 1)
+    await purge(registry, 1)
+    assert await condemn(registry, BLOB[0]) == []
+    (condemned,) = await registry.write(garbage.condemn, **options)
+    assert condemned.digest == BLOB[0]
+
+
 async def test_what_a_version_names_is_no_garbage_until_the_version_is_gone(registry: Database) -> None:
     await create(registry, 1)
     await registry.write(end_leases)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,12 +85,6 @@ def test_the_digest_on_the_page_is_the_one_that_is_printed(tmp_path: Path) -> No
     assert f"digest\tsha256:{computed.split()[0]}" in made
 
 
-def end_leases(child: ServerProcess) -> None:
-    """Let the day be over for which an upload is kept in any case."""
-    with closing(sqlite3.connect(child.directory / "registry.db", timeout=30)) as connection, connection:
-        connection.execute("UPDATE holdings SET lease_expire_time = 0")
-
-
 def stored_files(child: ServerProcess) -> int:
     root = child.directory / "blobs"
     return sum(path.is_file() for folder in ("sha256", "trash") for path in (root / folder).rglob("*"))
@@ -108,7 +100,6 @@ def test_the_commands_of_the_page_free_and_verify_what_is_stored(tmp_path: Path)
     with server_process(tmp_path / "data", *arguments) as child, steelyard.Client(child.address) as client:
         for data in (b"first", b"second"):
             client.push("fraud", write_tree(tmp_path / "model", {"a": data}))
-        end_leases(child)
         assert stored_files(child) == 2
         for command in tending:
             if command != serve:

@@ -158,6 +158,7 @@ class Maintenance:
         dry_run: bool = False,
         grace_seconds: int | None = None,
         trash_seconds: int | None = None,
+        end_leases: bool = False,
         reason: str = "",
         progress: Callable[[GarbageCollection], None] | None = None,
         stop: Stop | None = None,
@@ -168,6 +169,8 @@ class Maintenance:
             dry_run: change nothing, only say what would go.
             grace_seconds: least age of what goes; by default what the server was started with.
             trash_seconds: how long it stays in the trash; by default what the server was started with.
+            end_leases: let what was uploaded in the last day go too when nothing names it; a push that is
+                under way may then have to be made again.
             progress: called now and then; what it raises ends this call, not the run.
             stop: ends this call when another thread sets it, not the run.
 
@@ -176,7 +179,11 @@ class Maintenance:
             MaintenanceRunning: a run with other options goes on.
         """
         request = pb.CollectGarbageRequest(
-            dry_run=dry_run, grace_seconds=grace_seconds, trash_seconds=trash_seconds, reason=reason
+            dry_run=dry_run,
+            grace_seconds=grace_seconds,
+            trash_seconds=trash_seconds,
+            end_leases=end_leases,
+            reason=reason,
         )
         answer = pb.CollectGarbageResponse()
         for answer in self._answers("CollectGarbage", request, pb.CollectGarbageResponse, stop=stop):

@@ -62,6 +62,7 @@ class MaintenanceService:
             dry_run=request.dry_run,
             grace_seconds=_seconds(request, "grace_seconds", default=self._defaults.grace_seconds),
             trash_seconds=_seconds(request, "trash_seconds", default=self._defaults.trash_seconds),
+            end_leases=request.end_leases,
         )
         run = self._collections.join(options, Act(call.caller, reason=names.reason(request.reason)))
         await _follow(run, stream, _collected)

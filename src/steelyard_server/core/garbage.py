@@ -20,6 +20,7 @@ from sqlalchemy import and_, bindparam, delete, exists, func, select, update
 
 from steelyard_server.core import blobs
 from steelyard_server.core.blobs import PAGE_BLOBS, REFERRERS, Blob
+from steelyard_server.core.names import INT64_MAXIMUM
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.history import events
@@ -40,7 +41,7 @@ _GARBAGE = and_(
     _B.condemn_time.is_(None),
     _B.create_time <= bindparam("before"),
     _UNNAMED,
-    ~exists().where(_H.digest == _B.digest, _H.lease_expire_time > bindparam("now")),
+    ~exists().where(_H.digest == _B.digest, _H.lease_expire_time > bindparam("leases_after")),
 )
 _EXAMINE = (
     select(_B.digest, _B.size_bytes, _GARBAGE.label("is_garbage"))
@@ -106,24 +107,32 @@ def count(tx: Transaction) -> int:
     return counted.blobs if counted is not None else 0
 
 
-def examine(tx: Transaction, *, after_digest: str, grace_seconds: int) -> tuple[list[Blob], str, int]:
+def examine(
+    tx: Transaction, *, after_digest: str, grace_seconds: int, end_leases: bool = False
+) -> tuple[list[Blob], str, int]:
     """Look at the blobs behind *after_digest*, at most PAGE_BLOBS.
+
+    Args:
+        end_leases: whether a lease keeps nothing.
 
     Returns:
         Those that could be condemned now, the last digest that was looked at (empty when there was
         none), and how many were.
     """
-    now = _now()
-    rows = tx.all(_EXAMINE, after=after_digest, now=now, before=_ago(now, grace_seconds))
+    ages = _ages(_now(), grace_seconds=grace_seconds, end_leases=end_leases)
+    rows = tx.all(_EXAMINE, after=after_digest, **ages)
     found = [Blob(row.digest, row.size_bytes) for row in rows if row.is_garbage]
     return found, rows[-1].digest if rows else "", len(rows)
 
 
-def condemn(tx: Transaction, *, digests: Sequence[str], grace_seconds: int) -> list[Blob]:
+def condemn(
+    tx: Transaction, *, digests: Sequence[str], grace_seconds: int, end_leases: bool = False
+) -> list[Blob]:
     """Condemn those of *digests* that are garbage, and return them in the order of their digests."""
     locked = [row.digest for row in tx.all(_LOCK, digests=list(digests))]
     now = _now()
-    rows = tx.all(_CONDEMN, digests=locked, now=now, before=_ago(now, grace_seconds))
+    ages = _ages(now, grace_seconds=grace_seconds, end_leases=end_leases)
+    rows = tx.all(_CONDEMN, digests=locked, now=now, **ages)
     condemned = sorted(Blob(*row) for row in rows)
     tx.run(_DROP_HOLDINGS, {"digests": [blob.digest for blob in condemned]})
     return condemned
@@ -160,6 +169,10 @@ def report(tx: Transaction, act: Act, *, outcome: Outcome) -> int:
     }
     change = Change(f"garbage/{uid}", uid, previous=0, after=after)
     return events.append(tx, act, at, action="garbage.collect", changes=[change])
+
+
+def _ages(now: int, *, grace_seconds: int, end_leases: bool) -> dict[str, int]:
+    return {"before": _ago(now, grace_seconds), "leases_after": INT64_MAXIMUM if end_leases else now}
 
 
 def _ago(now: int, seconds: int) -> int:

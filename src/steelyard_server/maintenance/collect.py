@@ -29,6 +29,7 @@ class CollectOptions:
     dry_run: bool
     grace_seconds: int
     trash_seconds: int
+    end_leases: bool = False
 
 
 @dataclass(slots=True)
@@ -81,11 +82,14 @@ class Collection:
 
     async def condemn(self) -> None:
         """Condemn in the database what nothing refers to, page by page."""
-        after_digest, grace_seconds = "", self._options.grace_seconds
+        after_digest = ""
         while True:
             self._storage.stop.check()
             found, after_digest, examined = await self._storage.database.read(
-                garbage.examine, after_digest=after_digest, grace_seconds=grace_seconds
+                garbage.examine,
+                after_digest=after_digest,
+                grace_seconds=self._options.grace_seconds,
+                end_leases=self._options.end_leases,
             )
             if not examined:
                 return
@@ -167,7 +171,10 @@ class Collection:
         if not self._options.dry_run:
             digests = [blob.digest for blob in batch]
             batch = await self._storage.database.write(
-                garbage.condemn, digests=digests, grace_seconds=self._options.grace_seconds
+                garbage.condemn,
+                digests=digests,
+                grace_seconds=self._options.grace_seconds,
+                end_leases=self._options.end_leases,
             )
         digests, size_bytes = [blob.digest for blob in batch], sum(blob.size_bytes for blob in batch)
         self._progress.condemned_blobs += len(digests)

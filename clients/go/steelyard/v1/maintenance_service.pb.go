@@ -81,14 +81,18 @@ type CollectGarbageRequest struct {
 	// Only say what would go. Nothing changes, and there is no event.
 	DryRun bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Least age in seconds of what may be condemned, 0 to Limits.garbage_seconds. Absent means the
-	// server's setting, 24 hours by default. Leases hold in any case.
+	// server's setting, 24 hours by default.
 	GraceSeconds *int64 `protobuf:"varint,2,opt,name=grace_seconds,json=graceSeconds,proto3,oneof" json:"grace_seconds,omitempty"`
 	// How long condemned bytes stay in the trash, in seconds, 0 to Limits.garbage_seconds. Absent
 	// means the server's setting, 24 hours by default. 0 frees them at once.
 	TrashSeconds *int64 `protobuf:"varint,3,opt,name=trash_seconds,json=trashSeconds,proto3,oneof" json:"trash_seconds,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional. Of a call that joins a run it is
 	// not kept.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Whether blobs go that no Version and no Evaluation names but a lease holds: those that were
+	// uploaded in the last Limits.lease_seconds. A push that is under way may then be refused with
+	// BLOB_MISSING and has to be made again. Nothing that is referred to is harmed.
+	EndLeases     bool `protobuf:"varint,5,opt,name=end_leases,json=endLeases,proto3" json:"end_leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +153,13 @@ func (x *CollectGarbageRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *CollectGarbageRequest) GetEndLeases() bool {
+	if x != nil {
+		return x.EndLeases
+	}
+	return false
 }
 
 // Response of CollectGarbage: several while it runs, the last one with `done`.
@@ -945,12 +956,14 @@ var File_steelyard_v1_maintenance_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\n" +
-	"&steelyard/v1/maintenance_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17steelyard/v1/rule.proto\"\xc0\x01\n" +
+	"&steelyard/v1/maintenance_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17steelyard/v1/rule.proto\"\xdf\x01\n" +
 	"\x15CollectGarbageRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12(\n" +
 	"\rgrace_seconds\x18\x02 \x01(\x03H\x00R\fgraceSeconds\x88\x01\x01\x12(\n" +
 	"\rtrash_seconds\x18\x03 \x01(\x03H\x01R\ftrashSeconds\x88\x01\x01\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reasonB\x10\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"end_leases\x18\x05 \x01(\bR\tendLeasesB\x10\n" +
 	"\x0e_grace_secondsB\x10\n" +
 	"\x0e_trash_seconds\"\x9b\x03\n" +
 	"\x16CollectGarbageResponse\x122\n" +

@@ -36,6 +36,12 @@ def gc(
     trash: Annotated[
         str | None, typer.Option(help="How long it stays in the trash; 0 frees at once; else as the server.")
     ] = None,
+    end_leases: Annotated[
+        bool,
+        typer.Option(
+            "--end-leases", help="Also what was uploaded in the last day; a push under way may be refused."
+        ),
+    ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     json: output.Json = False,
 ) -> None:
@@ -51,6 +57,7 @@ def gc(
             dry_run=dry_run,
             grace_seconds=grace_seconds,
             trash_seconds=trash_seconds,
+            end_leases=end_leases,
             reason=reason,
             progress=_shown(show, quiet=quiet),
         )

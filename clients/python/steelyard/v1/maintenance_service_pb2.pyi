@@ -54,11 +54,12 @@ class CollectGarbageRequest(_message.Message):
     GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     TRASH_SECONDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    END_LEASES_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     """Only say what would go. Nothing changes, and there is no event."""
     grace_seconds: _builtins.int
     """Least age in seconds of what may be condemned, 0 to Limits.garbage_seconds. Absent means the
-    server's setting, 24 hours by default. Leases hold in any case.
+    server's setting, 24 hours by default.
     """
     trash_seconds: _builtins.int
     """How long condemned bytes stay in the trash, in seconds, 0 to Limits.garbage_seconds. Absent
@@ -68,6 +69,11 @@ class CollectGarbageRequest(_message.Message):
     """Why, for the history; at most Limits.reason_bytes. Optional. Of a call that joins a run it is
     not kept.
     """
+    end_leases: _builtins.bool
+    """Whether blobs go that no Version and no Evaluation names but a lease holds: those that were
+    uploaded in the last Limits.lease_seconds. A push that is under way may then be refused with
+    BLOB_MISSING and has to be made again. Nothing that is referred to is harmed.
+    """
     def __init__(
         self,
         *,
@@ -75,10 +81,11 @@ class CollectGarbageRequest(_message.Message):
         grace_seconds: _builtins.int | None = ...,
         trash_seconds: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        end_leases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds", "_trash_seconds", b"_trash_seconds", "grace_seconds", b"grace_seconds", "trash_seconds", b"trash_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds", "_trash_seconds", b"_trash_seconds", "dry_run", b"dry_run", "grace_seconds", b"grace_seconds", "reason", b"reason", "trash_seconds", b"trash_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds", "_trash_seconds", b"_trash_seconds", "dry_run", b"dry_run", "end_leases", b"end_leases", "grace_seconds", b"grace_seconds", "reason", b"reason", "trash_seconds", b"trash_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__grace_seconds: _TypeAlias = _typing.Literal["grace_seconds"]  # noqa: Y015
     _WhichOneofArgType__grace_seconds: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds"]  # noqa: Y015

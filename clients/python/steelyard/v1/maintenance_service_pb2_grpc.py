@@ -81,9 +81,9 @@ class MaintenanceServiceServicer(object):
         no blob is recorded for go the same way.
 
         What a Version names, also a deleted one until it is purged, what is the report of an
-        Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
-        most, which the next run frees. A run that changed anything makes one
-        event, by the caller who began it.
+        Evaluation, and what is being uploaded is never touched; what a lease holds only with
+        `end_leases`. A run that is broken off, also by a crash, leaves waste at most, which the next
+        run frees. A run that changed anything makes one event, by the caller who began it.
 
         Errors:
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: a time is negative or above Limits.garbage_seconds.

@@ -49,9 +49,9 @@ class MaintenanceServiceStub:
     no blob is recorded for go the same way.
 
     What a Version names, also a deleted one until it is purged, what is the report of an
-    Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
-    most, which the next run frees. A run that changed anything makes one
-    event, by the caller who began it.
+    Evaluation, and what is being uploaded is never touched; what a lease holds only with
+    `end_leases`. A run that is broken off, also by a crash, leaves waste at most, which the next
+    run frees. A run that changed anything makes one event, by the caller who began it.
 
     Errors:
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: a time is negative or above Limits.garbage_seconds.
@@ -129,9 +129,9 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     no blob is recorded for go the same way.
 
     What a Version names, also a deleted one until it is purged, what is the report of an
-    Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
-    most, which the next run frees. A run that changed anything makes one
-    event, by the caller who began it.
+    Evaluation, and what is being uploaded is never touched; what a lease holds only with
+    `end_leases`. A run that is broken off, also by a crash, leaves waste at most, which the next
+    run frees. A run that changed anything makes one event, by the caller who began it.
 
     Errors:
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: a time is negative or above Limits.garbage_seconds.
@@ -212,9 +212,9 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         no blob is recorded for go the same way.
 
         What a Version names, also a deleted one until it is purged, what is the report of an
-        Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
-        most, which the next run frees. A run that changed anything makes one
-        event, by the caller who began it.
+        Evaluation, and what is being uploaded is never touched; what a lease holds only with
+        `end_leases`. A run that is broken off, also by a crash, leaves waste at most, which the next
+        run frees. A run that changed anything makes one event, by the caller who began it.
 
         Errors:
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: a time is negative or above Limits.garbage_seconds.

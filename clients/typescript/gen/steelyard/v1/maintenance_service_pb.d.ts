@@ -26,7 +26,7 @@ export declare type CollectGarbageRequest = Message<"steelyard.v1.CollectGarbage
 
   /**
    * Least age in seconds of what may be condemned, 0 to Limits.garbage_seconds. Absent means the
-   * server's setting, 24 hours by default. Leases hold in any case.
+   * server's setting, 24 hours by default.
    *
    * @generated from field: optional int64 grace_seconds = 2;
    */
@@ -47,6 +47,15 @@ export declare type CollectGarbageRequest = Message<"steelyard.v1.CollectGarbage
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Whether blobs go that no Version and no Evaluation names but a lease holds: those that were
+   * uploaded in the last Limits.lease_seconds. A push that is under way may then be refused with
+   * BLOB_MISSING and has to be made again. Nothing that is referred to is harmed.
+   *
+   * @generated from field: bool end_leases = 5;
+   */
+  endLeases: boolean;
 };
 
 /**
@@ -583,9 +592,9 @@ export declare const MaintenanceService: GenService<{
    * no blob is recorded for go the same way.
    *
    * What a Version names, also a deleted one until it is purged, what is the report of an
-   * Evaluation, what is being uploaded, and what a lease holds is never touched. A run that is broken off, also by a crash, leaves waste at
-   * most, which the next run frees. A run that changed anything makes one
-   * event, by the caller who began it.
+   * Evaluation, and what is being uploaded is never touched; what a lease holds only with
+   * `end_leases`. A run that is broken off, also by a crash, leaves waste at most, which the next
+   * run frees. A run that changed anything makes one event, by the caller who began it.
    *
    * Errors:
    * * INVALID_ARGUMENT, OUT_OF_BOUNDS: a time is negative or above Limits.garbage_seconds.
