@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from steelyard_server.db.postgresql_connection import Connection
 
 # Every revision this server knows, oldest first.
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 
 
 class SchemaTooNew(Exception):
