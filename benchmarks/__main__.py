@@ -19,6 +19,7 @@ from benchmarks import (
     rows_bytes,
     rows_compare,
     rows_files,
+    rows_lists,
     rows_maintenance,
     rows_metadata,
     rows_process,
@@ -33,6 +34,7 @@ MEMORY_GIB, QUICK_MEMORY_GIB = 6, 2
 ROUNDS, QUICK_ROUNDS = 5, 2
 ROWS = {
     **rows_metadata.ROWS,
+    **rows_lists.ROWS,
     **rows_compare.ROWS,
     **rows_bytes.ROWS,
     **rows_files.ROWS,

@@ -37,6 +37,14 @@ CALLS: dict[str, tuple[str, Callable[[str], Callable[[], bytes]], Any]] = {
         sample.compare_versions,
         version_service_pb2.CompareVersionsResponse,
     ),
+    **{
+        f"list-{name}": (
+            "/steelyard.v1.VersionService/ListVersions",
+            sample.list_versions(name),
+            version_service_pb2.ListVersionsResponse,
+        )
+        for name in sample.LISTS
+    },
 }
 WARM_SECONDS = 0.5
 CALL_SECONDS = 60.0

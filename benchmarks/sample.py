@@ -19,6 +19,18 @@ METRICS = ("accuracy", "precision", "recall")
 FILE_BYTES = 1 << 20
 CONTENTS = {f"file-{index}.bin": bytes([index]) * FILE_BYTES for index in range(3)}
 FILES = {path: hashlib.sha256(data).hexdigest() for path, data in CONTENTS.items()}
+TEAMS = tuple(f"team-{index}" for index in range(20))
+DATASETS = tuple(f"sha256:{index:064x}" for index in range(1_000))
+# Filter and order of each list that is measured.
+LISTS = {
+    "label": ('labels.team = "team-3"', ""),
+    "metric": ("metrics.precision@holdout > 0.9", "metrics.precision@holdout desc"),
+    "dataset": (f"datasets.digest = {DATASETS[7]}", ""),
+    "three-terms": (
+        'metrics.precision@holdout > 0.9 AND labels.team = "team-3" AND metrics.recall@holdout > 0.5',
+        "metrics.recall@holdout desc",
+    ),
+}
 
 
 def get_by_alias(model: str) -> Callable[[], bytes]:
@@ -72,3 +84,15 @@ def compare_versions(_: str) -> Callable[[], bytes]:
         namespace="default", versions=versions
     ).SerializeToString()
     return lambda: request
+
+
+def list_versions(name: str) -> Callable[[str], Callable[[], bytes]]:
+    """Return what makes requests for the first page of the list *name*."""
+
+    def of(model: str) -> Callable[[], bytes]:
+        text, order_by = LISTS[name]
+        request = version_service_pb2.ListVersionsRequest(model=model, filter=text, order_by=order_by)
+        encoded = request.SerializeToString()
+        return lambda: encoded
+
+    return of

@@ -191,7 +191,15 @@ class PageTokenInvalid(InvalidArgument):
 
 
 class OrderByInvalid(InvalidArgument):
-    """A list does not offer the order that was asked for."""
+    """An order does not parse, or names what a list cannot be ordered by."""
+
+
+class FilterInvalid(InvalidArgument):
+    """A filter does not parse, names an unknown field, or compares what cannot be compared."""
+
+
+class MetricAmbiguous(InvalidArgument):
+    """A metric that names no dataset was measured on several."""
 
 
 class UploadHeaderRequired(InvalidArgument):

@@ -62,6 +62,10 @@ class Limits:
     compared_files_count: int
     compared_generations_count: int
     compared_ancestors_count: int
+    filter_bytes: int
+    filter_depth: int
+    filter_terms_count: int
+    order_fields_count: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int

@@ -179,6 +179,43 @@ def test_versions_are_listed_shown_and_changed(shell: Shell, fraud: str) -> None
     assert_plain(listed)
 
 
+def test_versions_are_found_by_a_filter_and_in_an_order(shell: Shell, fraud: str) -> None:
+    def found(*arguments: str) -> list[str]:
+        return [row[0] for row in shell.ok("versions", "ls", *arguments).rows]
+
+    assert found("fraud", "--filter", "metrics.precision@holdout > 0.4") == ["1 (1.0.0)"]
+    assert found("fraud", "--filter", "NOT alias:champion") == ["2"]
+    assert found("fraud", "--order-by", "metrics.precision@holdout desc") == ["1 (1.0.0)", "2"]
+    assert found("fraud", "--order-by", "create_time", "--limit", "1") == ["1 (1.0.0)"]
+    assert found(f"{fraud.partition('/')[0]}/-", "-f", "fraud") == [f"{fraud}:2", f"{fraud}:1"]
+    assert found("-", "-o", "model, number") == [f"{fraud}:1", f"{fraud}:2"]
+    shell.ok("evaluations", "record", "fraud:1", "--metric", "precision@new=0.7")
+    assert found("fraud", "--filter", "evaluations.precision@new > 0.6") == ["1 (1.0.0)"]
+    shell.ok("versions", "rm", "fraud:2")
+    assert found("fraud", "--filter", "NOT alias:champion") == []
+    assert found("fraud", "--filter", "delete_time:*", "--deleted") == ["2"]
+
+
+def test_models_are_found_by_a_filter_and_in_an_order(shell: Shell) -> None:
+    for name, team in (("fraud", "risk"), ("churn", "growth"), ("scam", "risk")):
+        shell.ok("models", "create", name, "-l", f"team={team}")
+
+    def found(*arguments: str) -> list[str]:
+        return [row[0].partition("/")[2] for row in shell.ok("models", "ls", *arguments).rows]
+
+    assert found("--filter", "labels.team = risk", "--order-by", "name desc") == ["scam", "fraud"]
+    assert found("-f", "churn OR sc*") == ["churn", "scam"]
+
+
+def test_a_wrong_filter_says_where_and_what_is_right(shell: Shell, fraud: str) -> None:
+    done = shell.run("versions", "ls", "fraud", "--filter", "stage = a AND nmber = 1")
+    assert (done.code, done.out) == (2, "")
+    assert "Column 15 of `filter`: there is no field 'nmber' here; expected perhaps number." in done.err
+    assert "FILTER_INVALID" in done.err
+    done = shell.run("versions", "ls", "fraud", "--order-by", "number", "--oldest-first")
+    assert (done.code, "--oldest-first" in done.err) == (2, True)
+
+
 def test_aliases_are_set_listed_logged_rolled_back_and_removed(shell: Shell, fraud: str) -> None:
     assert "points to version 2" in shell.ok("alias", "set", "fraud:2", "champion", "--reason", "better").err
     assert [row[:2] for row in shell.ok("alias", "ls", "fraud").rows] == [["champion", "2"]]

@@ -56,6 +56,8 @@ async def test_models_are_created_read_listed_changed_and_renamed(waiting: steel
     assert (await waiting.models.get("fraud")).description == changed.description == "new"
     await waiting.models.rename("fraud", "scam")
     assert [model.name.partition("/")[2] async for model in waiting.models.list()] == ["first", "scam"]
+    found = waiting.models.list(filter="scam OR first", order_by="name desc")
+    assert [model.name.partition("/")[2] async for model in found] == ["scam", "first"]
 
 
 async def test_versions_are_listed_changed_and_read_in_a_batch(
@@ -65,6 +67,11 @@ async def test_versions_are_listed_changed_and_read_in_a_batch(
         await waiting.push("fraud", write_tree(tmp_path / str(number), {"a": bytes([number])}))
     numbers = [version.number async for version in waiting.versions.list("fraud", order_by="number desc")]
     assert numbers == [3, 2, 1]
+    found = waiting.versions.list("-", filter="number > 1 AND model = fraud", order_by="number desc")
+    assert [version.number async for version in found] == [3, 2]
+    with pytest.raises(reasons.FilterInvalid) as refused:
+        _ = [version async for version in waiting.versions.list("fraud", filter="nmber = 1")]
+    assert refused.value.metadata["expected"] == "perhaps number"
     batch = await waiting.versions.batch_get(["fraud:2", "fraud:1"])
     assert [version.number for version in batch] == [2, 1]
     assert (await waiting.versions.update("fraud:2", labels={"a": "b"})).labels == {"a": "b"}

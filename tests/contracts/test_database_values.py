@@ -144,14 +144,15 @@ def add_metrics(tx: Transaction, metrics: list[dict[str, Any]]) -> None:
         "sequence": 1,
     }
     namespace_id = generated(tx, tables.namespaces, name="default", **stamps)
-    model = {"owners": "[]", "metric_directions": "{}", "creator": "{}", "name": "m"}
+    by = {"creator": "{}", "creator_id": "ada"}
+    model = {"owners": "[]", "metric_directions": "{}", "name": "m"}
     model |= {"last_number": 1, "latest_number": 1, "delete_time": None, "purge_time": None}
-    model_id = generated(tx, tables.models, namespace_id=namespace_id, **model, **stamps)
+    model_id = generated(tx, tables.models, namespace_id=namespace_id, **model, **by, **stamps)
     tx.run(insert(tables.manifests), {"digest": "d", "content": b""})
     once = dict.fromkeys(("semantic_version", "idempotency_key", "origin", "import_time", "delete_time"))
-    rest = {"stage": "", "summary": "{}", "details": "{}", "file_count": 1, "size_bytes": 1, "creator": "{}"}
+    rest = {"stage": "", "summary": "{}", "details": "{}", "file_count": 1, "size_bytes": 1}
     version_id = generated(
-        tx, tables.versions, model_id=model_id, number=1, digest="d", **once, **rest, **stamps
+        tx, tables.versions, model_id=model_id, number=1, digest="d", **once, **rest, **by, **stamps
     )
     tx.run(
         insert(tables.metrics), [{**row, "model_id": model_id, "version_id": version_id} for row in metrics]

@@ -136,17 +136,16 @@ async def test_pages_neither_skip_nor_repeat_while_versions_are_deleted_and_purg
     for seed in range(30):
         await create(registry, seed)
     for order in ("number", "number desc"):
-        before, seen, after, more = await numbers(registry), list[int](), None, True
-        gone = set[int]()
-        while more:
-            page, more = await registry.read(
+        before, seen, gone = await numbers(registry), list[int](), set[int]()
+        after: Any = None
+        while after is not None or not seen:
+            page, after = await registry.read(
                 versions.page, model=FRAUD, order_by=order, after=after, page_size=4
             )
             found = [version.number for version in page]
             seen += found
-            after = found[-1]
             # The last one of the page, one before it, and one that is still to come.
-            for value in {after, found[0], *[each for each in before if each not in seen][-1:]} - gone:
+            for value in {found[-1], found[0], *[each for each in before if each not in seen][-1:]} - gone:
                 await delete(registry, value)
                 gone.add(value)
             await purge(registry, found[0])

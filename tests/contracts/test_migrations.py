@@ -188,8 +188,8 @@ def test_deletion_is_added_to_rows_that_exist(empty_location: str | Path) -> Non
             connection.execute(text(statement))
         connection.commit()
         migrate(connection, "0002")
-        model = connection.execute(select(tables.models)).one()
-        versions = connection.execute(select(tables.versions).order_by(tables.versions.c.id)).all()
+        model = connection.execute(text("SELECT * FROM models")).one()
+        versions = connection.execute(text("SELECT * FROM versions ORDER BY id")).all()
         assert (model.id, model.description, model.last_number, model.latest_number) == (7, "words", 2, 2)
         assert (model.delete_time, model.purge_time) == (None, None)
         assert [(row.id, row.number, row.semantic_version) for row in versions] == [

@@ -150,11 +150,11 @@ async def test_lists_leave_deleted_models_out_unless_asked_and_purged_ones_alway
 async def test_pages_neither_skip_nor_repeat_while_models_are_deleted(registry: Database) -> None:
     for index in range(20):
         await add_model(registry, f"default/m{index:02}")
-    seen, after, more = list[str](), "", True
-    while more:
-        page, more = await registry.read(models.page, namespace="default", after_name=after, page_size=3)
+    seen = list[str]()
+    after: Any = None
+    while after is not None or not seen:
+        page, after = await registry.read(models.page, namespace="default", after=after, page_size=3)
         seen += [model.name for model in page]
-        after = seen[-1]
         await delete_model(registry, page[-1].text)
         for model in page[:-1]:
             await end_model(registry, model.text)

@@ -248,10 +248,9 @@ async def test_pages_follow_each_other_in_both_orders_while_others_write(registr
 
     async def all_numbers(order: str) -> list[int]:
         found: list[int] = []
-        more = True
-        while more:
-            after = found[-1] if found else None
-            page, more = await registry.read(
+        after: Any = None
+        while after is not None or not found:
+            page, after = await registry.read(
                 versions.page, model=FRAUD, order_by=order, after=after, page_size=3
             )
             found += [version.number for version in page]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,8 +24,9 @@ TOKEN = PAGES.encode(QUERY, "weights/model.onnx")
 @given(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
     | st.integers(0, 2**63 - 1)
+    | st.lists(st.none() | st.floats(allow_nan=False) | st.text(max_size=9) | st.integers() | st.booleans())
 )
-def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int) -> None:
+def test_a_token_leads_back_to_the_key_that_it_was_made_of(last: str | int | list[Any]) -> None:
     token = PAGES.encode(QUERY, last)
 
     assert PAGES.decode(QUERY, token, type(last)) == last
@@ -121,10 +123,10 @@ def test_a_token_with_a_key_of_another_kind_is_refused_although_its_checksum_is_
 
 @pytest.mark.parametrize(
     "key",
-    [b"", b"{", b"\xff\xfe", b'"\\ud800"', b'"a\\u0000"', b"[" * 2900, b"1" * 2900],
+    [b"", b"{", b"\xff\xfe", b'"\\ud800"', b'"a\\u0000"', b"[" * 100_000, b"1" * 5000],
     ids=lambda key: f"{key[:8]!r} {len(key)}",
 )
-@pytest.mark.parametrize("kind", [str, int])
+@pytest.mark.parametrize("kind", [str, int, list])
 def test_a_forged_key_that_no_list_gave_out_is_refused(key: bytes, kind: type[str]) -> None:
     with pytest.raises(PageTokenInvalid):
         PAGES.decode(QUERY, forged(key), kind)
@@ -155,3 +157,19 @@ def test_a_token_from_before_a_restore_is_told_from_one_of_another_query() -> No
 
 def test_a_token_stays_small() -> None:
     assert len(PAGES.encode(QUERY, 100_000)) <= 32
+
+
+def test_the_longest_position_fits_into_a_token() -> None:
+    choices = [["日" * LIMITS.key_characters] * 2] * LIMITS.filter_terms_count
+    position = [choices, 0, *["\U0001f9ed" * LIMITS.model_name_characters] * (LIMITS.order_fields_count + 2)]
+
+    assert PAGES.decode(QUERY, PAGES.encode(QUERY, position), list) == position
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.0", "x", "٣", str(2**63), "9" * 5000], ids=lambda text: text[:9]
+)
+def test_what_is_no_number_in_a_key_is_refused(text: str) -> None:
+    assert pages.number("7") == 7
+    with pytest.raises(PageTokenInvalid):
+        pages.number(text)

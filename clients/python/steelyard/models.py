@@ -81,18 +81,33 @@ class Models:
         answer = self._connection.ask("ModelService/GetModel", request, pb.GetModelResponse)
         return types.model(answer.model)
 
-    def list(self, namespace: str | None = None, *, show_deleted: bool = False) -> Iterator[Model]:
-        """Yield the models of a namespace, by default the client's, in the order of their names.
+    def list(
+        self,
+        namespace: str | None = None,
+        *,
+        filter: str = "",  # noqa: A002 - as the API calls it
+        order_by: str = "",
+        show_deleted: bool = False,
+    ) -> Iterator[Model]:
+        """Yield the models of a namespace, by default the client's.
 
         Args:
+            filter: which models, for example `fraud AND labels.team = "risk"`; empty means all.
+            order_by: fields separated by commas, each alone or followed by `desc`; empty means `name`.
             show_deleted: yield deleted ones too.
+
+        Raises:
+            FilterInvalid, OrderByInvalid: the message says in which column, and what was expected.
         """
 
         def ask(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
             return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
 
         request = pb.ListModelsRequest(
-            namespace=namespace or self._references.namespace, show_deleted=show_deleted
+            namespace=namespace or self._references.namespace,
+            filter=filter,
+            order_by=order_by,
+            show_deleted=show_deleted,
         )
         yield from map(types.model, pages.entries(request, field="models", ask=ask))
 

@@ -66,7 +66,7 @@ class TooLong(errors.InvalidArgument):
 
 
 class ReservedName(errors.InvalidArgument):
-    """The name means something else: `latest` and `none` to this API."""
+    """The name means something else: `latest`."""
 
     reason = "RESERVED_NAME"
 
@@ -180,9 +180,21 @@ class PageTokenInvalid(errors.InvalidArgument):
 
 
 class OrderByInvalid(errors.InvalidArgument):
-    """The order is not one that this list offers."""
+    """The order does not parse, or names what the list cannot be ordered by."""
 
     reason = "ORDER_BY_INVALID"
+
+
+class FilterInvalid(errors.InvalidArgument):
+    """The filter does not parse, names an unknown field, or compares what cannot be compared."""
+
+    reason = "FILTER_INVALID"
+
+
+class MetricAmbiguous(errors.InvalidArgument):
+    """A metric without a dataset was measured on several, and never without one."""
+
+    reason = "METRIC_AMBIGUOUS"
 
 
 class UploadHeaderRequired(errors.InvalidArgument):
@@ -534,6 +546,8 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "PAGE_SIZE_INVALID": PageSizeInvalid,
     "PAGE_TOKEN_INVALID": PageTokenInvalid,
     "ORDER_BY_INVALID": OrderByInvalid,
+    "FILTER_INVALID": FilterInvalid,
+    "METRIC_AMBIGUOUS": MetricAmbiguous,
     "UPLOAD_HEADER_REQUIRED": UploadHeaderRequired,
     "UPLOAD_HEADER_DUPLICATE": UploadHeaderDuplicate,
     "CHUNK_TOO_LARGE": ChunkTooLarge,

@@ -118,19 +118,37 @@ class Versions:
         answer = self._connection.ask("VersionService/BatchGetVersions", request, pb.BatchGetVersionsResponse)
         return tuple(map(types.version, answer.versions))
 
-    def list(self, model: str, *, order_by: str = "number", show_deleted: bool = False) -> Iterator[Version]:
+    def list(
+        self,
+        model: str,
+        *,
+        filter: str = "",  # noqa: A002 - as the API calls it
+        order_by: str = "",
+        show_deleted: bool = False,
+    ) -> Iterator[Version]:
         """Yield the versions of a model without files and parameters.
 
         Args:
-            order_by: `number` or `number desc`.
+            model: a model, or `namespace/-` for all models of a namespace; `-` alone is the client's.
+            filter: which versions, for example `metrics.precision@holdout > 0.9 AND stage = production`;
+                empty means all.
+            order_by: fields separated by commas, each alone or followed by `desc`; empty means `number`,
+                of all models `model, number`.
             show_deleted: yield deleted ones too.
+
+        Raises:
+            FilterInvalid, OrderByInvalid: the message says in which column, and what was expected.
+            MetricAmbiguous: a metric needs its dataset, as in `metrics.precision@holdout`.
         """
 
         def ask(request: pb.ListVersionsRequest) -> pb.ListVersionsResponse:
             return self._connection.ask("VersionService/ListVersions", request, pb.ListVersionsResponse)
 
         request = pb.ListVersionsRequest(
-            model=self._references.model(model), order_by=order_by, show_deleted=show_deleted
+            model=self._references.model(model),
+            filter=filter,
+            order_by=order_by,
+            show_deleted=show_deleted,
         )
         yield from map(types.version, pages.entries(request, field="versions", ask=ask))
 

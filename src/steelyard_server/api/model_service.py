@@ -49,19 +49,21 @@ class ModelService:
 
     async def ListModels(self, request: pb.ListModelsRequest, _: Call) -> pb.ListModelsResponse:
         """Answer a page of models."""
-        query = ("models", request.namespace, request.show_deleted)
-        (found, more), sequence = await observe(
+        query = ("models", request.namespace, request.filter, request.order_by, request.show_deleted)
+        (found, position), sequence = await observe(
             self._database,
             models.page,
             minimum_sequence=request.minimum_sequence,
             namespace=request.namespace,
-            after_name=self._pages.decode(query, request.page_token, str) or "",
+            filter=request.filter,
+            order_by=request.order_by,
+            after=self._pages.decode(query, request.page_token, list),
             page_size=request.page_size,
             show_deleted=request.show_deleted,
         )
         return pb.ListModelsResponse(
             models=[convert.model(each) for each in found],
-            next_page_token=self._pages.encode(query, found[-1].name) if more else "",
+            next_page_token=self._pages.encode(query, position) if position else "",
             sequence=sequence,
         )
 

@@ -10,16 +10,17 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from steelyard_server.core.names import INT64_MAXIMUM, quoted
+from steelyard_server.core.names import INT64_CHARACTERS, INT64_MAXIMUM, quoted, storable
 from steelyard_server.errors import HistoryReplaced, PageTokenInvalid
 
 CHECK_BYTES = 12
 EPOCH_BYTES = 4
-TOKEN_CHARACTERS_MAXIMUM = 4096
+# A position in an order by four long texts, with what 64 metrics of the filter mean.
+TOKEN_CHARACTERS_MAXIMUM = 1 << 18
 
-Key = TypeVar("Key", str, int)
+Key = TypeVar("Key", str, int, list[Any])
 
 
 class Pages:
@@ -33,9 +34,9 @@ class Pages:
         self._epoch = epoch
         self._mark = hashlib.sha256(epoch.encode()).digest()[:EPOCH_BYTES]
 
-    def encode(self, query: tuple[object, ...], last: str | int) -> str:
+    def encode(self, query: tuple[object, ...], last: str | int | list[Any]) -> str:
         """Make the token with which the list *query* goes on behind the key *last*."""
-        content = self._mark + json.dumps(last, ensure_ascii=False).encode()
+        content = self._mark + json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(_check(query, content) + content).decode().rstrip("=")
 
     def decode(self, query: tuple[object, ...], token: str, kind: type[Key]) -> Key | None:
@@ -69,7 +70,8 @@ def number(text: str) -> int:
     Raises:
         PageTokenInvalid: there is none.
     """
-    if not (text.isascii() and text.isdecimal() and int(text) <= INT64_MAXIMUM):
+    digits = text.isascii() and text.isdecimal() and len(text) <= INT64_CHARACTERS
+    if not (digits and int(text) <= INT64_MAXIMUM):
         raise PageTokenInvalid(
             "The page token holds no number; start again without a token.", field="page_token"
         )
@@ -86,8 +88,9 @@ def _parsed(key: bytes) -> object:
 
 def _is_key(value: object, kind: type[Key]) -> TypeGuard[Key]:
     if isinstance(value, str):
-        # No text of the database has a NUL or half of a surrogate pair.
-        return kind is str and "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
+        return kind is str and storable(value)
+    if isinstance(value, list):
+        return kind is list
     return kind is type(value) is int and 0 <= value <= INT64_MAXIMUM
 
 

@@ -121,20 +121,21 @@ class VersionService:
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _: Call) -> pb.ListVersionsResponse:
         """Answer a page of versions."""
-        query = ("versions", request.model, request.order_by, request.show_deleted)
-        (found, more), sequence = await observe(
+        query = ("versions", request.model, request.filter, request.order_by, request.show_deleted)
+        (found, position), sequence = await observe(
             self._database,
             versions.page,
             minimum_sequence=request.minimum_sequence,
             model=request.model,
+            filter=request.filter,
             order_by=request.order_by,
-            after=self._pages.decode(query, request.page_token, int),
+            after=self._pages.decode(query, request.page_token, list),
             page_size=request.page_size,
             show_deleted=request.show_deleted,
         )
         return pb.ListVersionsResponse(
             versions=[convert.version(each) for each in found],
-            next_page_token=self._pages.encode(query, found[-1].number) if more else "",
+            next_page_token=self._pages.encode(query, position) if position else "",
             sequence=sequence,
         )
 

@@ -42,8 +42,23 @@ STATE: Final = (
     tables.event_texts,
 )
 # What repeats registry state in another form, to be found in it: parts of manifests, the newest of
-# measures. It comes and goes with that, so it proves nothing besides.
-DERIVED: Final = (tables.files, tables.metrics, tables.evaluated_metrics)
+# measures, what filters look at. It comes and goes with that, so it proves nothing besides.
+DERIVED: Final = (
+    tables.files,
+    tables.metrics,
+    tables.evaluated_metrics,
+    tables.version_labels,
+    tables.parameters,
+    tables.version_facts,
+    tables.datasets,
+    tables.parents,
+    tables.schema_fields,
+    tables.version_words,
+    tables.model_labels,
+    tables.model_owners,
+    tables.model_directions,
+    tables.model_words,
+)
 # What comes and goes without an event: what is stored, who holds it and until when, and answers to
 # requests, which are forgotten by the clock.
 BOOKKEEPING: Final = (tables.blobs, tables.holdings, tables.requests)

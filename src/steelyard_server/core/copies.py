@@ -7,15 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Table, bindparam, insert, select
+from sqlalchemy import BigInteger, bindparam, insert, select
 
 from steelyard_server.core import blobs, models, references, versions
 from steelyard_server.db import tables
 from steelyard_server.history import events
 
 if TYPE_CHECKING:
-    from sqlalchemy import Insert
-
     from steelyard_server.core.models import Model
     from steelyard_server.core.references import Reference
     from steelyard_server.core.versions import Version
@@ -29,18 +27,12 @@ MayRead = Callable[[str], None]
 SYSTEM = "steelyard"
 
 
-def _copy_rows(table: Table, **changed: str) -> Insert:
-    """Insert the rows of the version `source` again, with other values in the columns *changed*."""
-    columns = [
-        bindparam(changed[column.name], type_=BigInteger()) if column.name in changed else column
-        for column in table.c
-    ]
-    rows = select(*columns).where(table.c.version_id == bindparam("source"))
-    return insert(table).from_select([column.name for column in table.c], rows)
-
-
-_COPY_FILES = _copy_rows(tables.files, version_id="version")
-_COPY_METRICS = _copy_rows(tables.metrics, version_id="version", model_id="model", number="number")
+_F = tables.files.c
+_COPIED = [column for column in _F if column is not _F.version_id]
+_COPY_FILES = insert(tables.files).from_select(
+    ["version_id", *(column.name for column in _COPIED)],
+    select(bindparam("version", type_=BigInteger()), *_COPIED).where(_F.version_id == bindparam("source")),
+)
 
 
 def copy(
@@ -89,9 +81,7 @@ def copy(
         sequence=at.sequence,
     )
     key = versions.insert_row(tx, version, parent=parent, summary=row.summary, details=row.details)
-    ids = {"source": row.id, "version": key}
-    tx.run(_COPY_FILES, ids)
-    tx.run(_COPY_METRICS, ids | {"model": parent.id, "number": version.number})
+    tx.run(_COPY_FILES, {"source": row.id, "version": key})
     blobs.share(tx, version_id=key, namespace_id=parent.namespace_id)
     events.append(tx, act, at, action="version.copy", changes=[versions.change(version, previous=0)])
     return versions.Outcome(version, sequence=at.sequence, created=True, changed=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from steelyard_server.core import blockers, masks, references, versions
+from steelyard_server.core import blockers, masks, references, terms, versions
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.errors import VersionInUse
@@ -47,7 +47,6 @@ _SET_LATEST = (
 )
 _RECORD_UNDELETION = insert(tables.undeletions)
 _BURY = insert(tables.tombstones)
-_ERASE_METRICS = delete(tables.metrics).where(any_of(tables.metrics.c.version_id, "versions"))
 _ERASE_FILES = delete(tables.files).where(any_of(tables.files.c.version_id, "versions"))
 _ERASE_EVALUATED = delete(tables.evaluated_metrics).where(
     any_of(tables.evaluated_metrics.c.version_id, "versions")
@@ -144,7 +143,8 @@ def erase(tx: Transaction, rows: Sequence[Row]) -> None:
         rows: of versions, with `id` and `digest`; a bounded number.
     """
     keys = {"versions": [row.id for row in rows]}
-    for statement in (_ERASE_EVALUATED, _ERASE_EVALUATIONS, _ERASE_METRICS, _ERASE_FILES, _ERASE_VERSIONS):
+    terms.remove_versions(tx, keys["versions"])
+    for statement in (_ERASE_EVALUATED, _ERASE_EVALUATIONS, _ERASE_FILES, _ERASE_VERSIONS):
         tx.run(statement, keys)
     tx.run(_ERASE_MANIFESTS, {"digests": [row.digest for row in rows]})
 

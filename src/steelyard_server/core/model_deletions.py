@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, literal, select, update
 
-from steelyard_server.core import blockers, deletions, masks, models
+from steelyard_server.core import blockers, deletions, masks, models, terms
 from steelyard_server.db import tables
 from steelyard_server.errors import LimitExceeded, ModelInUse, NotDeleted
 from steelyard_server.history import events
@@ -71,6 +71,7 @@ _BURY = (
         owners="[]",
         metric_directions="{}",
         creator="{}",
+        creator_id="",
         latest_number=0,
         purge_time=bindparam("time"),
         sequence=bindparam("event"),
@@ -132,6 +133,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
         deletions.erase(tx, rows)
     for statement in _ERASE:
         tx.run(statement, {"model": before.id})
+    terms.remove_model(tx, model_id=before.id)
     tx.run(_BURY, {"model": before.id, "time": at.time, "event": at.sequence})
     change = Change(f"model/{before.text}", before.uid, before.sequence, after=None, model_uid=before.uid)
     events.append(tx, act, at, action="model.purge", changes=[change])

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from steelyard_server.core import masks, names, namespaces, pages
+from steelyard_server.core import masks, names, namespaces, pages, terms
+from steelyard_server.core.filters import search
+from steelyard_server.core.filters.fields import MODEL_FIELDS
+from steelyard_server.core.filters.scope import ModelScope
 from steelyard_server.db import tables
-from steelyard_server.db.statements import insert_generated
+from steelyard_server.db.statements import any_of, insert_generated
 from steelyard_server.errors import (
     EnumInvalid,
     LimitExceeded,
@@ -45,17 +48,11 @@ _NAMED = (
 )
 _BY_NAME = _NAMED.where(_S.name == bindparam("namespace"), _N.name_key == bindparam("key"))
 _LOCKED = _BY_NAME.with_for_update(of=tables.models)
-_PAGE_WITH_DELETED = (
-    select(tables.models, bindparam("namespace").label("namespace"))
-    .where(
-        _M.namespace_id == bindparam("namespace_id"),
-        _M.name > bindparam("after_name"),
-        _M.purge_time.is_(None),
-    )
-    .order_by(_M.name)
-    .limit(bindparam("limit"))
+_BY_IDS = (
+    select(tables.models, _S.name.label("namespace"))
+    .join(tables.namespaces, _S.id == _M.namespace_id)
+    .where(any_of(_M.id, "ids"))
 )
-_PAGE = _PAGE_WITH_DELETED.where(_M.delete_time.is_(None))
 _FORMER = select(_N.name).where(_N.model_id == bindparam("model")).order_by(_N.name)
 _INSERT = insert_generated(tables.models)
 _INSERT_NAME = insert(tables.model_names)
@@ -157,7 +154,9 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
     inserted = tx.one(_INSERT, **_row(model), **unset)
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
-    _insert_name(tx, replace(model, id=inserted.id))
+    stored = replace(model, id=inserted.id)
+    _insert_name(tx, stored)
+    _set_terms(tx, stored)
     events.append(tx, act, at, action="model.create", changes=[change(model, previous=0)])
     return model
 
@@ -205,27 +204,42 @@ def find(
     return model
 
 
-def page(
-    tx: Transaction, *, namespace: str, after_name: str = "", page_size: int = 0, show_deleted: bool = False
-) -> tuple[list[Model], bool]:
-    """Return models of a namespace without former names, those after *after_name*, and whether more follow.
+def by_ids(tx: Transaction, ids: Sequence[int]) -> dict[int, Model]:
+    """Return models by the keys of their rows, without former names."""
+    return {row.id: _value(row) for row in tx.all(_BY_IDS, ids=list(ids))}
 
-    Deleted ones are left out unless *show_deleted*; purged ones always.
+
+def page(
+    tx: Transaction,
+    *,
+    namespace: str,
+    filter: str = "",  # noqa: A002 - as the request calls it
+    order_by: str = "",
+    after: search.Position | None = None,
+    page_size: int = 0,
+    show_deleted: bool = False,
+) -> tuple[list[Model], search.Position | None]:
+    """Return models of a namespace that pass a filter and follow *after*, and the position behind them.
+
+    They come without former names. Deleted ones are left out unless *show_deleted*; purged ones always.
 
     Raises:
         NamespaceNotFound: no such namespace.
+        FilterInvalid, OrderByInvalid, TooLong: with the column where one stands.
     """
     names.namespace(namespace)
-    rows, more = pages.take(
+    scope = ModelScope(namespaces.find_id(tx, name=namespace), show_deleted=show_deleted)
+    rows, position = search.page(
         tx,
-        _PAGE_WITH_DELETED if show_deleted else _PAGE,
-        after={"after_name": after_name},
-        key=lambda row: {"after_name": row.name},
+        search.Listing(MODEL_FIELDS, scope, unique=("name",)),
+        statement=_BY_IDS,
         size_bytes=_listed_bytes,
-        rows_maximum=pages.page_size(page_size),
-        values={"namespace_id": namespaces.find_id(tx, name=namespace), "namespace": namespace},
+        page_size=page_size,
+        filter=filter,
+        order_by=order_by,
+        after=after,
     )
-    return [_value(row) for row in rows], more
+    return [_value(row) for row in rows], position
 
 
 def modify(
@@ -285,9 +299,22 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
 
 def _save(tx: Transaction, act: Act, at: events.Stamp, *, action: str, before: Model, after: Model) -> Model:
     tx.run(_UPDATE, {name: _row(after)[name] for name in _CHANGING} | {"model": after.id})
+    _set_terms(tx, after)
     after = with_former_names(tx, after)
     events.append(tx, act, at, action=action, changes=[change(after, previous=before.sequence)])
     return after
+
+
+def _set_terms(tx: Transaction, model: Model) -> None:
+    terms.set_model(
+        tx,
+        terms.OfModel(model.id, model.namespace_id),
+        name=model.name,
+        description=model.description,
+        labels=model.labels,
+        owners=model.owners,
+        metric_directions=model.metric_directions,
+    )
 
 
 def _check_free(tx: Transaction, *, namespace: str, name: str, owner: int | None = None) -> bool:
@@ -396,6 +423,7 @@ def _row(model: Model) -> dict[str, object]:
         "owners": canonical.text(model.owners),
         "metric_directions": canonical.text(model.metric_directions),
         "creator": canonical.text(model.creator),
+        "creator_id": model.creator["id"],
         "create_time": model.create_time,
         "update_time": model.update_time,
         "sequence": model.sequence,

@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LATEST = "latest"
+# In the place of a model in lists: all of its namespace.
+ALL_MODELS = "-"
 DEFAULT_NAMESPACE = "default"
 INT64_MAXIMUM = 2**63 - 1
+# Of an integer with a sign; one with more digits has more than 64 bits.
+INT64_CHARACTERS = 20
 # What Windows takes for a device, whatever comes after a dot.
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul"}
@@ -122,7 +126,7 @@ def model(text: str, *, field: str = "model") -> tuple[str, str]:
     namespace(space, field=field)
     pattern, maximum = LIMITS.model_name_pattern, LIMITS.model_name_characters
     _match(name, pattern, field=field, kind="model name", maximum=maximum)
-    if name in {".", ".."}:
+    if name in {".", "..", ALL_MODELS}:
         raise ReservedName(f"{quoted(name)} cannot be the name of a model.", field=field, name=name)
     return space, _visible(name, field=field, kind="model name")
 
@@ -267,3 +271,8 @@ def distinct(keys: Sequence[str | tuple[str, ...]], *, field: str) -> None:
             text = key if isinstance(key, str) else " ".join(filter(None, key))
             raise DuplicateKey(f"`{field}` has {quoted(text)} twice.", field=field, key=text)
         seen.add(key)
+
+
+def storable(value: str) -> bool:
+    """Return whether both databases take *value*: neither a NUL nor half a surrogate pair is in it."""
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -8,7 +8,7 @@ from steelyard_server.errors import PageSizeInvalid
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Select
 
@@ -45,12 +45,10 @@ def take(
     size_bytes: Callable[[Row], int],
     rows_maximum: int,
     values: Mapping[str, Any],
-    reserved_bytes: int = 0,
 ) -> tuple[list[Row], bool]:
     """Read the rows that follow *after* until the page is full; say whether more follow.
 
     Args:
-        reserved_bytes: what is kept free for parts of the answer that *size_bytes* does not count.
         statement: ordered, with the binds of *after* and a bind `limit`.
         key: the binds that make the statement go on behind a row.
         size_bytes: an estimate of what a row adds to the answer.
@@ -62,9 +60,38 @@ def take(
         portion = tx.all(statement, limit=limit, **after, **values)
         for row in portion:
             total_bytes += size_bytes(row)
-            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes - reserved_bytes):
+            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes):
                 return rows, True
             rows.append(row)
         if len(portion) < limit:
             return rows, False
         after = key(portion[-1])
+
+
+def by_keys(
+    tx: Transaction,
+    statement: Select[Any],
+    *,
+    keys: Sequence[int],
+    size_bytes: Callable[[Row], int],
+    rows_maximum: int,
+    reserved_bytes: int,
+) -> tuple[list[Row], bool]:
+    """Read rows in the order of their *keys* until the page is full; say whether some are left.
+
+    Args:
+        reserved_bytes: what is kept free for the page token.
+        statement: with a bind `ids`; its rows have an `id`.
+        size_bytes: an estimate of what a row adds to the answer.
+    """
+    rows: list[Row] = []
+    total_bytes = 0
+    for begin in range(0, len(keys), PORTION_ROWS):
+        portion = keys[begin : begin + PORTION_ROWS]
+        found = {row.id: row for row in tx.all(statement, ids=list(portion))}
+        for row in map(found.__getitem__, portion):
+            total_bytes += size_bytes(row)
+            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes - reserved_bytes):
+                return rows, True
+            rows.append(row)
+    return rows, False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from steelyard_server.core import (
     blobs,
@@ -17,13 +17,18 @@ from steelyard_server.core import (
     masks,
     models,
     names,
+    namespaces,
     pages,
     references,
+    terms,
 )
 from steelyard_server.core.content import Content
+from steelyard_server.core.filters import search
+from steelyard_server.core.filters.fields import VERSION_FIELDS
+from steelyard_server.core.filters.scope import VersionScope
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
-from steelyard_server.errors import FieldRequired, LimitExceeded, OrderByInvalid
+from steelyard_server.errors import FieldRequired, LimitExceeded
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
@@ -41,23 +46,26 @@ if TYPE_CHECKING:
 MUTABLE = ("description", "labels")
 IMMUTABLE = ("content", "digest", "number", *identity.SET_ONCE, "origin")
 FIRST_STAGE = "development"
-ORDERS = ("number", "number desc")
-# All aliases of a model may point to versions of one page.
-ALIASES_BYTES_MAXIMUM = LIMITS.aliases_count * (LIMITS.name_characters + 3)
+# What the encoding of an answer adds to each alias.
+ALIAS_BYTES = 3
 
-_V, _A = tables.versions.c, tables.aliases.c
-_OF_MODEL = select(tables.versions).where(_V.model_id == bindparam("model"))
-_UP_WITH_DELETED = (
-    _OF_MODEL.where(_V.number > bindparam("after")).order_by(_V.number).limit(bindparam("limit"))
+_V, _A, _M = tables.versions.c, tables.aliases.c, tables.models.c
+# Aliases have a byte a character.
+_ALIASES_BYTES = (
+    select(func.coalesce(func.sum(func.length(_A.name) + ALIAS_BYTES), 0))
+    .where(_A.model_id == _V.model_id, _A.number == _V.number)
+    .correlate(tables.versions)
+    .scalar_subquery()
 )
-_DOWN_WITH_DELETED = (
-    _OF_MODEL.where(_V.number < bindparam("after")).order_by(_V.number.desc()).limit(bindparam("limit"))
+_BY_IDS = (
+    select(tables.versions, _M.name.label("model_name"), _ALIASES_BYTES.label("aliases_bytes"))
+    .join(tables.models, _M.id == _V.model_id)
+    .where(any_of(_V.id, "ids"))
 )
-_UP = _UP_WITH_DELETED.where(_V.delete_time.is_(None))
-_DOWN = _DOWN_WITH_DELETED.where(_V.delete_time.is_(None))
 _ALIASES = (
-    select(_A.name, _A.number)
-    .where(_A.model_id == bindparam("model"), any_of(_A.number, "numbers"))
+    select(_V.id, _A.name)
+    .join(tables.aliases, (_A.model_id == _V.model_id) & (_A.number == _V.number))
+    .where(any_of(_V.id, "ids"))
     .order_by(_A.name)
 )
 _MANIFEST = select(tables.manifests.c.content).where(tables.manifests.c.digest == bindparam("digest"))
@@ -70,7 +78,6 @@ _TAKE_NUMBER = (
 _INSERT_MANIFEST = insert_new(tables.manifests)
 _INSERT = insert_generated(tables.versions)
 _INSERT_FILES = insert(tables.files)
-_INSERT_METRICS = insert(tables.metrics)
 _UPDATE = (
     update(tables.versions)
     .where(_V.id == bindparam("version"))
@@ -178,7 +185,6 @@ def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Dra
     tx.run(_INSERT_MANIFEST, {"digest": built.digest, "content": built.encoded})
     key = insert_row(tx, version, parent=parent, summary=built.summary, details=built.details)
     tx.run(_INSERT_FILES, [files.row(file, version_id=key) for file in built.content.files])
-    tx.run(_INSERT_METRICS, _metric_rows(built.content, version=version, version_id=key, model_id=parent.id))
     events.append(tx, act, at, action="version.create", changes=[change(version, previous=0)])
     return Outcome(version, sequence=at.sequence, created=True, changed=True)
 
@@ -231,8 +237,8 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
     for reference in wanted:
         references.require_namespace(reference, namespace=namespace)
         model, row = references.resolve(tx, reference)
-        summaries = _summaries(tx, [row], model=model)
-        total_bytes += _listed_bytes(row, model=model) + pages.utf8_bytes(*summaries[0].aliases)
+        summaries = _summaries(tx, [row])
+        total_bytes += _row_bytes(row) + pages.utf8_bytes(model.text, *summaries[0].aliases)
         if total_bytes > LIMITS.page_bytes and found:
             count = len(found) + 1
             message = f"The first {count} versions have more than {LIMITS.page_bytes} bytes; ask for fewer."
@@ -245,38 +251,45 @@ def page(
     tx: Transaction,
     *,
     model: str,
+    filter: str = "",  # noqa: A002 - as the request calls it
     order_by: str = "",
-    after: int | None = None,
+    after: search.Position | None = None,
     page_size: int = 0,
     show_deleted: bool = False,
-) -> tuple[list[Version], bool]:
-    """Return the versions that follow number *after* in the order asked for, and whether more follow.
+) -> tuple[list[Version], search.Position | None]:
+    """Return the versions that pass a filter and follow *after*, and the position behind them.
 
-    Deleted ones are left out unless *show_deleted*.
+    Deleted ones are left out unless *show_deleted*; those of deleted models always.
+
+    Args:
+        model: `namespace/model`, or `namespace/-` for all models of the namespace.
 
     Raises:
-        ModelNotFound: no such model.
-        OrderByInvalid: the order is none of ORDERS.
+        NamespaceNotFound, ModelNotFound, ModelDeleted: no such namespace or model.
+        FilterInvalid, OrderByInvalid, MetricAmbiguous, TooLong: with the column where one stands.
     """
-    order = " ".join(order_by.split()) or ORDERS[0]
-    if order not in ORDERS:
-        message = f"Versions cannot be ordered by {names.quoted(order_by)}; use one of: {', '.join(ORDERS)}."
-        raise OrderByInvalid(message, field="order_by", allowed=", ".join(ORDERS))
-    up = order == ORDERS[0]
-    parent = models.find(tx, name=model)
-    start = (0 if up else names.INT64_MAXIMUM) if after is None else after
-    with_deleted, without = (_UP_WITH_DELETED, _UP) if up else (_DOWN_WITH_DELETED, _DOWN)
-    rows, more = pages.take(
+    rows, position = search.page(
         tx,
-        with_deleted if show_deleted else without,
-        after={"after": start},
-        key=lambda row: {"after": row.number},
-        size_bytes=lambda row: _listed_bytes(row, model=parent),
-        rows_maximum=pages.page_size(page_size),
-        values={"model": parent.id},
-        reserved_bytes=ALIASES_BYTES_MAXIMUM,
+        _listing(tx, model, show_deleted=show_deleted),
+        statement=_BY_IDS,
+        size_bytes=_listed_bytes,
+        page_size=page_size,
+        filter=filter,
+        order_by=order_by,
+        after=after,
     )
-    return _summaries(tx, rows, model=parent), more
+    return _summaries(tx, rows), position
+
+
+def _listing(tx: Transaction, model: str, *, show_deleted: bool) -> search.Listing:
+    space, _, short = model.partition("/")
+    if short == names.ALL_MODELS:
+        names.namespace(space, field="model")
+        scope = VersionScope(namespaces.find_id(tx, name=space), show_deleted=show_deleted)
+        return search.Listing(VERSION_FIELDS, scope, unique=("model", "number"))
+    parent = models.find(tx, name=model)
+    scope = VersionScope(parent.namespace_id, parent.id, show_deleted=show_deleted)
+    return search.Listing(VERSION_FIELDS, scope, unique=("number",))
 
 
 def modify(
@@ -313,10 +326,10 @@ def read_manifest(tx: Transaction, *, reference: Reference) -> tuple[int, str, b
 
 def without_files(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:
     """Read versions of one model with all their content but files."""
-    aliases = _aliases(tx, [row.number for row in rows], model=model)
+    aliases = _aliases(tx, [row.id for row in rows])
     contents = (manifest.parse(row.summary, row.details) for row in rows)
     return [
-        _value(row, model=model, content=content, aliases=aliases.get(row.number, ()))
+        _value(row, model=model, content=content, aliases=aliases.get(row.id, ()))
         for row, content in zip(rows, contents, strict=True)
     ]
 
@@ -333,12 +346,13 @@ def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Versi
         "sequence": after.sequence,
     }
     tx.run(_UPDATE, row | {"version": after.id})
+    terms.change_version(tx, version_id=after.id, changed=wanted)
     events.append(tx, act, at, action="version.update", changes=[change(after, previous=before.sequence)])
     return after
 
 
 def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str, details: str) -> int:
-    """Insert the row of a version whose manifest is there, and return its key."""
+    """Insert the row of a version whose manifest is there, and what filters look at; return its key."""
     inserted = tx.one(
         _INSERT,
         uid=version.uid,
@@ -356,6 +370,7 @@ def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str
         file_count=version.file_count,
         size_bytes=version.size_bytes,
         creator=canonical.text(version.creator),
+        creator_id=version.creator["id"],
         create_time=version.create_time,
         update_time=version.update_time,
         import_time=version.import_time,
@@ -365,25 +380,16 @@ def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
     key: int = inserted.id
+    terms.add_version(
+        tx,
+        terms.OfVersion(key, parent.id, version.number),
+        content=version.content,
+        labels=version.labels,
+        description=version.description,
+        semantic_version=version.semantic_version,
+        origin=version.origin,
+    )
     return key
-
-
-def _metric_rows(
-    content: Content, *, version: Version, version_id: int, model_id: int
-) -> list[dict[str, object]]:
-    return [
-        {
-            "version_id": version_id,
-            "model_id": model_id,
-            "number": version.number,
-            "name": metric.name,
-            "dataset": metric.dataset,
-            "slice": metric.slice,
-            "value": tables.comparable(metric.value),
-            "value_text": canonical.double(metric.value),
-        }
-        for metric in content.metrics
-    ]
 
 
 def complete(tx: Transaction, row: Row, *, model: Model) -> Version:
@@ -393,25 +399,37 @@ def complete(tx: Transaction, row: Row, *, model: Model) -> Version:
     return replace(version, content=replace(version.content, files=tuple(listed)))
 
 
-def _summaries(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list[Version]:
-    aliases = _aliases(tx, [row.number for row in rows], model=model)
+def _summaries(tx: Transaction, rows: Sequence[Row]) -> list[Version]:
+    aliases = _aliases(tx, [row.id for row in rows])
+    parents = models.by_ids(tx, list({row.model_id for row in rows}))
     return [
-        _value(row, model=model, content=manifest.parse(row.summary), aliases=aliases.get(row.number, ()))
+        _value(
+            row,
+            model=parents[row.model_id],
+            content=manifest.parse(row.summary),
+            aliases=aliases.get(row.id, ()),
+        )
         for row in rows
     ]
 
 
-def _aliases(tx: Transaction, numbers: list[int], *, model: Model) -> dict[int, list[str]]:
+def _aliases(tx: Transaction, ids: list[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for row in tx.all(_ALIASES, model=model.id, numbers=numbers):
-        found.setdefault(row.number, []).append(row.name)
+    for row in tx.all(_ALIASES, ids=ids):
+        found.setdefault(row.id, []).append(row.name)
     return found
 
 
-def _listed_bytes(row: Row, *, model: Model) -> int:
-    """Estimate what a version adds to an answer, its aliases aside."""
+def _listed_bytes(row: Row) -> int:
+    """Estimate what a version of a page adds to it."""
+    aliases_bytes: int = row.aliases_bytes
+    return _row_bytes(row) + pages.utf8_bytes(row.model_name) + LIMITS.name_characters + aliases_bytes
+
+
+def _row_bytes(row: Row) -> int:
+    """Estimate what a version adds to an answer, its aliases and the name of its model aside."""
     texts = (row.summary, row.description, row.labels, row.creator, row.origin)
-    return pages.utf8_bytes(*texts, row.semantic_version, row.idempotency_key, model.text) + 512
+    return pages.utf8_bytes(*texts, row.semantic_version, row.idempotency_key) + 512
 
 
 def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) -> Version:

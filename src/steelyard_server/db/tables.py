@@ -6,79 +6,66 @@ sequence of the event that changed the row last; it is the etag of the resource.
 
 Text compares byte by byte on both databases, so that they sort alike.
 
-Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``.
+Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``. Those of
+``search_tables.py`` are among them.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 import sqlalchemy
-from sqlalchemy.ext.compiler import compiles
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from .columns import (
+    CLUSTERED,
+    Base,
+    BinaryText,
+    Blob,
+    GeneratedKey,
+    GivenKey,
+    Integer,
+    Key,
+    OptionalDouble,
+    OptionalInteger,
+    OptionalText,
+    Text,
+    TextKey,
+    comparable,
+    unique_where_given,
+    where_given,
+)
+from .search_tables import (
+    datasets,
+    model_directions,
+    model_labels,
+    model_owners,
+    model_words,
+    parameters,
+    parents,
+    schema_fields,
+    version_facts,
+    version_labels,
+    version_words,
+)
 
-class BinaryText(sqlalchemy.Text):
-    """Text ordered by its UTF-8 bytes, whatever the locale of the database."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-
-@compiles(BinaryText, "postgresql")
-def _binary_text_on_postgresql(*_: object, **__: object) -> str:
-    return 'TEXT COLLATE "C"'
-
-
-class Key(sqlalchemy.BigInteger):
-    """A 64-bit key. SQLite takes only the exact word INTEGER for the key of its own tree."""
-
-
-@compiles(Key, "sqlite")
-def _key_on_sqlite(*_: object, **__: object) -> str:
-    return "INTEGER"
-
-
-GeneratedKey = Annotated[int, Field(sa_type=Key, primary_key=True)]
-GivenKey = Annotated[int, Field(sa_type=Key, primary_key=True, sa_column_kwargs={"autoincrement": False})]
-TextKey = Annotated[str, Field(sa_type=BinaryText, primary_key=True)]
-Text = Annotated[str, Field(sa_type=BinaryText)]
-OptionalText = Annotated[str | None, Field(sa_type=BinaryText)]
-Integer = Annotated[int, Field(sa_type=sqlalchemy.BigInteger)]
-OptionalInteger = Annotated[int | None, Field(sa_type=sqlalchemy.BigInteger)]
-OptionalDouble = Annotated[float | None, Field(sa_type=sqlalchemy.Double)]
-Blob = Annotated[bytes, Field(sa_type=sqlalchemy.LargeBinary)]
-
-# Tables whose key is their order on disk: SQLite then keeps one tree for them instead of two.
-CLUSTERED: Final = {"sqlite_with_rowid": False}
-
-
-def unique_where_given(scope: str, column: str) -> sqlalchemy.Index:
-    """Make a unique index that has only the rows with a value, for a column that few rows fill."""
-    given = sqlalchemy.text(f"{column} IS NOT NULL")
-    return sqlalchemy.Index(None, scope, column, unique=True, sqlite_where=given, postgresql_where=given)
-
-
-def where_given(column: str, *, given: str = "") -> sqlalchemy.Index:
-    """Make an index on *column* of the rows that have a value in it, or in *given*, which few rows have."""
-    condition = sqlalchemy.text(f"{given or column} IS NOT NULL")
-    return sqlalchemy.Index(None, column, sqlite_where=condition, postgresql_where=condition)
-
-
-class Base(SQLModel):
-    """Name every constraint, so that a migration can refer to it on either database."""
-
-    metadata = sqlalchemy.MetaData(
-        naming_convention={
-            "pk": "pk_%(table_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-        }
-    )
-    __table__: ClassVar[sqlalchemy.Table]
+__all__ = [
+    "Base",
+    "BinaryText",
+    "Key",
+    "comparable",
+    "datasets",
+    "model_directions",
+    "model_labels",
+    "model_owners",
+    "model_words",
+    "parameters",
+    "parents",
+    "schema_fields",
+    "version_facts",
+    "version_labels",
+    "version_words",
+]
 
 
 class Registry(Base, table=True):
@@ -118,7 +105,7 @@ class Model(Base, table=True):
     """
 
     __tablename__ = "models"
-    __table_args__ = (sqlalchemy.Index(None, "namespace_id", "name"),)
+    __table_args__ = (sqlalchemy.Index(None, "namespace_id", "name", unique=True),)
 
     id: GeneratedKey
     uid: Text
@@ -135,6 +122,7 @@ class Model(Base, table=True):
     delete_time: OptionalInteger
     purge_time: OptionalInteger
     creator: Text
+    creator_id: Text
     sequence: Integer
 
 
@@ -165,6 +153,9 @@ class Version(Base, table=True):
     """A version. ``summary`` and ``details`` repeat its manifest in parts: what lists show, and the rest.
 
     The digest comes first in its index, so that a purge finds whether another version needs the manifest.
+
+    Rows are long. The index ``ix_versions_listed`` has what a filter without an index of its own
+    looks at, in the order of a list, so that such a filter reads a twentieth of the bytes.
     """
 
     __tablename__ = "versions"
@@ -173,6 +164,18 @@ class Version(Base, table=True):
         sqlalchemy.UniqueConstraint("digest", "model_id"),
         unique_where_given("model_id", "semantic_version"),
         unique_where_given("model_id", "idempotency_key"),
+        sqlalchemy.Index(
+            "ix_versions_listed",
+            "model_id",
+            "number",
+            "stage",
+            "creator_id",
+            "create_time",
+            "update_time",
+            "size_bytes",
+            "file_count",
+            "delete_time",
+        ),
     )
 
     id: GeneratedKey
@@ -195,6 +198,7 @@ class Version(Base, table=True):
     import_time: OptionalInteger
     delete_time: OptionalInteger
     creator: Text
+    creator_id: Text
     sequence: Integer
 
 
@@ -446,15 +450,6 @@ class Holding(Base, table=True):
     digest: Annotated[str, Field(sa_type=BinaryText, primary_key=True, foreign_key="blobs.digest")]
     size_bytes: Integer
     lease_expire_time: Integer
-
-
-def comparable(value: float) -> float | None:
-    """Return what both databases store and order alike for the double *value*.
-
-    NaN, which SQLite cannot store and PostgreSQL puts above all, becomes NULL: it compares with
-    nothing and sorts last. Negative zero becomes zero.
-    """
-    return None if math.isnan(value) else value + 0.0
 
 
 registry: Final = Registry.__table__

@@ -95,8 +95,8 @@ const (
 	//
 	// Advice: Shorten it, or keep it in a file of the version.
 	ErrorReason_ERROR_REASON_TOO_LONG ErrorReason = 9
-	// INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
-	// their like to some file systems.
+	// INVALID_ARGUMENT: The name means something else: `latest`, `none` and `-` to this API, `con`, `nul`
+	// and their like to some file systems.
 	//
 	// Metadata: `field`, `name`.
 	//
@@ -213,12 +213,25 @@ const (
 	//
 	// Advice: Start again without a token.
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID ErrorReason = 27
-	// INVALID_ARGUMENT: The order is not one that this list offers.
+	// INVALID_ARGUMENT: The order does not parse, or names what the list cannot be ordered by.
 	//
-	// Metadata: `field`, `allowed`.
+	// Metadata: `field`, `column` (in characters, from 1), `expected`, `allowed`.
 	//
-	// Advice: Use one of `allowed`.
+	// Advice: Write at `column` what is `expected`; fields are in `allowed`.
 	ErrorReason_ERROR_REASON_ORDER_BY_INVALID ErrorReason = 28
+	// INVALID_ARGUMENT: The filter does not parse, names an unknown field, or compares what cannot be
+	// compared.
+	//
+	// Metadata: `field`, `column` (in characters, from 1), `expected`.
+	//
+	// Advice: Write at `column` what is `expected`; docs/filters.md has all fields.
+	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 110
+	// INVALID_ARGUMENT: A metric without a dataset was measured on several, and never without one.
+	//
+	// Metadata: `field`, `column` (in characters, from 1), `choices`.
+	//
+	// Advice: Name one of `choices`, for example `metrics.precision@holdout`.
+	ErrorReason_ERROR_REASON_METRIC_AMBIGUOUS ErrorReason = 111
 	// INVALID_ARGUMENT: Data or a finish came before a header.
 	//
 	// Metadata: `index`.
@@ -582,6 +595,8 @@ var (
 		26:  "ERROR_REASON_PAGE_SIZE_INVALID",
 		27:  "ERROR_REASON_PAGE_TOKEN_INVALID",
 		28:  "ERROR_REASON_ORDER_BY_INVALID",
+		110: "ERROR_REASON_FILTER_INVALID",
+		111: "ERROR_REASON_METRIC_AMBIGUOUS",
 		29:  "ERROR_REASON_UPLOAD_HEADER_REQUIRED",
 		30:  "ERROR_REASON_UPLOAD_HEADER_DUPLICATE",
 		31:  "ERROR_REASON_CHUNK_TOO_LARGE",
@@ -668,6 +683,8 @@ var (
 		"ERROR_REASON_PAGE_SIZE_INVALID":               26,
 		"ERROR_REASON_PAGE_TOKEN_INVALID":              27,
 		"ERROR_REASON_ORDER_BY_INVALID":                28,
+		"ERROR_REASON_FILTER_INVALID":                  110,
+		"ERROR_REASON_METRIC_AMBIGUOUS":                111,
 		"ERROR_REASON_UPLOAD_HEADER_REQUIRED":          29,
 		"ERROR_REASON_UPLOAD_HEADER_DUPLICATE":         30,
 		"ERROR_REASON_CHUNK_TOO_LARGE":                 31,
@@ -755,7 +772,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xef\x16\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xb3\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -788,7 +805,9 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"%ERROR_REASON_SEMANTIC_VERSION_INVALID\x10\x19\x12\"\n" +
 	"\x1eERROR_REASON_PAGE_SIZE_INVALID\x10\x1a\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\x1b\x12!\n" +
-	"\x1dERROR_REASON_ORDER_BY_INVALID\x10\x1c\x12'\n" +
+	"\x1dERROR_REASON_ORDER_BY_INVALID\x10\x1c\x12\x1f\n" +
+	"\x1bERROR_REASON_FILTER_INVALID\x10n\x12!\n" +
+	"\x1dERROR_REASON_METRIC_AMBIGUOUS\x10o\x12'\n" +
 	"#ERROR_REASON_UPLOAD_HEADER_REQUIRED\x10\x1d\x12(\n" +
 	"$ERROR_REASON_UPLOAD_HEADER_DUPLICATE\x10\x1e\x12 \n" +
 	"\x1cERROR_REASON_CHUNK_TOO_LARGE\x10\x1f\x12\x1f\n" +

@@ -36,7 +36,7 @@ type Limits struct {
 	// Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
 	// device names of Windows are refused beside it.
 	AliasPattern string `protobuf:"bytes,2,opt,name=alias_pattern,json=aliasPattern,proto3" json:"alias_pattern,omitempty"`
-	// Names of models. NFC and no control character beside it.
+	// Names of models. NFC and no control character beside it; `-` is refused, for it means all models.
 	ModelNamePattern string `protobuf:"bytes,3,opt,name=model_name_pattern,json=modelNamePattern,proto3" json:"model_name_pattern,omitempty"`
 	// Digests of blobs and manifests.
 	DigestPattern string `protobuf:"bytes,4,opt,name=digest_pattern,json=digestPattern,proto3" json:"digest_pattern,omitempty"`
@@ -132,6 +132,14 @@ type Limits struct {
 	ComparedGenerationsCount int64 `protobuf:"varint,72,opt,name=compared_generations_count,json=comparedGenerationsCount,proto3" json:"compared_generations_count,omitempty"`
 	// Most versions that CompareVersions looks at for their parents.
 	ComparedAncestorsCount int64 `protobuf:"varint,73,opt,name=compared_ancestors_count,json=comparedAncestorsCount,proto3" json:"compared_ancestors_count,omitempty"`
+	// Most bytes of a filter, and of an order.
+	FilterBytes int64 `protobuf:"varint,74,opt,name=filter_bytes,json=filterBytes,proto3" json:"filter_bytes,omitempty"`
+	// Most parentheses that are open at once in a filter.
+	FilterDepth int64 `protobuf:"varint,75,opt,name=filter_depth,json=filterDepth,proto3" json:"filter_depth,omitempty"`
+	// Most comparisons and words in a filter.
+	FilterTermsCount int64 `protobuf:"varint,76,opt,name=filter_terms_count,json=filterTermsCount,proto3" json:"filter_terms_count,omitempty"`
+	// Most fields that a list is ordered by.
+	OrderFieldsCount int64 `protobuf:"varint,77,opt,name=order_fields_count,json=orderFieldsCount,proto3" json:"order_fields_count,omitempty"`
 	// Most bytes of a request message: 4 MiB.
 	MessageBytes int64 `protobuf:"varint,80,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
 	// Most bytes of a blob in one message of WriteBlobs: 1 MiB.
@@ -533,6 +541,34 @@ func (x *Limits) GetComparedAncestorsCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetFilterBytes() int64 {
+	if x != nil {
+		return x.FilterBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetFilterDepth() int64 {
+	if x != nil {
+		return x.FilterDepth
+	}
+	return 0
+}
+
+func (x *Limits) GetFilterTermsCount() int64 {
+	if x != nil {
+		return x.FilterTermsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetOrderFieldsCount() int64 {
+	if x != nil {
+		return x.OrderFieldsCount
+	}
+	return 0
+}
+
 func (x *Limits) GetMessageBytes() int64 {
 	if x != nil {
 		return x.MessageBytes
@@ -652,7 +688,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xea\x1a\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xa5\x1c\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -708,7 +744,11 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x17compared_versions_count\x18F \x01(\x03B\x04\x88\xb5\x18\x14R\x15comparedVersionsCount\x127\n" +
 	"\x14compared_files_count\x18G \x01(\x03B\x05\x88\xb5\x18\xf4\x03R\x12comparedFilesCount\x12B\n" +
 	"\x1acompared_generations_count\x18H \x01(\x03B\x04\x88\xb5\x18 R\x18comparedGenerationsCount\x12?\n" +
-	"\x18compared_ancestors_count\x18I \x01(\x03B\x05\x88\xb5\x18\xc8\x01R\x16comparedAncestorsCount\x12,\n" +
+	"\x18compared_ancestors_count\x18I \x01(\x03B\x05\x88\xb5\x18\xc8\x01R\x16comparedAncestorsCount\x12(\n" +
+	"\ffilter_bytes\x18J \x01(\x03B\x05\x88\xb5\x18\x80@R\vfilterBytes\x12'\n" +
+	"\ffilter_depth\x18K \x01(\x03B\x04\x88\xb5\x18 R\vfilterDepth\x122\n" +
+	"\x12filter_terms_count\x18L \x01(\x03B\x04\x88\xb5\x18@R\x10filterTermsCount\x122\n" +
+	"\x12order_fields_count\x18M \x01(\x03B\x04\x88\xb5\x18\x04R\x10orderFieldsCount\x12,\n" +
 	"\rmessage_bytes\x18P \x01(\x03B\a\x88\xb5\x18\x80\x80\x80\x02R\fmessageBytes\x12'\n" +
 	"\vchunk_bytes\x18Q \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\n" +
 	"chunkBytes\x126\n" +

@@ -298,6 +298,13 @@ type ListModelsRequest struct {
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	// Which Models, after AIP-160, for example `fraud AND labels.team = "risk"`; docs/filters.md has
+	// all fields. At most Limits.filter_bytes. Empty means all.
+	Filter string `protobuf:"bytes,10,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Fields to order by, separated by commas, each of them a field that filters know and that has one
+	// value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+	// in either direction. The default is `name`.
+	OrderBy string `protobuf:"bytes,11,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Whether deleted Models are listed too.
 	ShowDeleted   bool `protobuf:"varint,12,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -362,6 +369,20 @@ func (x *ListModelsRequest) GetMinimumSequence() int64 {
 	return 0
 }
 
+func (x *ListModelsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListModelsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 func (x *ListModelsRequest) GetShowDeleted() bool {
 	if x != nil {
 		return x.ShowDeleted
@@ -372,7 +393,7 @@ func (x *ListModelsRequest) GetShowDeleted() bool {
 // Response of ListModels.
 type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Models in the order of their names.
+	// Models in the order asked for.
 	Models []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
 	// Token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1156,13 +1177,16 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"Y\n" +
 	"\x10GetModelResponse\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xbb\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xee\x01\n" +
 	"\x11ListModelsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12!\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12\x16\n" +
+	"\x06filter\x18\n" +
+	" \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\v \x01(\tR\aorderBy\x12!\n" +
 	"\fshow_deleted\x18\f \x01(\bR\vshowDeleted\"\x85\x01\n" +
 	"\x12ListModelsResponse\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.steelyard.v1.ModelR\x06models\x12&\n" +

@@ -53,13 +53,20 @@ type ModelServiceClient interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
 	// * NOT_FOUND, MODEL_DELETED: undelete it first.
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error)
-	// Answers the Models of a Namespace in the order of their names, a page at a time.
+	// Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
 	//
-	// Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+	// Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+	// they are ordered by does not change. Of what is the same in the order, the one with the smaller
+	// name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+	// * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+	//   compares what cannot be compared; `column` says where.
+	// * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+	// * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 	// Changes description, labels, owners or metric directions of a Model.
 	//
@@ -228,13 +235,20 @@ type ModelServiceServer interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
 	// * NOT_FOUND, MODEL_DELETED: undelete it first.
 	GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error)
-	// Answers the Models of a Namespace in the order of their names, a page at a time.
+	// Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
 	//
-	// Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+	// Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+	// they are ordered by does not change. Of what is the same in the order, the one with the smaller
+	// name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+	// * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+	//   compares what cannot be compared; `column` says where.
+	// * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+	// * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	// Changes description, labels, owners or metric directions of a Model.
 	//

@@ -449,9 +449,11 @@ func (x *BatchGetVersionsResponse) GetSequence() int64 {
 // Request of ListVersions.
 type ListVersionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. `namespace/model`.
+	// Required. `namespace/model`, or `namespace/-` for the Versions of all Models of the Namespace.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// `number` (the default) or `number desc`.
+	// Fields to order by, separated by commas, each of them a field that filters know and that has one
+	// value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+	// in either direction. The default is `number`; of all Models `model, number`.
 	OrderBy string `protobuf:"bytes,2,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -459,6 +461,10 @@ type ListVersionsRequest struct {
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,5,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
+	// Which Versions, after AIP-160, for example `metrics.precision@holdout > 0.9 AND
+	// labels.team = "risk"`; docs/filters.md has all fields. At most Limits.filter_bytes. Empty means
+	// all.
+	Filter string `protobuf:"bytes,10,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Whether deleted Versions are listed too.
 	ShowDeleted   bool `protobuf:"varint,11,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -528,6 +534,13 @@ func (x *ListVersionsRequest) GetMinimumSequence() int64 {
 		return x.MinimumSequence
 	}
 	return 0
+}
+
+func (x *ListVersionsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
 }
 
 func (x *ListVersionsRequest) GetShowDeleted() bool {
@@ -2475,14 +2488,16 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"i\n" +
 	"\x18BatchGetVersionsResponse\x121\n" +
 	"\bversions\x18\x01 \x03(\v2\x15.steelyard.v1.VersionR\bversions\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xd0\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xe8\x01\n" +
 	"\x13ListVersionsRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x19\n" +
 	"\border_by\x18\x02 \x01(\tR\aorderBy\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12!\n" +
+	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x16\n" +
+	"\x06filter\x18\n" +
+	" \x01(\tR\x06filter\x12!\n" +
 	"\fshow_deleted\x18\v \x01(\bR\vshowDeleted\"\x8d\x01\n" +
 	"\x14ListVersionsResponse\x121\n" +
 	"\bversions\x18\x01 \x03(\v2\x15.steelyard.v1.VersionR\bversions\x12&\n" +

@@ -29,13 +29,17 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 def ls(
     context: typer.Context,
     namespace: Annotated[str, typer.Argument(help="Namespace; empty means yours.")] = "",
+    filter: Annotated[  # noqa: A002 - the name of the option
+        str, typer.Option("--filter", "-f", help="Which: 'fraud AND labels.team = risk'.")
+    ] = "",
+    order_by: Annotated[str, typer.Option("--order-by", "-o", help="Fields: 'create_time desc, name'.")] = "",
     limit: output.Limit = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="List deleted ones too.")] = False,
     json: output.Json = False,
 ) -> None:
-    """List the models of a namespace."""
+    """List the models of a namespace, all or those that pass a filter."""
     with session.of(context).client() as client:
-        listed = client.models.list(namespace or None, show_deleted=deleted)
+        listed = client.models.list(namespace or None, filter=filter, order_by=order_by, show_deleted=deleted)
         found = output.first(listed, limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
-Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
+# In the place of a model: all of its namespace.
+ALL_MODELS = "-"
+Listed = Annotated[str, typer.Argument(help="A model, or NAMESPACE/- for all models of a namespace.")]
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
 Deleted = Annotated[str, typer.Argument(help="A deleted one: fraud:3, fraud:1.4.0 or fraud@sha256:….")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
@@ -24,23 +26,37 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 @app.command("ls")
 def ls(
     context: typer.Context,
-    model: Model,
+    model: Listed,
+    filter: Annotated[  # noqa: A002 - the name of the option
+        str,
+        typer.Option("--filter", "-f", help="Which: 'metrics.auc@holdout > 0.9 AND stage = production'."),
+    ] = "",
+    order_by: Annotated[
+        str, typer.Option("--order-by", "-o", help="Fields: 'metrics.auc@holdout desc, number'.")
+    ] = "",
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with version 1.")] = False,
     limit: output.Limit = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="List deleted ones too.")] = False,
     json: output.Json = False,
 ) -> None:
-    """List the versions of a model, the newest first."""
-    order = "number" if oldest_first else "number desc"
+    """List versions, all or those that pass a filter, the newest first unless ordered otherwise."""
+    if order_by and oldest_first:
+        raise typer.BadParameter("--order-by orders already.", param_hint="--oldest-first")
+    everywhere = model.rpartition("/")[2] == ALL_MODELS
+    number = "number" if oldest_first else "number desc"
+    order = order_by or (f"model, {number}" if everywhere else number)
     with session.of(context).client() as client:
-        listed = client.versions.list(model, order_by=order, show_deleted=deleted)
+        listed = client.versions.list(model, filter=filter, order_by=order, show_deleted=deleted)
         found = output.first(listed, limit=limit, json=json)
     if json:
         output.messages_json(each.message for each in found)
         return
-    headers = ("version", "aliases", "stage", "metrics", "size", "created", "by")
-    rows = [(*_row(each), output.age(each.delete_time)) if deleted else _row(each) for each in found]
-    output.table((*headers, "deleted") if deleted else headers, rows)
+    headers = ["version", "aliases", "stage", "metrics", "size", "created", "by"]
+    rows = [[str(each) if everywhere else _number(each), *_row(each)] for each in found]
+    if deleted:
+        headers.append("deleted")
+        rows = [[*row, output.age(each.delete_time)] for row, each in zip(rows, found, strict=True)]
+    output.table(headers, rows)
 
 
 @app.command("show")
@@ -159,11 +175,13 @@ def copy(
     output.result(str(done.version))
 
 
+def _number(version: Version) -> object:
+    return f"{version.number} ({version.semantic_version})" if version.semantic_version else version.number
+
+
 def _row(version: Version) -> tuple[object, ...]:
-    number = f"{version.number} ({version.semantic_version})" if version.semantic_version else version.number
     metrics = {name: f"{value:.6g}" for name, value in version.metrics.items()}
     return (
-        number,
         version.aliases,
         version.stage,
         metrics,

@@ -98,8 +98,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Shorten it, or keep it in a file of the version.
     """
     ERROR_REASON_RESERVED_NAME: _ErrorReason.ValueType  # 10
-    """INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
-    their like to some file systems.
+    """INVALID_ARGUMENT: The name means something else: `latest`, `none` and `-` to this API, `con`, `nul`
+    and their like to some file systems.
 
     Metadata: `field`, `name`.
 
@@ -235,11 +235,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Start again without a token.
     """
     ERROR_REASON_ORDER_BY_INVALID: _ErrorReason.ValueType  # 28
-    """INVALID_ARGUMENT: The order is not one that this list offers.
+    """INVALID_ARGUMENT: The order does not parse, or names what the list cannot be ordered by.
 
-    Metadata: `field`, `allowed`.
+    Metadata: `field`, `column` (in characters, from 1), `expected`, `allowed`.
 
-    Advice: Use one of `allowed`.
+    Advice: Write at `column` what is `expected`; fields are in `allowed`.
+    """
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 110
+    """INVALID_ARGUMENT: The filter does not parse, names an unknown field, or compares what cannot be
+    compared.
+
+    Metadata: `field`, `column` (in characters, from 1), `expected`.
+
+    Advice: Write at `column` what is `expected`; docs/filters.md has all fields.
+    """
+    ERROR_REASON_METRIC_AMBIGUOUS: _ErrorReason.ValueType  # 111
+    """INVALID_ARGUMENT: A metric without a dataset was measured on several, and never without one.
+
+    Metadata: `field`, `column` (in characters, from 1), `choices`.
+
+    Advice: Name one of `choices`, for example `metrics.precision@holdout`.
     """
     ERROR_REASON_UPLOAD_HEADER_REQUIRED: _ErrorReason.ValueType  # 29
     """INVALID_ARGUMENT: Data or a finish came before a header.
@@ -707,8 +722,8 @@ Metadata: `field`, `limit_bytes`, `size_bytes`; for names `limit_characters`, `s
 Advice: Shorten it, or keep it in a file of the version.
 """
 ERROR_REASON_RESERVED_NAME: ErrorReason.ValueType  # 10
-"""INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
-their like to some file systems.
+"""INVALID_ARGUMENT: The name means something else: `latest`, `none` and `-` to this API, `con`, `nul`
+and their like to some file systems.
 
 Metadata: `field`, `name`.
 
@@ -844,11 +859,26 @@ Metadata: `field`.
 Advice: Start again without a token.
 """
 ERROR_REASON_ORDER_BY_INVALID: ErrorReason.ValueType  # 28
-"""INVALID_ARGUMENT: The order is not one that this list offers.
+"""INVALID_ARGUMENT: The order does not parse, or names what the list cannot be ordered by.
 
-Metadata: `field`, `allowed`.
+Metadata: `field`, `column` (in characters, from 1), `expected`, `allowed`.
 
-Advice: Use one of `allowed`.
+Advice: Write at `column` what is `expected`; fields are in `allowed`.
+"""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 110
+"""INVALID_ARGUMENT: The filter does not parse, names an unknown field, or compares what cannot be
+compared.
+
+Metadata: `field`, `column` (in characters, from 1), `expected`.
+
+Advice: Write at `column` what is `expected`; docs/filters.md has all fields.
+"""
+ERROR_REASON_METRIC_AMBIGUOUS: ErrorReason.ValueType  # 111
+"""INVALID_ARGUMENT: A metric without a dataset was measured on several, and never without one.
+
+Metadata: `field`, `column` (in characters, from 1), `choices`.
+
+Advice: Name one of `choices`, for example `metrics.precision@holdout`.
 """
 ERROR_REASON_UPLOAD_HEADER_REQUIRED: ErrorReason.ValueType  # 29
 """INVALID_ARGUMENT: Data or a finish came before a header.

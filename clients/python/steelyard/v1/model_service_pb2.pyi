@@ -204,6 +204,8 @@ class ListModelsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Required. Name of the Namespace."""
@@ -213,6 +215,15 @@ class ListModelsRequest(_message.Message):
     """Token of the page before. Empty for the first page."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    filter: _builtins.str
+    """Which Models, after AIP-160, for example `fraud AND labels.team = "risk"`; docs/filters.md has
+    all fields. At most Limits.filter_bytes. Empty means all.
+    """
+    order_by: _builtins.str
+    """Fields to order by, separated by commas, each of them a field that filters know and that has one
+    value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+    in either direction. The default is `name`.
+    """
     show_deleted: _builtins.bool
     """Whether deleted Models are listed too."""
     def __init__(
@@ -222,11 +233,13 @@ class ListModelsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         minimum_sequence: _builtins.int = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "minimum_sequence", b"minimum_sequence", "namespace", b"namespace", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,7 +260,7 @@ class ListModelsResponse(_message.Message):
     """Sequence that this answer saw."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
-        """Models in the order of their names."""
+        """Models in the order asked for."""
 
     def __init__(
         self,

@@ -54,13 +54,20 @@ class ModelServiceStub:
     * NOT_FOUND, MODEL_DELETED: undelete it first.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Answers the Models of a Namespace in the order of their names, a page at a time.
+    """Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
 
-    Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+    Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+    they are ordered by does not change. Of what is the same in the order, the one with the smaller
+    name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+    * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+      compares what cannot be compared; `column` says where.
+    * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+    * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
     """
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UpdateModelRequest, _model_service_pb2.UpdateModelResponse]
     """Changes description, labels, owners or metric directions of a Model.
@@ -147,13 +154,20 @@ class ModelServiceAsyncStub(ModelServiceStub):
     * NOT_FOUND, MODEL_DELETED: undelete it first.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Answers the Models of a Namespace in the order of their names, a page at a time.
+    """Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
 
-    Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+    Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+    they are ordered by does not change. Of what is the same in the order, the one with the smaller
+    name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+    * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+      compares what cannot be compared; `column` says where.
+    * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+    * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
     """
     UpdateModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UpdateModelRequest, _model_service_pb2.UpdateModelResponse]  # type: ignore[assignment]
     """Changes description, labels, owners or metric directions of a Model.
@@ -255,13 +269,20 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Answers the Models of a Namespace in the order of their names, a page at a time.
+        """Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
 
-        Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+        Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+        they are ordered by does not change. Of what is the same in the order, the one with the smaller
+        name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+        * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+          compares what cannot be compared; `column` says where.
+        * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+        * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
         """
 
     @_abc_1.abstractmethod

@@ -273,17 +273,26 @@ class ListVersionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Required. `namespace/model`."""
+    """Required. `namespace/model`, or `namespace/-` for the Versions of all Models of the Namespace."""
     order_by: _builtins.str
-    """`number` (the default) or `number desc`."""
+    """Fields to order by, separated by commas, each of them a field that filters know and that has one
+    value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+    in either direction. The default is `number`; of all Models `model, number`.
+    """
     page_size: _builtins.int
     """Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum."""
     page_token: _builtins.str
     """Token of the page before. Empty for the first page."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    filter: _builtins.str
+    """Which Versions, after AIP-160, for example `metrics.precision@holdout > 0.9 AND
+    labels.team = "risk"`; docs/filters.md has all fields. At most Limits.filter_bytes. Empty means
+    all.
+    """
     show_deleted: _builtins.bool
     """Whether deleted Versions are listed too."""
     def __init__(
@@ -294,11 +303,12 @@ class ListVersionsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         minimum_sequence: _builtins.int = ...,
+        filter: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "model", b"model", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "minimum_sequence", b"minimum_sequence", "model", b"model", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

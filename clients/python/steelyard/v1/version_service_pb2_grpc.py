@@ -185,14 +185,23 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListVersions(self, request, context):
-        """Answers the Versions of a Model in the order of their numbers, a page at a time.
+        """Answers the Versions of a Model, or of all Models of a Namespace, that pass a filter, in the
+        order asked for, a page at a time.
 
-        Pages neither skip nor repeat a Version while others are created or deleted.
+        Pages neither skip nor repeat a Version while others are created, deleted or purged, as long as
+        what they are ordered by does not change. Of what is the same in the order, the one with the
+        smaller name of the Model, then the smaller number comes first; behind a last field with `desc`
+        the larger one. Of all Models, those that are deleted are left out with all that is in them.
 
         Errors:
-        * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
-        * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
+        * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+        * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+        compares what cannot be compared; `column` says where.
+        * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+        * INVALID_ARGUMENT, METRIC_AMBIGUOUS: a metric without a dataset was measured on several.
+        * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

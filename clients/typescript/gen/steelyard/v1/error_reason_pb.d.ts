@@ -141,8 +141,8 @@ export enum ErrorReason {
   TOO_LONG = 9,
 
   /**
-   * INVALID_ARGUMENT: The name means something else: `latest` and `none` to this API, `con`, `nul` and
-   * their like to some file systems.
+   * INVALID_ARGUMENT: The name means something else: `latest`, `none` and `-` to this API, `con`, `nul`
+   * and their like to some file systems.
    *
    * Metadata: `field`, `name`.
    *
@@ -354,15 +354,38 @@ export enum ErrorReason {
   PAGE_TOKEN_INVALID = 27,
 
   /**
-   * INVALID_ARGUMENT: The order is not one that this list offers.
+   * INVALID_ARGUMENT: The order does not parse, or names what the list cannot be ordered by.
    *
-   * Metadata: `field`, `allowed`.
+   * Metadata: `field`, `column` (in characters, from 1), `expected`, `allowed`.
    *
-   * Advice: Use one of `allowed`.
+   * Advice: Write at `column` what is `expected`; fields are in `allowed`.
    *
    * @generated from enum value: ERROR_REASON_ORDER_BY_INVALID = 28;
    */
   ORDER_BY_INVALID = 28,
+
+  /**
+   * INVALID_ARGUMENT: The filter does not parse, names an unknown field, or compares what cannot be
+   * compared.
+   *
+   * Metadata: `field`, `column` (in characters, from 1), `expected`.
+   *
+   * Advice: Write at `column` what is `expected`; docs/filters.md has all fields.
+   *
+   * @generated from enum value: ERROR_REASON_FILTER_INVALID = 110;
+   */
+  FILTER_INVALID = 110,
+
+  /**
+   * INVALID_ARGUMENT: A metric without a dataset was measured on several, and never without one.
+   *
+   * Metadata: `field`, `column` (in characters, from 1), `choices`.
+   *
+   * Advice: Name one of `choices`, for example `metrics.precision@holdout`.
+   *
+   * @generated from enum value: ERROR_REASON_METRIC_AMBIGUOUS = 111;
+   */
+  METRIC_AMBIGUOUS = 111,
 
   /**
    * INVALID_ARGUMENT: Data or a finish came before a header.

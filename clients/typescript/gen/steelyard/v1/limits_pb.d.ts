@@ -39,7 +39,7 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   aliasPattern: string;
 
   /**
-   * Names of models. NFC and no control character beside it.
+   * Names of models. NFC and no control character beside it; `-` is refused, for it means all models.
    *
    * @generated from field: string model_name_pattern = 3;
    */
@@ -368,6 +368,34 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 compared_ancestors_count = 73;
    */
   comparedAncestorsCount: bigint;
+
+  /**
+   * Most bytes of a filter, and of an order.
+   *
+   * @generated from field: int64 filter_bytes = 74;
+   */
+  filterBytes: bigint;
+
+  /**
+   * Most parentheses that are open at once in a filter.
+   *
+   * @generated from field: int64 filter_depth = 75;
+   */
+  filterDepth: bigint;
+
+  /**
+   * Most comparisons and words in a filter.
+   *
+   * @generated from field: int64 filter_terms_count = 76;
+   */
+  filterTermsCount: bigint;
+
+  /**
+   * Most fields that a list is ordered by.
+   *
+   * @generated from field: int64 order_fields_count = 77;
+   */
+  orderFieldsCount: bigint;
 
   /**
    * Most bytes of a request message: 4 MiB.

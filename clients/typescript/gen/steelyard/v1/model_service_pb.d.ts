@@ -190,6 +190,23 @@ export declare type ListModelsRequest = Message<"steelyard.v1.ListModelsRequest"
   minimumSequence: bigint;
 
   /**
+   * Which Models, after AIP-160, for example `fraud AND labels.team = "risk"`; docs/filters.md has
+   * all fields. At most Limits.filter_bytes. Empty means all.
+   *
+   * @generated from field: string filter = 10;
+   */
+  filter: string;
+
+  /**
+   * Fields to order by, separated by commas, each of them a field that filters know and that has one
+   * value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+   * in either direction. The default is `name`.
+   *
+   * @generated from field: string order_by = 11;
+   */
+  orderBy: string;
+
+  /**
    * Whether deleted Models are listed too.
    *
    * @generated from field: bool show_deleted = 12;
@@ -210,7 +227,7 @@ export declare const ListModelsRequestSchema: GenMessage<ListModelsRequest>;
  */
 export declare type ListModelsResponse = Message<"steelyard.v1.ListModelsResponse"> & {
   /**
-   * Models in the order of their names.
+   * Models in the order asked for.
    *
    * @generated from field: repeated steelyard.v1.Model models = 1;
    */
@@ -661,13 +678,20 @@ export declare const ModelService: GenService<{
     output: typeof GetModelResponseSchema;
   },
   /**
-   * Answers the Models of a Namespace in the order of their names, a page at a time.
+   * Answers the Models of a Namespace that pass a filter, in the order asked for, a page at a time.
    *
-   * Pages neither skip nor repeat a Model while others are created or deleted. Purged ones are never listed.
+   * Pages neither skip nor repeat a Model while others are created, deleted or purged, as long as what
+   * they are ordered by does not change. Of what is the same in the order, the one with the smaller
+   * name comes first; behind a last field with `desc` the larger one. Purged ones are never listed.
    *
    * Errors:
    * * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+   * * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+   *   compares what cannot be compared; `column` says where.
+   * * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+   * * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+   * * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
    *
    * @generated from rpc steelyard.v1.ModelService.ListModels
    */

@@ -257,14 +257,16 @@ export declare const BatchGetVersionsResponseSchema: GenMessage<BatchGetVersions
  */
 export declare type ListVersionsRequest = Message<"steelyard.v1.ListVersionsRequest"> & {
   /**
-   * Required. `namespace/model`.
+   * Required. `namespace/model`, or `namespace/-` for the Versions of all Models of the Namespace.
    *
    * @generated from field: string model = 1;
    */
   model: string;
 
   /**
-   * `number` (the default) or `number desc`.
+   * Fields to order by, separated by commas, each of them a field that filters know and that has one
+   * value, alone or followed by `desc`; at most Limits.order_fields_count. What is absent comes last
+   * in either direction. The default is `number`; of all Models `model, number`.
    *
    * @generated from field: string order_by = 2;
    */
@@ -290,6 +292,15 @@ export declare type ListVersionsRequest = Message<"steelyard.v1.ListVersionsRequ
    * @generated from field: int64 minimum_sequence = 5;
    */
   minimumSequence: bigint;
+
+  /**
+   * Which Versions, after AIP-160, for example `metrics.precision@holdout > 0.9 AND
+   * labels.team = "risk"`; docs/filters.md has all fields. At most Limits.filter_bytes. Empty means
+   * all.
+   *
+   * @generated from field: string filter = 10;
+   */
+  filter: string;
 
   /**
    * Whether deleted Versions are listed too.
@@ -1438,14 +1449,23 @@ export declare const VersionService: GenService<{
     output: typeof BatchGetVersionsResponseSchema;
   },
   /**
-   * Answers the Versions of a Model in the order of their numbers, a page at a time.
+   * Answers the Versions of a Model, or of all Models of a Namespace, that pass a filter, in the
+   * order asked for, a page at a time.
    *
-   * Pages neither skip nor repeat a Version while others are created or deleted.
+   * Pages neither skip nor repeat a Version while others are created, deleted or purged, as long as
+   * what they are ordered by does not change. Of what is the same in the order, the one with the
+   * smaller name of the Model, then the smaller number comes first; behind a last field with `desc`
+   * the larger one. Of all Models, those that are deleted are left out with all that is in them.
    *
    * Errors:
-   * * NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED: no such Model.
-   * * INVALID_ARGUMENT, ORDER_BY_INVALID: `order_by` is not one of those named below.
+   * * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+   * * INVALID_ARGUMENT, FILTER_INVALID: the filter does not parse, names an unknown field, or
+   *   compares what cannot be compared; `column` says where.
+   * * INVALID_ARGUMENT, ORDER_BY_INVALID: the same of `order_by`.
+   * * INVALID_ARGUMENT, METRIC_AMBIGUOUS: a metric without a dataset was measured on several.
+   * * INVALID_ARGUMENT, TOO_LONG: filter or order have more than Limits.filter_bytes.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+   * * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: it took too long; ask for less.
    *
    * @generated from rpc steelyard.v1.VersionService.ListVersions
    */

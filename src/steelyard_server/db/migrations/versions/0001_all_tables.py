@@ -10,7 +10,7 @@ import uuid
 import sqlalchemy as sa
 from alembic import op
 
-from steelyard_server.db.tables import BinaryText, Key
+from steelyard_server.db.columns import BinaryText, Key
 
 revision = "0001"
 down_revision = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from steelyard_server.db.tables import BinaryText
+from steelyard_server.db.columns import BinaryText
 
 revision = "0002"
 down_revision = "0001"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from steelyard_server.db.tables import BinaryText, Key
+from steelyard_server.db.columns import BinaryText, Key
 
 revision = "0003"
 down_revision = "0002"
