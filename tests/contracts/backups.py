@@ -29,7 +29,17 @@ from steelyard_server.core import (
     requests,
     versions,
 )
-from steelyard_server.core.content import Content, File, Metric, Parameter
+from steelyard_server.core.content import (
+    Content,
+    Dataset,
+    File,
+    Framework,
+    Metric,
+    Parameter,
+    Parent,
+    Schema,
+    SchemaField,
+)
 from steelyard_server.core.models import Draft
 from steelyard_server.db.database import Database, open_database
 from steelyard_server.history.act import Act, RequestKey
@@ -129,13 +139,14 @@ async def fill(registry: Registry) -> None:
         held = [(digest_of(data), len(data)) for data in BYTES]
         await write(blobs.record, namespace=space, blobs=held)
     for index, text in enumerate(HARD_TEXTS):
-        draft = Draft(text, labels={"n": str(index)}, owners=("risk",), metric_directions={})
+        directions = {"m0": "higher-is-better"}
+        draft = Draft(text, labels={"n": str(index)}, owners=("risk",), metric_directions=directions)
         await write(models.create, act(reason=text[:100]), name=f"risk/model {index}", draft=draft)
     renaming = act(request=RequestKey("RenameModel", str(uuid.UUID(int=1)), "digest"))
     names = {"name": "risk/model 1", "new_name": "risk/Straße"}
     await write(requests.once, renaming, models.rename, lambda _: b"answer", **names)
     for seed in range(5):
-        drafted = versions.Draft(HARD_TEXTS[seed % 4], labels={}, semantic_version=f"1.0.{seed}")
+        drafted = versions.Draft(HARD_TEXTS[seed % 4], labels={"é": "🦉"}, semantic_version=f"1.0.{seed}")
         await write(versions.create, act(), model="risk/Straße", built=content(seed), draft=drafted)
     for value in (1, 3, 2):
         reference = number(value, model="risk/Straße")
@@ -170,7 +181,17 @@ def content(seed: int) -> manifest.Manifest:
     metrics = tuple(
         Metric(f"m{index}", dataset="d", slice="", value=value) for index, value in enumerate(HARD_DOUBLES)
     )
-    return manifest.build(Content(files=files, metrics=metrics, parameters=(Parameter("seed", seed),)))
+    return manifest.build(
+        Content(
+            files=files,
+            metrics=metrics,
+            parameters=(Parameter("seed", seed), Parameter("kernel", HARD_TEXTS[1])),
+            datasets=(Dataset("d", digest=DIGESTS[0]),),
+            parents=(Parent("fine-tuned", DIGESTS[1]),),
+            framework=Framework("onnx", "1.17"),
+            schema=Schema(inputs=(SchemaField("x", "float32", (-1, 30)),)),
+        )
+    )
 
 
 def store_bytes(store: LocalStore) -> None:
