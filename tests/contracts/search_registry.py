@@ -51,6 +51,8 @@ class Filled:
         self.records: list[Record] = []
         self.seeds = itertools.count()
         self.unused: dict[str, list[str]] = {}
+        # All that was deleted, also if it came back.
+        self.deletions: list[tuple[str, int]] = []
 
     def __repr__(self) -> str:
         return f"a registry of {len(self.records)} versions"
@@ -121,6 +123,7 @@ class Filled:
         chosen = self.dice.choice([each for each in self.current() if each.number > 1 and not each.aliases])
         deleted = await ends.delete(self.database, chosen.number, model=f"default/{chosen.model}")
         self._put(replace(chosen, delete_time=deleted.delete_time))
+        self.deletions.append(key_of(chosen))
 
     async def undelete(self) -> None:
         """Bring a deleted version back, if there is one."""
