@@ -58,6 +58,7 @@ class Limits:
     read_files_count: int
     purged_files_count: int
     purged_metrics_count: int
+    purged_terms_count: int
     compared_versions_count: int
     compared_files_count: int
     compared_generations_count: int

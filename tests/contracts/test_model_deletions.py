@@ -248,6 +248,22 @@ async def test_a_model_with_too_many_metrics_and_evaluations_is_not_purged_at_on
     await purge_model(registry)
 
 
+async def test_a_model_with_too_much_that_filters_look_at_is_not_purged_at_once(
+    registry: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With its parameter, that is six.
+    await create(registry, 1, labels={"a": "1", "b": "2"}, description="Two words", semantic_version="1.0.0")
+    await delete_model(registry)
+    before = await registry.read(everything)
+    monkeypatch.setattr(model_deletions.LIMITS, "purged_terms_count", 5)
+    with pytest.raises(errors.LimitExceeded, match="parameters") as refused:
+        await purge_model(registry)
+    assert refused.value.metadata["actual"] == "6"
+    assert await registry.read(everything) == before
+    monkeypatch.setattr(model_deletions.LIMITS, "purged_terms_count", 6)
+    await purge_model(registry)
+
+
 async def test_a_refused_end_changes_nothing(three: Database) -> None:
     stale = str((await three.read(models.get, name=FRAUD)).sequence - 1)
     before = await three.read(everything)

@@ -6,7 +6,9 @@ the row that is left keeps its names and its last number from ever being used ag
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, literal, select, update
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 # Versions that are erased by one run of the statements.
 PORTION_VERSIONS = 500
+TOLD = {"files": "files", "metrics": "metrics and evaluations", "terms": "parameters, labels and words"}
 
 _M, _V = tables.models.c, tables.versions.c
 _MARK = (
@@ -51,6 +54,7 @@ _COUNT = select(
         + _counted(tables.evaluated_metrics, tables.evaluated_metrics.c.model_id)
         + _counted(_EVALUATIONS, _V.model_id)
     ).label("metrics"),
+    reduce(operator.add, (_counted(table, table.c.model_id) for table in terms.OF_VERSIONS)).label("terms"),
 ).where(_V.model_id == bindparam("model"))
 _PORTION = (
     select(_V.id, _V.digest)
@@ -123,7 +127,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
 
     Raises:
         NotDeleted: it is not deleted.
-        LimitExceeded: its versions have too many files, or metrics and evaluations.
+        LimitExceeded: its versions have too many files, metrics and evaluations, or terms.
         EtagMismatch: it changed since *etag* was given out.
     """
     before = _deleted(tx, name=name, etag=etag)
@@ -150,14 +154,18 @@ def _deleted(tx: Transaction, *, name: str, etag: str) -> Model:
 
 def _require_few(tx: Transaction, model: Model) -> None:
     """Demand that a model can be erased in a time for which all other writers can wait."""
-    limits = {"files": LIMITS.purged_files_count, "metrics": LIMITS.purged_metrics_count}
-    counted = tx.one(_COUNT, model=model.id, enough=limits["metrics"] + 1)
+    limits = {
+        "files": LIMITS.purged_files_count,
+        "metrics": LIMITS.purged_metrics_count,
+        "terms": LIMITS.purged_terms_count,
+    }
+    counted = tx.one(_COUNT, model=model.id, enough=max(limits.values()) + 1)
     for what, limit in limits.items():
         actual = int(getattr(counted, what))
         if actual > limit:
             message = (
-                f"The versions of {model.text} have at least {actual} {what}, and one call ends at most "
-                f"{limit}; undelete it, then delete and purge some versions first."
+                f"The versions of {model.text} have at least {actual} {TOLD[what]}, and one call ends at "
+                f"most {limit}; undelete it, then delete and purge some versions first."
             )
             raise LimitExceeded(message, field="name", limit=limit, actual=actual)
 

@@ -67,18 +67,18 @@ _MODEL_OWNERS = _replacement(tables.model_owners, "model_id")
 _MODEL_DIRECTIONS = _replacement(tables.model_directions, "model_id")
 _MODEL_WORDS = _replacement(tables.model_words, "model_id")
 _OF_MODEL = (_MODEL_LABELS, _MODEL_OWNERS, _MODEL_DIRECTIONS, _MODEL_WORDS)
+# Tables of versions beside that of metrics.
+OF_VERSIONS = (
+    tables.parameters,
+    tables.datasets,
+    tables.parents,
+    tables.schema_fields,
+    tables.version_facts,
+    tables.version_labels,
+    tables.version_words,
+)
 _REMOVE_VERSIONS = tuple(
-    delete(table).where(any_of(table.c.version_id, "versions"))
-    for table in (
-        tables.metrics,
-        tables.parameters,
-        tables.datasets,
-        tables.parents,
-        tables.schema_fields,
-        tables.version_facts,
-        tables.version_labels,
-        tables.version_words,
-    )
+    delete(table).where(any_of(table.c.version_id, "versions")) for table in (tables.metrics, *OF_VERSIONS)
 )
 # Of all other facts the key is their beginning.
 _FACT_KEYS: dict[str, Callable[[str], str | None]] = {

@@ -124,6 +124,9 @@ type Limits struct {
 	// Most metrics in all Versions of a Model that one PurgeModel ends, with those that Evaluations
 	// measured; each Evaluation counts as one more.
 	PurgedMetricsCount int64 `protobuf:"varint,68,opt,name=purged_metrics_count,json=purgedMetricsCount,proto3" json:"purged_metrics_count,omitempty"`
+	// Most parameters, labels, datasets, parents, fields of schemas and words of descriptions, in sum, in
+	// all Versions of a Model that one PurgeModel ends.
+	PurgedTermsCount int64 `protobuf:"varint,78,opt,name=purged_terms_count,json=purgedTermsCount,proto3" json:"purged_terms_count,omitempty"`
 	// Most versions in one CompareVersions; the fewest is 2.
 	ComparedVersionsCount int64 `protobuf:"varint,70,opt,name=compared_versions_count,json=comparedVersionsCount,proto3" json:"compared_versions_count,omitempty"`
 	// Most files in the answer of CompareVersions.
@@ -513,6 +516,13 @@ func (x *Limits) GetPurgedMetricsCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetPurgedTermsCount() int64 {
+	if x != nil {
+		return x.PurgedTermsCount
+	}
+	return 0
+}
+
 func (x *Limits) GetComparedVersionsCount() int64 {
 	if x != nil {
 		return x.ComparedVersionsCount
@@ -688,7 +698,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xa5\x1c\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xdb\x1c\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -740,7 +750,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x10find_blobs_count\x18@ \x01(\x03B\x05\x88\xb5\x18\x90NR\x0efindBlobsCount\x12/\n" +
 	"\x10read_files_count\x18A \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x0ereadFilesCount\x124\n" +
 	"\x12purged_files_count\x18E \x01(\x03B\x06\x88\xb5\x18\xa0\x8d\x06R\x10purgedFilesCount\x128\n" +
-	"\x14purged_metrics_count\x18D \x01(\x03B\x06\x88\xb5\x18\xa0\xc2\x1eR\x12purgedMetricsCount\x12<\n" +
+	"\x14purged_metrics_count\x18D \x01(\x03B\x06\x88\xb5\x18\xa0\xc2\x1eR\x12purgedMetricsCount\x124\n" +
+	"\x12purged_terms_count\x18N \x01(\x03B\x06\x88\xb5\x18\xa0\xc2\x1eR\x10purgedTermsCount\x12<\n" +
 	"\x17compared_versions_count\x18F \x01(\x03B\x04\x88\xb5\x18\x14R\x15comparedVersionsCount\x127\n" +
 	"\x14compared_files_count\x18G \x01(\x03B\x05\x88\xb5\x18\xf4\x03R\x12comparedFilesCount\x12B\n" +
 	"\x1acompared_generations_count\x18H \x01(\x03B\x04\x88\xb5\x18 R\x18comparedGenerationsCount\x12?\n" +

@@ -199,8 +199,9 @@ class ModelServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
         * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
-        more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files,
+        more than Limits.purged_metrics_count metrics and Evaluations, or more of what filters look at than
+        Limits.purged_terms_count; purge some of them first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -123,8 +123,9 @@ class ModelServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
     * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
-      more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files,
+      more than Limits.purged_metrics_count metrics and Evaluations, or more of what filters look at than
+      Limits.purged_terms_count; purge some of them first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
 
@@ -223,8 +224,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
     * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
-      more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files,
+      more than Limits.purged_metrics_count metrics and Evaluations, or more of what filters look at than
+      Limits.purged_terms_count; purge some of them first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
 
@@ -368,8 +370,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model, or it was purged.
         * FAILED_PRECONDITION, NOT_DELETED: delete it first.
-        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files, or
-          more than Limits.purged_metrics_count metrics and Evaluations; purge some of them first.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: its Versions have more than Limits.purged_files_count files,
+          more than Limits.purged_metrics_count metrics and Evaluations, or more of what filters look at than
+          Limits.purged_terms_count; purge some of them first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -342,6 +342,14 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   purgedMetricsCount: bigint;
 
   /**
+   * Most parameters, labels, datasets, parents, fields of schemas and words of descriptions, in sum, in
+   * all Versions of a Model that one PurgeModel ends.
+   *
+   * @generated from field: int64 purged_terms_count = 78;
+   */
+  purgedTermsCount: bigint;
+
+  /**
    * Most versions in one CompareVersions; the fewest is 2.
    *
    * @generated from field: int64 compared_versions_count = 70;
