@@ -52,10 +52,12 @@ def _create(table: str, *columns: sa.Column[Any], key: list[str], indexes: list[
     owner = key[0]
     scope = "model_id" if owner == "version_id" else "namespace_id"
     parents = {owner: f"{owner.removesuffix('_id')}s.id", scope: f"{scope.removesuffix('_id')}s.id"}
+    # Columns of the key first: SQLite 3.40 takes others before them for NULL when it checks such a table.
+    every = [*map(_integer, parents), *columns]
+    every.sort(key=lambda column: key.index(column.name) if column.name in key else len(key))
     op.create_table(
         table,
-        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in parents),
-        *columns,
+        *every,
         sa.PrimaryKeyConstraint(*key, name=f"pk_{table}"),
         *(
             sa.ForeignKeyConstraint([name], [target], name=f"fk_{table}_{name}")
