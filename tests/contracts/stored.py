@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,15 +76,36 @@ def require_equal(tx: Transaction) -> None:
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
     )
+    require_usages(tx)
     for check in checks:
         check(tx, history)
 
 
+def require_usages(tx: Transaction) -> None:
+    """Demand that what is counted of each namespace is what counting again finds."""
+    size_bytes: Counter[int] = Counter()
+    for row in select_all(tx, "holdings"):
+        size_bytes[row.namespace_id] += row.size_bytes
+    spaces = {row.id: row.namespace_id for row in select_all(tx, "models")}
+    versions = Counter(spaces[row.model_id] for row in select_all(tx, "versions"))
+    counted = {
+        row.namespace_id: (row.size_bytes, row.versions_count) for row in select_all(tx, "namespace_usages")
+    }
+    assert counted == {row.id: (size_bytes[row.id], versions[row.id]) for row in select_all(tx, "namespaces")}
+
+
 def require_namespaces(tx: Transaction, history: Fold) -> None:
     names = ("name", "description", "labels")
-    stored = {row.uid: state_of(row, names) for row in select_all(tx, "namespaces")}
+    stored = {
+        row.uid: state_of(row, names) | {"quota": quota_of(row)} for row in select_all(tx, "namespaces")
+    }
     assert stored
-    assert stored == part(history.of_kind("namespace"), *names)
+    assert stored == part(history.of_kind("namespace"), *names, "quota")
+
+
+def quota_of(row: Row) -> dict[str, str]:
+    numbers = {"size_bytes": row.quota_size_bytes, "versions_count": row.quota_versions_count}
+    return {name: str(number) for name, number in numbers.items() if number}
 
 
 def require_models(tx: Transaction, history: Fold) -> None:

@@ -28,6 +28,7 @@ from steelyard_server.core import (
 )
 from steelyard_server.core.content import Dataset, File, Metric
 from steelyard_server.core.models import Draft
+from steelyard_server.core.quotas import Quota
 from steelyard_server.core.references import Reference
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
@@ -125,6 +126,10 @@ class Player:
     def text(self) -> str:
         return self.dice.choice(TEXTS)
 
+    def quota(self) -> Quota:
+        """Choose a quota that refuses little."""
+        return Quota(self.dice.choice((0, 2**40)), self.dice.choice((0, 10**6)))
+
     def labels(self) -> dict[str, str]:
         return self.dice.choice(LABELS)
 
@@ -205,12 +210,14 @@ class Player:
 
     async def create_namespace(self) -> None:
         name = self.dice.choice(("other", "empty"))
-        await self.write(namespaces.create, name=name, description=self.text(), labels=self.labels())
+        words = {"description": self.text(), "labels": self.labels()}
+        await self.write(namespaces.create, name=name, quota=self.quota(), **words)
 
     async def update_namespace(self) -> None:
         name = self.dice.choice(("default", "other", "empty"))
-        changes = {"description": self.text(), "labels": self.labels()}
-        await self.write(namespaces.modify, name=name, mask=None, **changes)
+        changes = {"description": self.text(), "labels": self.labels(), "quota": self.quota()}
+        mask = self.dice.choice((None, ("quota",), ("labels", "quota.size_bytes")))
+        await self.write(namespaces.modify, name=name, mask=mask, **changes)
 
     async def collect_garbage(self) -> None:
         """Report a collection; it touches bookkeeping alone, so the fold has nothing else of it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
-from steelyard.content import checked_labels
+from steelyard.content import checked_labels, checked_number
 from steelyard.v1 import namespace_pb2
 from steelyard.v1 import namespace_service_pb2 as pb
 
@@ -23,9 +23,20 @@ class Namespaces:
         self._connection = connection
 
     def create(
-        self, name: str, *, description: str = "", labels: Mapping[str, str] | None = None, reason: str = ""
+        self,
+        name: str,
+        *,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        quota_size_bytes: int = 0,
+        quota_versions_count: int = 0,
+        reason: str = "",
     ) -> Namespace:
         """Create a namespace.
+
+        Args:
+            quota_size_bytes: of the blobs that it may hold; 0 allows any number.
+            quota_versions_count: that it may have, deleted ones included; 0 allows any number.
 
         Raises:
             NamespaceAlreadyExists: there is one with this name.
@@ -34,6 +45,7 @@ class Namespaces:
             name=name,
             description=description,
             labels=checked_labels(labels),
+            quota=_quota(quota_size_bytes, quota_versions_count),
             request_id=new_request_id(),
             reason=reason,
         )
@@ -66,21 +78,33 @@ class Namespaces:
         *,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
+        quota_size_bytes: int | None = None,
+        quota_versions_count: int | None = None,
         etag: str = "",
         reason: str = "",
     ) -> Namespace:
-        """Change what is not None.
+        """Change what is not None; see `create`.
+
+        A quota may be set below what is in use: nothing is lost, and more is refused.
 
         Raises:
             EtagMismatch: it changed since *etag* was read.
         """
         namespace = namespace_pb2.Namespace(
-            name=name, description=description or "", labels=checked_labels(labels)
+            name=name,
+            description=description or "",
+            labels=checked_labels(labels),
+            quota=_quota(quota_size_bytes or 0, quota_versions_count or 0),
         )
         request = pb.UpdateNamespaceRequest(
             namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
         )
-        stated = {"description": description, "labels": labels}
+        stated = {
+            "description": description,
+            "labels": labels,
+            "quota.size_bytes": quota_size_bytes,
+            "quota.versions_count": quota_versions_count,
+        }
         request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
         answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
         return types.namespace(answer.namespace)
@@ -94,3 +118,10 @@ class Namespaces:
         request = pb.DeleteNamespaceRequest(name=name, etag=etag, request_id=new_request_id(), reason=reason)
         answer = self._connection.ask("NamespaceService/DeleteNamespace", request, pb.DeleteNamespaceResponse)
         return answer.sequence
+
+
+def _quota(size_bytes: int, versions_count: int) -> namespace_pb2.Quota:
+    return namespace_pb2.Quota(
+        size_bytes=checked_number(size_bytes, name="quota_size_bytes"),
+        versions_count=checked_number(versions_count, name="quota_versions_count"),
+    )

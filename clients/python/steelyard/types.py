@@ -29,6 +29,27 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much a namespace may have; 0 is any number.
+
+    Args:
+        size_bytes: of the blobs that it holds, each counted once.
+        versions_count: in all its models, deleted ones included.
+    """
+
+    size_bytes: int
+    versions_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceUsage:
+    """How much a namespace has of what a `Quota` limits."""
+
+    size_bytes: int
+    versions_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """A team's space, and a wall between tenants."""
 
@@ -36,6 +57,8 @@ class Namespace:
     uid: str
     description: str
     labels: dict[str, str]
+    quota: Quota
+    usage: NamespaceUsage
     create_time: datetime
     update_time: datetime
     etag: str
@@ -219,6 +242,8 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
         uid=message.uid,
         description=message.description,
         labels=dict(sorted(message.labels.items())),
+        quota=Quota(message.quota.size_bytes, message.quota.versions_count),
+        usage=NamespaceUsage(message.usage.size_bytes, message.usage.versions_count),
         create_time=time(message.create_time),
         update_time=time(message.update_time),
         etag=message.etag,

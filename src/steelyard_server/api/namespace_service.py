@@ -38,6 +38,7 @@ class NamespaceService:
             name=request.name,
             description=request.description,
             labels=dict(request.labels),
+            quota=convert.quota(request.quota),
         )
 
     async def GetNamespace(self, request: pb.GetNamespaceRequest, _: Call) -> pb.GetNamespaceResponse:
@@ -68,7 +69,7 @@ class NamespaceService:
         )
 
     async def UpdateNamespace(self, request: pb.UpdateNamespaceRequest, call: Call) -> bytes:
-        """Change description or labels."""
+        """Change description, labels or quota."""
 
         def answer(changed: namespaces.Namespace) -> pb.UpdateNamespaceResponse:
             namespace = convert.namespace(changed)
@@ -83,6 +84,7 @@ class NamespaceService:
             name=request.namespace.name,
             description=request.namespace.description,
             labels=dict(request.namespace.labels),
+            quota=convert.quota(request.namespace.quota),
             mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
             etag=request.etag,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from steelyard_server.core import blockers, masks, references, terms, versions
+from steelyard_server.core import blockers, masks, quotas, references, terms, versions
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.errors import VersionInUse
@@ -129,13 +129,13 @@ def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") ->
     masks.check_etag(etag, row.sequence)
     at = events.stamp(tx)
     tx.run(_BURY, _tombstone(row, purge_time=at.time))
-    erase(tx, [row])
+    erase(tx, [row], model=model)
     events.append(tx, act, at, action="version.purge", changes=[_purged(row, model=model)])
     return Purged(row.number, row.digest, at.sequence)
 
 
-def erase(tx: Transaction, rows: Sequence[Row]) -> None:
-    """Remove versions to which nothing points, and the manifests that no other version has.
+def erase(tx: Transaction, rows: Sequence[Row], *, model: Model) -> None:
+    """Remove versions of one model to which nothing points, and the manifests that no other version has.
 
     To be called behind the stamp, so that no version comes that needs such a manifest.
 
@@ -147,6 +147,7 @@ def erase(tx: Transaction, rows: Sequence[Row]) -> None:
     for statement in (_ERASE_EVALUATED, _ERASE_EVALUATIONS, _ERASE_FILES, _ERASE_VERSIONS):
         tx.run(statement, keys)
     tx.run(_ERASE_MANIFESTS, {"digests": [row.digest for row in rows]})
+    quotas.subtract(tx, namespace_id=model.namespace_id, versions_count=len(rows))
 
 
 def _tombstone(row: Row, *, purge_time: int) -> dict[str, object]:

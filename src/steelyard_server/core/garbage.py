@@ -62,7 +62,6 @@ _CONDEMN = (
     .values(condemn_time=bindparam("now"))
     .returning(_B.digest, _B.size_bytes)
 )
-_DROP_HOLDINGS = delete(tables.holdings).where(any_of(_H.digest, "digests"))
 _CONDEMNED = (
     select(_B.digest, _B.size_bytes, _B.condemn_time)
     .where(_B.condemn_time.isnot(None), _B.digest > bindparam("after"))
@@ -134,7 +133,7 @@ def condemn(
     ages = _ages(now, grace_seconds=grace_seconds, end_leases=end_leases)
     rows = tx.all(_CONDEMN, digests=locked, now=now, **ages)
     condemned = sorted(Blob(*row) for row in rows)
-    tx.run(_DROP_HOLDINGS, {"digests": [blob.digest for blob in condemned]})
+    blobs.release(tx, digests=[blob.digest for blob in condemned])
     return condemned
 
 

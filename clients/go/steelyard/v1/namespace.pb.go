@@ -38,10 +38,14 @@ type Namespace struct {
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Output only. When the Namespace was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Output only. When description or labels changed last.
+	// Output only. When anything but the usage changed last.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Output only. Changes with every change of the Namespace; opaque.
-	Etag          string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Output only. What the Namespace uses now; it changes without the etag.
+	Usage *NamespaceUsage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
+	// How much the Namespace may use. Absent means any amount.
+	Quota         *Quota `protobuf:"bytes,20,opt,name=quota,proto3" json:"quota,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,11 +129,138 @@ func (x *Namespace) GetEtag() string {
 	return ""
 }
 
+func (x *Namespace) GetUsage() *NamespaceUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *Namespace) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+// How much a Namespace may use.
+//
+// A quota may be set below what is in use: nothing is lost, and more is refused.
+type Quota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number.
+	SizeBytes int64 `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Most Versions in all its Models, deleted ones included. 0 means any number.
+	VersionsCount int64 `protobuf:"varint,2,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_namespace_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Quota) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Quota) GetVersionsCount() int64 {
+	if x != nil {
+		return x.VersionsCount
+	}
+	return 0
+}
+
+// How much a Namespace uses of what a Quota limits.
+type NamespaceUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+	// evaluations name, and what was uploaded and is not collected yet.
+	SizeBytes int64 `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Versions in all its Models, deleted ones included; a purge frees their place.
+	VersionsCount int64 `protobuf:"varint,2,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceUsage) Reset() {
+	*x = NamespaceUsage{}
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceUsage) ProtoMessage() {}
+
+func (x *NamespaceUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceUsage.ProtoReflect.Descriptor instead.
+func (*NamespaceUsage) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_namespace_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NamespaceUsage) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *NamespaceUsage) GetVersionsCount() int64 {
+	if x != nil {
+		return x.VersionsCount
+	}
+	return 0
+}
+
 var File_steelyard_v1_namespace_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"\n" +
-	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x02\n" +
+	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x03\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
@@ -139,10 +270,20 @@ const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\x122\n" +
+	"\x05usage\x18\b \x01(\v2\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12)\n" +
+	"\x05quota\x18\x14 \x01(\v2\x13.steelyard.v1.QuotaR\x05quota\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
+	"\x05Quota\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n" +
+	"\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"V\n" +
+	"\x0eNamespaceUsage\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n" +
+	"\x0eversions_count\x18\x02 \x01(\x03R\rversionsCountB\xae\x01\n" +
 	"\x10com.steelyard.v1B\x0eNamespaceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -157,21 +298,25 @@ func file_steelyard_v1_namespace_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_namespace_proto_rawDescData
 }
 
-var file_steelyard_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_steelyard_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_steelyard_v1_namespace_proto_goTypes = []any{
 	(*Namespace)(nil),             // 0: steelyard.v1.Namespace
-	nil,                           // 1: steelyard.v1.Namespace.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Quota)(nil),                 // 1: steelyard.v1.Quota
+	(*NamespaceUsage)(nil),        // 2: steelyard.v1.NamespaceUsage
+	nil,                           // 3: steelyard.v1.Namespace.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_steelyard_v1_namespace_proto_depIdxs = []int32{
-	1, // 0: steelyard.v1.Namespace.labels:type_name -> steelyard.v1.Namespace.LabelsEntry
-	2, // 1: steelyard.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	2, // 2: steelyard.v1.Namespace.update_time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: steelyard.v1.Namespace.labels:type_name -> steelyard.v1.Namespace.LabelsEntry
+	4, // 1: steelyard.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	4, // 2: steelyard.v1.Namespace.update_time:type_name -> google.protobuf.Timestamp
+	2, // 3: steelyard.v1.Namespace.usage:type_name -> steelyard.v1.NamespaceUsage
+	1, // 4: steelyard.v1.Namespace.quota:type_name -> steelyard.v1.Quota
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_namespace_proto_init() }
@@ -185,7 +330,7 @@ func file_steelyard_v1_namespace_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_namespace_proto_rawDesc), len(file_steelyard_v1_namespace_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

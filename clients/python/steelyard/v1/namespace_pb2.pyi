@@ -56,6 +56,8 @@ class Namespace(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Unique in the registry, matches Limits.name_pattern, never changes."""
     uid: _builtins.str
@@ -74,7 +76,15 @@ class Namespace(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When description or labels changed last."""
+        """Output only. When anything but the usage changed last."""
+
+    @_builtins.property
+    def usage(self) -> Global___NamespaceUsage:
+        """Output only. What the Namespace uses now; it changes without the etag."""
+
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """How much the Namespace may use. Absent means any amount."""
 
     def __init__(
         self,
@@ -86,11 +96,70 @@ class Namespace(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        usage: Global___NamespaceUsage | None = ...,
+        quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quota", b"quota", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Namespace: _TypeAlias = Namespace  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """How much a Namespace may use.
+
+    A quota may be set below what is in use: nothing is lost, and more is refused.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number."""
+    versions_count: _builtins.int
+    """Most Versions in all its Models, deleted ones included. 0 means any number."""
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        versions_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "versions_count", b"versions_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class NamespaceUsage(_message.Message):
+    """How much a Namespace uses of what a Quota limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+    evaluations name, and what was uploaded and is not collected yet.
+    """
+    versions_count: _builtins.int
+    """Versions in all its Models, deleted ones included; a purge frees their place."""
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        versions_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "versions_count", b"versions_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceUsage: _TypeAlias = NamespaceUsage  # noqa: Y015

@@ -56,7 +56,7 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Output only. When description or labels changed last.
+   * Output only. When anything but the usage changed last.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
@@ -68,6 +68,20 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
    * @generated from field: string etag = 7;
    */
   etag: string;
+
+  /**
+   * Output only. What the Namespace uses now; it changes without the etag.
+   *
+   * @generated from field: steelyard.v1.NamespaceUsage usage = 8;
+   */
+  usage?: NamespaceUsage | undefined;
+
+  /**
+   * How much the Namespace may use. Absent means any amount.
+   *
+   * @generated from field: steelyard.v1.Quota quota = 20;
+   */
+  quota?: Quota | undefined;
 };
 
 /**
@@ -75,4 +89,61 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
  * Use `create(NamespaceSchema)` to create a new message.
  */
 export declare const NamespaceSchema: GenMessage<Namespace>;
+
+/**
+ * How much a Namespace may use.
+ *
+ * A quota may be set below what is in use: nothing is lost, and more is refused.
+ *
+ * @generated from message steelyard.v1.Quota
+ */
+export declare type Quota = Message<"steelyard.v1.Quota"> & {
+  /**
+   * Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number.
+   *
+   * @generated from field: int64 size_bytes = 1;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Most Versions in all its Models, deleted ones included. 0 means any number.
+   *
+   * @generated from field: int64 versions_count = 2;
+   */
+  versionsCount: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.Quota.
+ * Use `create(QuotaSchema)` to create a new message.
+ */
+export declare const QuotaSchema: GenMessage<Quota>;
+
+/**
+ * How much a Namespace uses of what a Quota limits.
+ *
+ * @generated from message steelyard.v1.NamespaceUsage
+ */
+export declare type NamespaceUsage = Message<"steelyard.v1.NamespaceUsage"> & {
+  /**
+   * Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+   * evaluations name, and what was uploaded and is not collected yet.
+   *
+   * @generated from field: int64 size_bytes = 1;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Versions in all its Models, deleted ones included; a purge frees their place.
+   *
+   * @generated from field: int64 versions_count = 2;
+   */
+  versionsCount: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.NamespaceUsage.
+ * Use `create(NamespaceUsageSchema)` to create a new message.
+ */
+export declare const NamespaceUsageSchema: GenMessage<NamespaceUsage>;
 
