@@ -264,6 +264,23 @@ def test_a_quota_is_set_shown_with_what_is_used_and_lifted(pushed: Shell) -> Non
     assert rows[name][0] == "2"
 
 
+def test_a_retention_is_set_shown_rehearsed_and_lifted(pushed: Shell) -> None:
+    name = pushed.variables["STEELYARD_NAMESPACE"]
+    for seed in (2, 3):
+        pushed.ok("push", "fraud", "model", "-p", f"seed={seed}")
+    wish = ("--keep-last", "1", "--keep-for", "0", "--purge-after", "36h")
+    done = pushed.ok("namespaces", "edit", name, *wish)
+    assert done.err == f"Namespace {name} is changed. `steelyard gc --dry-run` says what would go now.\n"
+    facts = pushed.ok("namespaces", "show", name).facts
+    assert (facts["keep last"], facts["purge after"]) == ("1", "36h")
+    assert "keep for" not in facts
+    assert "1 version would be deleted by retention. " in pushed.ok("gc", "--dry-run").err
+    pushed.ok("namespaces", "edit", name, "--keep-last", "0")
+    assert "retention" not in pushed.ok("gc", "--dry-run").err
+    facts = pushed.ok("namespaces", "show", name).facts
+    assert ("keep last" in facts, facts["purge after"]) == (False, "36h")
+
+
 def test_text_with_tabs_and_line_breaks_stays_in_its_cell(shell: Shell) -> None:
     shell.ok("models", "create", "fraud", "-d", "one\ttwo\nthree")
     assert [row[2] for row in shell.ok("models", "ls").rows] == ["one two three"]

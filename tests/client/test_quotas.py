@@ -20,24 +20,29 @@ def namespace_of(client: steelyard.Client) -> str:
 def name(client: steelyard.Client) -> str:
     """Limit the namespace of the client to a MiB and two versions, of which it has one."""
     found = namespace_of(client)
-    made = client.namespaces.update(found, quota_size_bytes=2**20, quota_versions_count=2)
+    made = client.namespaces.update(found, quota=steelyard.Quota(2**20, 2))
     assert (made.quota.size_bytes, made.quota.versions_count) == (2**20, 2)
     return found
 
 
-def test_a_namespace_is_made_with_a_quota_that_can_be_changed_and_lifted(client: steelyard.Client) -> None:
+def test_a_namespace_is_made_with_rules_that_can_be_changed_and_lifted(client: steelyard.Client) -> None:
     name = f"{namespace_of(client)}.limited"
+    quota, retention = steelyard.Quota(size_bytes=5), steelyard.Retention(keep_versions_count=20)
 
-    made = client.namespaces.create(name, quota_size_bytes=5)
-    assert (made.quota, made.usage) == (steelyard.Quota(5, 0), steelyard.NamespaceUsage(0, 0))
-    assert client.namespaces.update(name, quota_versions_count=3).quota == steelyard.Quota(5, 3)
-    assert client.namespaces.update(name, quota_size_bytes=0).quota == steelyard.Quota(0, 3)
+    made = client.namespaces.create(name, quota=quota, retention=retention)
+    assert (made.quota, made.retention) == (quota, retention)
+    assert made.usage == steelyard.NamespaceUsage(0, 0)
+    changed = client.namespaces.update(name, retention=steelyard.Retention(3, 40, 50))
+    assert (changed.quota, changed.retention) == (quota, steelyard.Retention(3, 40, 50))
+    lifted = client.namespaces.update(name, quota=steelyard.Quota(), retention=steelyard.Retention())
+    assert (lifted.quota, lifted.retention) == (steelyard.Quota(), steelyard.Retention())
 
 
 @pytest.mark.parametrize("given", [2**63, -(2**64), 1.5, "10GB"])
 def test_what_is_no_number_of_64_bits_is_refused(client: steelyard.Client, given: object) -> None:
-    with pytest.raises(errors.InvalidArgument, match=r"quota_size_bytes is .*; it must be a whole number"):
-        client.namespaces.create("limited", quota_size_bytes=given)  # type: ignore[arg-type]
+    quota = steelyard.Quota(given)  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgument, match=r"size_bytes is .*; it must be a whole number"):
+        client.namespaces.create("limited", quota=quota)
 
 
 def test_files_that_do_not_fit_together_are_refused_before_one_is_sent(
@@ -90,7 +95,7 @@ def test_what_the_server_refuses_at_the_end_is_not_sent_again(
 
     def shrink(step: steelyard.Progress) -> None:
         if step.phase == "upload" and not shrunk:
-            shrunk.append(client.namespaces.update(name, quota_size_bytes=1).name)
+            shrunk.append(client.namespaces.update(name, quota=steelyard.Quota(1)).name)
 
     with (
         steelyard.Client(shared.address, namespace=name, patience_seconds=3600) as patient,

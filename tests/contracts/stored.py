@@ -17,6 +17,7 @@ MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "
 EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
 EVALUATION_READ = ("create_time", "evaluate_time", "version", "report")
 VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
+NUMBERED = ("quota", "retention")
 OPTIONAL_TIMES = ("import_time", "delete_time")
 
 
@@ -97,15 +98,17 @@ def require_usages(tx: Transaction) -> None:
 def require_namespaces(tx: Transaction, history: Fold) -> None:
     names = ("name", "description", "labels")
     stored = {
-        row.uid: state_of(row, names) | {"quota": quota_of(row)} for row in select_all(tx, "namespaces")
+        row.uid: state_of(row, names) | {name: numbers_of(row, name) for name in NUMBERED}
+        for row in select_all(tx, "namespaces")
     }
     assert stored
-    assert stored == part(history.of_kind("namespace"), *names, "quota")
+    assert stored == part(history.of_kind("namespace"), *names, *NUMBERED)
 
 
-def quota_of(row: Row) -> dict[str, str]:
-    numbers = {"size_bytes": row.quota_size_bytes, "versions_count": row.quota_versions_count}
-    return {name: str(number) for name, number in numbers.items() if number}
+def numbers_of(row: Row, name: str) -> dict[str, str]:
+    """Read the columns that begin with *name*, as events write them."""
+    columns = [each for each in row._fields if each.startswith(f"{name}_")]  # type: ignore[attr-defined]
+    return {each.removeprefix(f"{name}_"): str(number) for each in columns if (number := getattr(row, each))}
 
 
 def require_models(tx: Transaction, history: Fold) -> None:

@@ -28,7 +28,13 @@ ODD_TEXTS = (
     "\u202e\ufeff\ufffe",
 )
 
-ANY_AMOUNT = {"quota_size_bytes": 0, "quota_versions_count": 0}
+ANY_AMOUNT = {
+    "quota_size_bytes": 0,
+    "quota_versions_count": 0,
+    "retention_keep_versions_count": 0,
+    "retention_keep_seconds": 0,
+    "retention_purge_after_seconds": 0,
+}
 ADD_NEW_BLOB = insert_new(tables.blobs)
 BLOBS_OF = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.digest, "digests"))
 BLOBS_SIZED = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.size_bytes, "sizes"))

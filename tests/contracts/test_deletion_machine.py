@@ -142,8 +142,8 @@ class Registry(RuleBasedStateMachine):
     def set_quota(self, space: str, size_bytes: int, versions_count: int) -> None:
         plain = self.spaces[space]
         plain.quota_bytes, plain.quota_versions = size_bytes, versions_count
-        given = {"quota": Quota(size_bytes, versions_count), "description": "", "labels": {}}
-        self.run(self.database.write(namespaces.modify, act(), name=space, mask=("quota",), **given))
+        draft = namespaces.Draft(quota=Quota(size_bytes, versions_count))
+        self.run(self.database.write(namespaces.modify, act(), name=space, mask=("quota",), draft=draft))
 
     @rule(name=names, value=values)
     def delete(self, name: str, value: int) -> None:

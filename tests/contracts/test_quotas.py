@@ -26,8 +26,8 @@ def blob(seed: int, size_bytes: int = 10) -> tuple[str, int]:
 async def allow(
     database: Database, name: str = "default", *, mask: tuple[str, ...] = ("quota",), **numbers: int
 ) -> namespaces.Namespace:
-    given = {"quota": Quota(**numbers), "description": "", "labels": {}}
-    return await database.write(namespaces.modify, act(), name=name, mask=mask, **given)
+    draft = namespaces.Draft(quota=Quota(**numbers))
+    return await database.write(namespaces.modify, act(), name=name, mask=mask, draft=draft)
 
 
 async def usage(database: Database, name: str = "default") -> tuple[int, int]:
@@ -73,7 +73,9 @@ async def test_content_that_is_there_needs_no_room(registry: Database) -> None:
 
 
 async def test_all_models_of_a_namespace_share_its_quota_and_no_other_does(registry: Database) -> None:
-    await registry.write(namespaces.create, act(), name="other", quota=Quota(versions_count=1))
+    await registry.write(
+        namespaces.create, act(), name="other", draft=namespaces.Draft(quota=Quota(versions_count=1))
+    )
     await add_model(registry, "other/a")
     await add_model(registry, "other/b")
     await copy(registry, number((await create(registry, 1))[0].number), "other/a")
@@ -138,7 +140,9 @@ async def test_whoever_asks_what_is_missing_hears_for_how_much_there_is_room(
 
 async def test_a_copy_takes_bytes_of_the_namespace_that_gets_it(registry: Database) -> None:
     await create(registry, 1)
-    await registry.write(namespaces.create, act(), name="other", quota=Quota(size_bytes=BLOB[1] - 1))
+    await registry.write(
+        namespaces.create, act(), name="other", draft=namespaces.Draft(quota=Quota(size_bytes=BLOB[1] - 1))
+    )
     await add_model(registry, COPY)
 
     facts = await refused(registry, copy(registry, number(1), COPY))
@@ -182,7 +186,9 @@ async def test_a_mask_changes_one_number_of_a_quota_or_all(registry: Database) -
 @pytest.mark.parametrize("name", ["size_bytes", "versions_count"])
 async def test_a_negative_quota_is_refused(registry: Database, name: str) -> None:
     with pytest.raises(errors.OutOfBounds) as error:
-        await registry.write(namespaces.create, act(), name="other", quota=Quota(**{name: -1}))
+        await registry.write(
+            namespaces.create, act(), name="other", draft=namespaces.Draft(quota=Quota(**{name: -1}))
+        )
     assert error.value.field == f"quota.{name}"
     with pytest.raises(errors.OutOfBounds) as error:
         await allow(registry, **{name: -1})

@@ -17,8 +17,9 @@ def test_the_commands_of_the_page_do_what_it_says(child: ServerProcess, tmp_path
     reader.mkdir()
     commands = [command for block in blocks(PAGE) for command in block.commands()]
     commands = [command for command in commands if command.startswith("steelyard namespaces ")]
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
         run("sh", "-euc", command, reader=reader, address=child.address)
     with steelyard.Client(child.address) as client:
-        assert client.namespaces.get("risk").quota == steelyard.Quota(500 * 10**9, 0)
+        found = client.namespaces.get("risk")
+        assert (found.quota, found.retention) == (steelyard.Quota(500 * 10**9, 0), steelyard.Retention())

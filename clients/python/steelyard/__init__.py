@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Namespace,
         NamespaceUsage,
         Quota,
+        Retention,
         Version,
     )
     from steelyard.verify import VerifyResult
@@ -84,6 +85,7 @@ _HOMES = {
         "Namespace",
         "NamespaceUsage",
         "Quota",
+        "Retention",
         "Version",
     ),
     "steelyard.verify": ("VerifyResult",),
@@ -114,6 +116,7 @@ __all__ = [
     "PushResult",
     "Quota",
     "Reference",
+    "Retention",
     "Schema",
     "SchemaField",
     "Source",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
@@ -13,7 +14,9 @@ from steelyard.v1 import namespace_service_pb2 as pb
 
 if TYPE_CHECKING:
     from steelyard.connection import Connection
-    from steelyard.types import Namespace
+    from steelyard.types import Namespace, Quota, Retention
+
+Message = TypeVar("Message", namespace_pb2.Quota, namespace_pb2.Retention)
 
 
 class Namespaces:
@@ -28,15 +31,11 @@ class Namespaces:
         *,
         description: str = "",
         labels: Mapping[str, str] | None = None,
-        quota_size_bytes: int = 0,
-        quota_versions_count: int = 0,
+        quota: Quota | None = None,
+        retention: Retention | None = None,
         reason: str = "",
     ) -> Namespace:
         """Create a namespace.
-
-        Args:
-            quota_size_bytes: of the blobs that it may hold; 0 allows any number.
-            quota_versions_count: that it may have, deleted ones included; 0 allows any number.
 
         Raises:
             NamespaceAlreadyExists: there is one with this name.
@@ -45,7 +44,8 @@ class Namespaces:
             name=name,
             description=description,
             labels=checked_labels(labels),
-            quota=_quota(quota_size_bytes, quota_versions_count),
+            quota=_numbers(quota, namespace_pb2.Quota),
+            retention=_numbers(retention, namespace_pb2.Retention),
             request_id=new_request_id(),
             reason=reason,
         )
@@ -78,14 +78,15 @@ class Namespaces:
         *,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
-        quota_size_bytes: int | None = None,
-        quota_versions_count: int | None = None,
+        quota: Quota | None = None,
+        retention: Retention | None = None,
         etag: str = "",
         reason: str = "",
     ) -> Namespace:
-        """Change what is not None; see `create`.
+        """Change what is not None; `Quota()` and `Retention()` lift all limits.
 
-        A quota may be set below what is in use: nothing is lost, and more is refused.
+        A quota may be set below what is in use: nothing is lost, and more is refused. A retention counts
+        from the next collection of garbage on, whose dry run says what would go.
 
         Raises:
             EtagMismatch: it changed since *etag* was read.
@@ -94,17 +95,13 @@ class Namespaces:
             name=name,
             description=description or "",
             labels=checked_labels(labels),
-            quota=_quota(quota_size_bytes or 0, quota_versions_count or 0),
+            quota=_numbers(quota, namespace_pb2.Quota),
+            retention=_numbers(retention, namespace_pb2.Retention),
         )
         request = pb.UpdateNamespaceRequest(
             namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
         )
-        stated = {
-            "description": description,
-            "labels": labels,
-            "quota.size_bytes": quota_size_bytes,
-            "quota.versions_count": quota_versions_count,
-        }
+        stated = {"description": description, "labels": labels, "quota": quota, "retention": retention}
         request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
         answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
         return types.namespace(answer.namespace)
@@ -120,8 +117,9 @@ class Namespaces:
         return answer.sequence
 
 
-def _quota(size_bytes: int, versions_count: int) -> namespace_pb2.Quota:
-    return namespace_pb2.Quota(
-        size_bytes=checked_number(size_bytes, name="quota_size_bytes"),
-        versions_count=checked_number(versions_count, name="quota_versions_count"),
-    )
+def _numbers(given: Quota | Retention | None, kind: type[Message]) -> Message | None:
+    """Return the message of a dataclass of numbers that has the same fields."""
+    if given is None:
+        return None
+    fields = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+    return kind(**{name: checked_number(number, name=name) for name, number in fields.items()})

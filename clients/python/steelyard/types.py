@@ -37,8 +37,24 @@ class Quota:
         versions_count: in all its models, deleted ones included.
     """
 
-    size_bytes: int
-    versions_count: int
+    size_bytes: int = 0
+    versions_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which versions of a namespace go by themselves, when garbage is collected; 0 keeps or purges nothing.
+
+    Args:
+        keep_versions_count: of the newest of each model that stay; the newest and what an alias points
+            to always stay.
+        keep_seconds: since it was created that a version stays.
+        purge_after_seconds: since it was deleted that a version or model is purged.
+    """
+
+    keep_versions_count: int = 0
+    keep_seconds: int = 0
+    purge_after_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,7 @@ class Namespace:
     description: str
     labels: dict[str, str]
     quota: Quota
+    retention: Retention
     usage: NamespaceUsage
     create_time: datetime
     update_time: datetime
@@ -243,6 +260,11 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
         description=message.description,
         labels=dict(sorted(message.labels.items())),
         quota=Quota(message.quota.size_bytes, message.quota.versions_count),
+        retention=Retention(
+            message.retention.keep_versions_count,
+            message.retention.keep_seconds,
+            message.retention.purge_after_seconds,
+        ),
         usage=NamespaceUsage(message.usage.size_bytes, message.usage.versions_count),
         create_time=time(message.create_time),
         update_time=time(message.update_time),

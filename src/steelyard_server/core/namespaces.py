@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from steelyard_server.core import masks, names, pages, quotas
 from steelyard_server.core.quotas import Quota, Usage
+from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import NamespaceAlreadyExists, NamespaceNotEmpty, NamespaceNotFound, ReservedName
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from steelyard_server.history.canonical import Json
 
 # Fields of a field that can be named one by one.
-PARTS = {"quota": ("quota.size_bytes", "quota.versions_count")}
-MUTABLE = ("description", "labels", *PARTS["quota"])
+PARTS = {
+    "quota": ("quota.size_bytes", "quota.versions_count"),
+    "retention": tuple(f"retention.{name}" for name in Retention.__slots__),
+}
+MUTABLE = ("description", "labels", *PARTS["quota"], *PARTS["retention"])
 IMMUTABLE = ("name",)
 
 _T, _U = tables.namespaces.c, tables.namespace_usages.c
@@ -36,10 +40,19 @@ _ALL = select(
 _BY_NAME = _ALL.where(_T.name == bindparam("name"))
 _LOCKED = _BY_NAME.with_for_update(of=tables.namespaces)
 _PAGE = _ALL.where(_T.name > bindparam("after_name")).order_by(_T.name).limit(bindparam("limit"))
+_RULED = (
+    _ALL.where(
+        _T.name > bindparam("after_name"),
+        or_(*(tables.namespaces.c[f"retention_{name}"] > 0 for name in Retention.__slots__)),
+    )
+    .order_by(_T.name)
+    .limit(1)
+)
 _INSERT = insert_generated(tables.namespaces)
 _INSERT_USAGE = insert(tables.namespace_usages)
 _CHANGING = (
     *("description", "labels", "quota_size_bytes", "quota_versions_count"),
+    *(f"retention_{name}" for name in Retention.__slots__),
     *("update_time", "sequence"),
 )
 _UPDATE = (
@@ -72,34 +85,54 @@ class Namespace:
     create_time: int
     update_time: int
     sequence: int
-    quota: Quota = quotas.ANY_AMOUNT
+    quota: Quota
+    retention: Retention
     usage: Usage = quotas.NOTHING
 
 
-def create(
-    tx: Transaction,
-    act: Act,
-    *,
-    name: str,
-    description: str = "",
-    labels: Mapping[str, str] | None = None,
-    quota: Quota = quotas.ANY_AMOUNT,
-) -> Namespace:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a caller says of a namespace, unchecked."""
+
+    description: str = ""
+    labels: Mapping[str, str] | None = None
+    quota: Quota = quotas.ANY_AMOUNT
+    retention: Retention = KEEP_ALL
+
+    def check(self, *, prefix: str = "") -> dict[str, Any]:
+        """Return the checked values by name; *prefix* leads to them in the request."""
+        return {
+            "description": names.description(self.description, field=f"{prefix}description"),
+            "labels": names.labels(self.labels or {}, field=f"{prefix}labels"),
+            "quota": self.quota.check(field=f"{prefix}quota"),
+            "retention": self.retention.check(field=f"{prefix}retention"),
+        }
+
+
+NOTHING_SAID: Final = Draft()
+
+
+def create(tx: Transaction, act: Act, *, name: str, draft: Draft = NOTHING_SAID) -> Namespace:
     """Create a namespace.
 
     Raises:
         NamespaceAlreadyExists: the name is taken.
     """
     names.namespace(name, field="name")
-    names.description(description)
-    checked = names.labels(labels or {})
-    quota.check(field="quota")
+    fields = draft.check()
     if tx.one(_BY_NAME, name=name) is not None:
         message = f"The namespace {name} exists already; use it, or choose another name."
         raise NamespaceAlreadyExists(message, namespace=name)
     at = events.stamp(tx)
-    uid = str(uuid.uuid4())
-    namespace = Namespace(0, uid, name, description, checked, at.time, at.time, at.sequence, quota)
+    namespace = Namespace(
+        id=0,
+        uid=str(uuid.uuid4()),
+        name=name,
+        create_time=at.time,
+        update_time=at.time,
+        sequence=at.sequence,
+        **fields,
+    )
     inserted = tx.one(_INSERT, **_row(namespace))
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
@@ -133,28 +166,18 @@ def page(tx: Transaction, *, after_name: str = "", page_size: int = 0) -> tuple[
 
 
 def modify(
-    tx: Transaction,
-    act: Act,
-    *,
-    name: str,
-    description: str,
-    labels: Mapping[str, str],
-    mask: tuple[str, ...] | None,
-    quota: Quota = quotas.ANY_AMOUNT,
-    etag: str = "",
+    tx: Transaction, act: Act, *, name: str, draft: Draft, mask: tuple[str, ...] | None, etag: str = ""
 ) -> Namespace:
-    """Change description, labels or quota, as far as *mask* names them.
+    """Change what *draft* says, as far as *mask* names it.
 
     Raises:
         NamespaceNotFound: there is none of this name.
         EtagMismatch: it changed since *etag* was given out.
     """
     names.namespace(name, field="namespace.name")
-    given = {
-        "description": names.description(description, field="namespace.description"),
-        "labels": names.labels(labels, field="namespace.labels"),
-        **masks.parts("quota", quota.check(field="namespace.quota")),
-    }
+    given = draft.check(prefix="namespace.")
+    for whole in PARTS:
+        given |= masks.parts(whole, given.pop(whole))
     wanted = masks.chosen(given, mask, mutable=MUTABLE, immutable=IMMUTABLE, parts=PARTS)
     before = _found(tx.one(_LOCKED, name=name), name=name)
     masks.check_etag(etag, before.sequence)
@@ -204,6 +227,12 @@ def find(tx: Transaction, *, name: str) -> Namespace:
     return _found(tx.one(_BY_NAME, name=name), name=name)
 
 
+def next_with_retention(tx: Transaction, *, after_name: str) -> Namespace | None:
+    """Return the first namespace behind *after_name* from which anything goes by itself."""
+    row = tx.one(_RULED, after_name=after_name)
+    return None if row is None else _value(row)
+
+
 def find_id(tx: Transaction, *, name: str, lock: bool = False) -> int:
     """Return the row key of the namespace called *name*, whose form was checked before.
 
@@ -233,6 +262,11 @@ def _value(row: Row) -> Namespace:
         update_time=row.update_time,
         sequence=row.sequence,
         quota=Quota(row.quota_size_bytes, row.quota_versions_count),
+        retention=Retention(
+            keep_versions_count=row.retention_keep_versions_count,
+            keep_seconds=row.retention_keep_seconds,
+            purge_after_seconds=row.retention_purge_after_seconds,
+        ),
         usage=Usage(row.used_bytes, row.used_versions),
     )
 
@@ -245,6 +279,7 @@ def _row(namespace: Namespace) -> dict[str, object]:
         "labels": canonical.text(namespace.labels),
         "quota_size_bytes": namespace.quota.size_bytes,
         "quota_versions_count": namespace.quota.versions_count,
+        **{f"retention_{name}": getattr(namespace.retention, name) for name in Retention.__slots__},
         "create_time": namespace.create_time,
         "update_time": namespace.update_time,
         "sequence": namespace.sequence,
@@ -257,6 +292,7 @@ def _change(namespace: Namespace, *, previous: int) -> Change:
         "description": Text(namespace.description),
         "labels": namespace.labels,
         "quota": namespace.quota.as_json,
+        "retention": namespace.retention.as_json,
         "create_time": events.time_text(namespace.create_time),
         "update_time": events.time_text(namespace.update_time),
     }

@@ -82,7 +82,7 @@ class Registry(Base, table=True):
 
 
 class Namespace(Base, table=True):
-    """A team's space; a quota of 0 allows any amount."""
+    """A team's space; a quota of 0 allows any amount, a retention of 0 keeps or purges nothing."""
 
     __tablename__ = "namespaces"
     __table_args__ = (sqlalchemy.UniqueConstraint("name"),)
@@ -94,6 +94,9 @@ class Namespace(Base, table=True):
     labels: Text
     quota_size_bytes: Integer
     quota_versions_count: Integer
+    retention_keep_versions_count: Integer
+    retention_keep_seconds: Integer
+    retention_purge_after_seconds: Integer
     create_time: Integer
     update_time: Integer
     sequence: Integer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,14 @@ QuotaSize = Annotated[
 QuotaVersions = Annotated[
     int | None,
     typer.Option(min=0, help="Most versions in it, deleted ones included; 0 allows any number."),
+]
+KeepLast = Annotated[
+    int | None,
+    typer.Option(min=0, help="How many of the newest versions of each model stay; 0 for no number."),
+]
+KeepFor = Annotated[str | None, typer.Option(help="How long each version stays, as 90d; 0 for no time.")]
+PurgeAfter = Annotated[
+    str | None, typer.Option(help="When what is deleted is purged, as 30d after; 0 for never.")
 ]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
@@ -51,11 +60,15 @@ def show(context: typer.Context, name: Name, json: output.Json = False) -> None:
         output.message_json(found.message)
         return
     versions, size = _used(found)
+    retention = found.retention
     output.details(
         {
             "namespace": found.name,
             "versions": versions,
             "size": size,
+            "keep last": retention.keep_versions_count or "",
+            "keep for": output.span(retention.keep_seconds),
+            "purge after": output.span(retention.purge_after_seconds),
             "description": found.description,
             "labels": found.labels,
             "created": found.create_time,
@@ -72,19 +85,24 @@ def create(
     label: Labels = None,
     quota_size: QuotaSize = None,
     quota_versions: QuotaVersions = None,
+    keep_last: KeepLast = None,
+    keep_for: KeepFor = None,
+    purge_after: PurgeAfter = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Create a namespace."""
+    """Create a namespace; see edit for what quota and retention mean."""
+    from steelyard import Quota, Retention
+
     labels = values.pairs(label or [], option="--label")
-    size_bytes = values.size_bytes(quota_size, option="--quota-size") if quota_size else 0
+    quota, retention = _quota(quota_size, quota_versions), _retention(keep_last, keep_for, purge_after)
     with session.of(context).client() as client:
         created = client.namespaces.create(
             name,
             description=description or "",
             labels=labels,
-            quota_size_bytes=size_bytes,
-            quota_versions_count=quota_versions or 0,
+            quota=Quota(**quota),
+            retention=Retention(**retention),
             reason=reason,
         )
     output.changed(f"Namespace {name} is there.", created.message, json=json)
@@ -98,16 +116,29 @@ def edit(
     label: Labels = None,
     quota_size: QuotaSize = None,
     quota_versions: QuotaVersions = None,
+    keep_last: KeepLast = None,
+    keep_for: KeepFor = None,
+    purge_after: PurgeAfter = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Change the description or the quota, or set labels; `--label key=` removes one.
+    """Change the description, quota or retention, or set labels; `--label key=` removes one.
 
     A quota below what is in use is taken: nothing is lost, and more is refused.
+
+    A version goes when neither --keep-last nor --keep-for keeps it; with both 0 none goes. The newest of
+    a model stays, and so does what an alias points to. Nothing goes before garbage is collected:
+    `steelyard gc --dry-run` says how much would.
     """
-    stated = {"quota-size": quota_size, "quota-versions": quota_versions}
+    quota, retention = _quota(quota_size, quota_versions), _retention(keep_last, keep_for, purge_after)
+    stated = {
+        "quota-size": quota_size,
+        "quota-versions": quota_versions,
+        "keep-last": keep_last,
+        "keep-for": keep_for,
+        "purge-after": purge_after,
+    }
     values.require_change(description=description, label=label, **stated)
-    size_bytes = None if quota_size is None else values.size_bytes(quota_size, option="--quota-size")
     with session.of(context).client() as client:
         found = client.namespaces.get(name)
         labels = values.merged(found.labels, label)
@@ -115,12 +146,12 @@ def edit(
             name,
             description=description,
             labels=labels,
-            quota_size_bytes=size_bytes,
-            quota_versions_count=quota_versions,
+            quota=replace(found.quota, **quota) if quota else None,
+            retention=replace(found.retention, **retention) if retention else None,
             etag=found.etag,
             reason=reason,
         )
-    output.changed(f"Namespace {name} is changed.", changed.message, json=json)
+    output.changed(f"Namespace {name} is changed.{_hint(retention)}", changed.message, json=json)
 
 
 @app.command("rm")
@@ -131,6 +162,23 @@ def rm(context: typer.Context, name: Name, reason: Reason = "", json: output.Jso
     output.removed(f"Namespace {name} is gone.", sequence, json=json)
 
 
+def _quota(size: str | None, versions: int | None) -> dict[str, int]:
+    """Return the numbers of a quota that were given."""
+    size_bytes = None if size is None else values.size_bytes(size, option="--quota-size")
+    return _given(size_bytes=size_bytes, versions_count=versions)
+
+
+def _retention(last: int | None, keep_for: str | None, purge_after: str | None) -> dict[str, int]:
+    """Return the numbers of a retention that were given."""
+    keep = None if keep_for is None else values.seconds(keep_for, option="--keep-for")
+    purge = None if purge_after is None else values.seconds(purge_after, option="--purge-after")
+    return _given(keep_versions_count=last, keep_seconds=keep, purge_after_seconds=purge)
+
+
+def _given(**numbers: int | None) -> dict[str, int]:
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
 def _used(namespace: Namespace) -> tuple[str, str]:
     """Write how many versions and bytes a namespace has, and how many it may have if that is limited."""
     quota, usage = namespace.quota, namespace.usage
@@ -139,3 +187,8 @@ def _used(namespace: Namespace) -> tuple[str, str]:
         f"{versions} of {quota.versions_count:,}" if quota.versions_count else versions,
         f"{size} of {output.size(quota.size_bytes)}" if quota.size_bytes else size,
     )
+
+
+def _hint(retention: dict[str, int]) -> str:
+    """Say how to see what a new retention lets go."""
+    return " `steelyard gc --dry-run` says what would go now." if any(retention.values()) else ""

@@ -58,6 +58,7 @@ class Namespace(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Unique in the registry, matches Limits.name_pattern, never changes."""
     uid: _builtins.str
@@ -86,6 +87,10 @@ class Namespace(_message.Message):
     def quota(self) -> Global___Quota:
         """How much the Namespace may use. Absent means any amount."""
 
+    @_builtins.property
+    def retention(self) -> Global___Retention:
+        """Which Versions go by themselves. Absent means none."""
+
     def __init__(
         self,
         *,
@@ -98,10 +103,11 @@ class Namespace(_message.Message):
         etag: _builtins.str = ...,
         usage: Global___NamespaceUsage | None = ...,
         quota: Global___Quota | None = ...,
+        retention: Global___Retention | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quota", b"quota", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quota", b"quota", "retention", b"retention", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "retention", b"retention", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,3 +169,44 @@ class NamespaceUsage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NamespaceUsage: _TypeAlias = NamespaceUsage  # noqa: Y015
+
+@_typing.final
+class Retention(_message.Message):
+    """Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
+
+    The newest Version of a Model stays, and so does each to which something points, an Alias above all.
+    Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+    both 0 none is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    KEEP_SECONDS_FIELD_NUMBER: _builtins.int
+    PURGE_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    keep_versions_count: _builtins.int
+    """How many of the newest Versions of each Model stay, deleted ones not counted. 0 keeps no number
+    of them.
+    """
+    keep_seconds: _builtins.int
+    """How long every Version stays after it was created, in seconds, at most Limits.retention_seconds.
+    0 keeps none for its age.
+    """
+    purge_after_seconds: _builtins.int
+    """How long a Version or Model can be undeleted before it is purged, in seconds after it was deleted,
+    at most Limits.retention_seconds. 0 purges none. A Model is purged with all its Versions.
+    """
+    def __init__(
+        self,
+        *,
+        keep_versions_count: _builtins.int = ...,
+        keep_seconds: _builtins.int = ...,
+        purge_after_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_seconds", b"keep_seconds", "keep_versions_count", b"keep_versions_count", "purge_after_seconds", b"purge_after_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retention: _TypeAlias = Retention  # noqa: Y015

@@ -82,6 +82,13 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
    * @generated from field: steelyard.v1.Quota quota = 20;
    */
   quota?: Quota | undefined;
+
+  /**
+   * Which Versions go by themselves. Absent means none.
+   *
+   * @generated from field: steelyard.v1.Retention retention = 22;
+   */
+  retention?: Retention | undefined;
 };
 
 /**
@@ -146,4 +153,45 @@ export declare type NamespaceUsage = Message<"steelyard.v1.NamespaceUsage"> & {
  * Use `create(NamespaceUsageSchema)` to create a new message.
  */
 export declare const NamespaceUsageSchema: GenMessage<NamespaceUsage>;
+
+/**
+ * Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
+ *
+ * The newest Version of a Model stays, and so does each to which something points, an Alias above all.
+ * Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+ * both 0 none is.
+ *
+ * @generated from message steelyard.v1.Retention
+ */
+export declare type Retention = Message<"steelyard.v1.Retention"> & {
+  /**
+   * How many of the newest Versions of each Model stay, deleted ones not counted. 0 keeps no number
+   * of them.
+   *
+   * @generated from field: int64 keep_versions_count = 1;
+   */
+  keepVersionsCount: bigint;
+
+  /**
+   * How long every Version stays after it was created, in seconds, at most Limits.retention_seconds.
+   * 0 keeps none for its age.
+   *
+   * @generated from field: int64 keep_seconds = 2;
+   */
+  keepSeconds: bigint;
+
+  /**
+   * How long a Version or Model can be undeleted before it is purged, in seconds after it was deleted,
+   * at most Limits.retention_seconds. 0 purges none. A Model is purged with all its Versions.
+   *
+   * @generated from field: int64 purge_after_seconds = 3;
+   */
+  purgeAfterSeconds: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.Retention.
+ * Use `create(RetentionSchema)` to create a new message.
+ */
+export declare const RetentionSchema: GenMessage<Retention>;
 

@@ -1,4 +1,4 @@
-"""Let namespaces have quotas, and count what each of them uses.
+"""Let namespaces have quotas and retention, and count what each of them uses.
 
 Revision ID: 0006
 """
@@ -23,13 +23,20 @@ FROM namespaces
 """
 
 
+COLUMNS = (
+    *("quota_size_bytes", "quota_versions_count"),
+    *("retention_keep_versions_count", "retention_keep_seconds", "retention_purge_after_seconds"),
+)
+
+
 def upgrade() -> None:
-    """Allow any amount, as before, and count what is there."""
-    for name in ("quota_size_bytes", "quota_versions_count"):
+    """Allow any amount and keep everything, as before, and count what is there."""
+    for name in COLUMNS:
         op.add_column("namespaces", sa.Column(name, sa.BigInteger(), nullable=True))
-    op.execute("UPDATE namespaces SET quota_size_bytes = 0, quota_versions_count = 0")
+    namespaces = sa.table("namespaces", *(sa.column(name) for name in COLUMNS))
+    op.execute(namespaces.update().values(dict.fromkeys(COLUMNS, 0)))
     with op.batch_alter_table("namespaces") as batch:
-        for name in ("quota_size_bytes", "quota_versions_count"):
+        for name in COLUMNS:
             batch.alter_column(name, nullable=False)
     op.create_table(
         "namespace_usages",
