@@ -378,6 +378,10 @@ class Overloaded(ResourceExhausted):
     """The server handles as many calls of this kind as it can."""
 
 
+class QuotaExceeded(ResourceExhausted):
+    """A namespace would have more versions, or hold more bytes, than its quota allows."""
+
+
 class QueryTooExpensive(ResourceExhausted):
     """A query ran longer than its time budget, or its answer is larger than a message may be."""
 

@@ -79,6 +79,7 @@ class Limits:
     clock_seconds: int
     stream_seconds: int
     garbage_seconds: int
+    retention_seconds: int
 
     def __init__(self) -> None:
         for field in limits_pb2.Limits.DESCRIPTOR.fields:

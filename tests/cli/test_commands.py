@@ -239,9 +239,46 @@ def test_namespaces_are_created_listed_shown_changed_and_removed(shell: Shell) -
     facts = shell.ok("namespaces", "show", name).facts
     assert (facts["namespace"], facts["labels"]) == (name, "a=b, c=d")
     listed = shell.ok("namespaces", "ls")
-    assert [name, "of a test", "a=b, c=d", "just now"] in listed.rows
+    assert [name, "0", "0 B", "of a test", "a=b, c=d", "just now"] in listed.rows
     shell.ok("namespaces", "rm", name)
     assert name not in shell.ok("namespaces", "ls").out
+
+
+def test_a_quota_is_set_shown_with_what_is_used_and_lifted(pushed: Shell) -> None:
+    name = pushed.variables["STEELYARD_NAMESPACE"]
+    pushed.ok("namespaces", "edit", name, "--quota-size", "2GiB", "--quota-versions", "1")
+    facts = pushed.ok("namespaces", "show", name).facts
+    assert facts["versions"] == "1 of 1"
+    assert facts["size"].endswith(" of 2.0 GiB")
+
+    done = pushed.run("push", "fraud", "model", "-p", "seed=2")
+    assert (done.code, done.out) == (3, "")
+    assert "deleted ones included. Purge versions that nobody needs, or have the quota raised." in done.err
+    assert done.err.rstrip().endswith("QUOTA_EXCEEDED")
+
+    pushed.ok("namespaces", "edit", name, "--quota-versions", "0")
+    pushed.ok("push", "fraud", "model", "-p", "seed=2")
+    pushed.ok("namespaces", "create", f"{name}x", "--quota-size", "10GB", "--quota-versions", "1000")
+    rows = {row[0]: row[1:3] for row in pushed.ok("namespaces", "ls").rows}
+    assert rows[f"{name}x"] == ["0 of 1,000", "0 B of 9.3 GiB"]
+    assert rows[name][0] == "2"
+
+
+def test_a_retention_is_set_shown_rehearsed_and_lifted(pushed: Shell) -> None:
+    name = pushed.variables["STEELYARD_NAMESPACE"]
+    for seed in (2, 3):
+        pushed.ok("push", "fraud", "model", "-p", f"seed={seed}")
+    wish = ("--keep-last", "1", "--keep-for", "0", "--purge-after", "36h")
+    done = pushed.ok("namespaces", "edit", name, *wish)
+    assert done.err == f"Namespace {name} is changed. `steelyard gc --dry-run` says what would go now.\n"
+    facts = pushed.ok("namespaces", "show", name).facts
+    assert (facts["keep last"], facts["purge after"]) == ("1", "36h")
+    assert "keep for" not in facts
+    assert "1 version would be deleted by retention. " in pushed.ok("gc", "--dry-run").err
+    pushed.ok("namespaces", "edit", name, "--keep-last", "0")
+    assert "retention" not in pushed.ok("gc", "--dry-run").err
+    facts = pushed.ok("namespaces", "show", name).facts
+    assert ("keep last" in facts, facts["purge after"]) == (False, "36h")
 
 
 def test_text_with_tabs_and_line_breaks_stays_in_its_cell(shell: Shell) -> None:

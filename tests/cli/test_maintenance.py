@@ -120,7 +120,7 @@ def test_on_a_terminal_long_runs_draw_a_bar(own: Shell) -> None:
         (("gc", "--grace", "soon"), "--grace"),
         (("gc", "--trash", "-1"), "--trash"),
         (("gc", "--grace", "1w"), "--grace"),
-        (("fsck", "--rate", "50MB"), "--rate"),
+        (("fsck", "--rate", "50Mb"), "--rate"),
         (("fsck", "--older-than", ""), "--older-than"),
     ],
 )

@@ -115,8 +115,10 @@ class Fold:
 
     def _note_version(self, before: State, after: State | None) -> None:
         if after is None:
-            assert "delete_time" in before
-            self.tombstones[before["model"], before["number"]] = {**before, "purge_time": self.time}
+            # A version that was not deleted itself goes with its model.
+            delete_time = before.get("delete_time") or self.states[before["model"]]["delete_time"]
+            ended = {"delete_time": delete_time, "purge_time": self.time}
+            self.tombstones[before["model"], before["number"]] = {**before, **ended}
             return
         last = self.last_numbers.get(after["model"], 0)
         assert before or int(after["number"]) == last + 1

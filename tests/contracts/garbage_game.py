@@ -152,7 +152,7 @@ class Game:
         wanted = [(digest_of(data), len(data))]
 
         def find(tx: Transaction) -> None:
-            missing, _ = blobs.find_missing(tx, namespace="default", wanted=wanted, sizes_bytes=[])
+            missing = blobs.find_missing(tx, namespace="default", wanted=wanted, sizes_bytes=[]).digests
             if not missing:
                 self.promised.add(digest_of(data))
 

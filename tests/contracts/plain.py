@@ -11,18 +11,51 @@ class Refused(Exception):
 
 @dataclass
 class PlainVersion:
-    """Content, and what is known of it; a version that was copied has what its source had."""
+    """Content, and what is known of it; a version that was copied has what its source had.
+
+    Its one blob is known by its size.
+    """
 
     seed: int
     semantic_version: str = ""
     key: str = ""
+    blob_bytes: int = 0
     deleted: bool = False
+
+
+@dataclass
+class PlainSpace:
+    """A namespace: the blobs that it holds, and how much it may have, where 0 is any amount."""
+
+    held: set[int] = field(default_factory=set)
+    models: list[PlainModel] = field(default_factory=list)
+    quota_bytes: int = 0
+    quota_versions: int = 0
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """Say how many bytes and versions it has."""
+        return sum(self.held), sum(len(model.versions) for model in self.models)
+
+    def hold(self, blob_bytes: int) -> None:
+        """Take a blob in, at most once."""
+        if blob_bytes in self.held:
+            return
+        if 0 < self.quota_bytes < self.usage[0] + blob_bytes:
+            raise Refused("QUOTA_EXCEEDED")
+        self.held.add(blob_bytes)
+
+    def require_version(self) -> None:
+        """Demand that there may be one version more."""
+        if 0 < self.quota_versions <= self.usage[1]:
+            raise Refused("QUOTA_EXCEEDED")
 
 
 @dataclass
 class PlainModel:
     """A model; `sets` are what each alias was set to and can go back to, the last one is in effect."""
 
+    space: PlainSpace
     last: int = 0
     deleted: bool = False
     purged: bool = False
@@ -60,14 +93,15 @@ class PlainModel:
             raise Refused("NOT_DELETED")
         return self.versions[number]
 
-    def create(self, wish: PlainVersion) -> tuple[int, bool]:
-        """Return number and whether it is new."""
+    def create(self, wish: PlainVersion, *, copied: bool = False) -> tuple[int, bool]:
+        """Return number and whether it is new; a copy brings its blob with it."""
         self.require()
         same = next((number for number, each in self.versions.items() if each.seed == wish.seed), 0)
         self._check_key(wish)
         if not (same and self.versions[same].semantic_version):
             self._check_semantic_version(wish)
         if not same:
+            self._take(wish, copied=copied)
             self.last += 1
             self.versions[self.last] = wish
             return self.last, True
@@ -81,6 +115,18 @@ class PlainModel:
         known.semantic_version = known.semantic_version or wish.semantic_version
         known.key = known.key or wish.key
         return same, False
+
+    def _take(self, wish: PlainVersion, *, copied: bool) -> None:
+        """Take the place of a new version in the namespace, all of it or nothing."""
+        if not copied and wish.blob_bytes not in self.space.held:
+            raise Refused("BLOB_MISSING")
+        before = set(self.space.held)
+        try:
+            self.space.hold(wish.blob_bytes)
+            self.space.require_version()
+        except Refused:
+            self.space.held = before
+            raise
 
     def _check_key(self, wish: PlainVersion) -> None:
         others = {each.key for each in self.versions.values() if each.seed != wish.seed}

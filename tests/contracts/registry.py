@@ -21,7 +21,7 @@ FRAUD = "default/fraud"
 BLOB = ("sha256:" + hashlib.sha256(b"weights").hexdigest(), 7)
 EVERY_TABLE = tuple(tables.Base.metadata.sorted_tables)
 # Bookkeeping, which no event describes.
-BOOKKEEPING = (tables.blobs, tables.holdings)
+BOOKKEEPING = (tables.blobs, tables.holdings, tables.namespace_usages)
 
 
 def act(name: str = "ada", *, reason: str = "", request: RequestKey | None = None) -> Act:
@@ -77,4 +77,4 @@ def end_leases(tx: Transaction) -> None:
 async def is_held(database: Database, blob: tuple[str, int], *, namespace: str = "default") -> bool:
     """Return whether a namespace holds a blob, whatever became of its lease."""
     wanted = {"namespace": namespace, "digest": blob[0], "size_bytes": blob[1]}
-    return await database.read(blobs.lease_seconds, **wanted) is not None
+    return await database.read(blobs.admit, **wanted) is not None

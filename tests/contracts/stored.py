@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "
 EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
 EVALUATION_READ = ("create_time", "evaluate_time", "version", "report")
 VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
+NUMBERED = ("quota", "retention")
 OPTIONAL_TIMES = ("import_time", "delete_time")
 
 
@@ -75,15 +77,38 @@ def require_equal(tx: Transaction) -> None:
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
     )
+    require_usages(tx)
     for check in checks:
         check(tx, history)
 
 
+def require_usages(tx: Transaction) -> None:
+    """Demand that what is counted of each namespace is what counting again finds."""
+    size_bytes: Counter[int] = Counter()
+    for row in select_all(tx, "holdings"):
+        size_bytes[row.namespace_id] += row.size_bytes
+    spaces = {row.id: row.namespace_id for row in select_all(tx, "models")}
+    versions = Counter(spaces[row.model_id] for row in select_all(tx, "versions"))
+    counted = {
+        row.namespace_id: (row.size_bytes, row.versions_count) for row in select_all(tx, "namespace_usages")
+    }
+    assert counted == {row.id: (size_bytes[row.id], versions[row.id]) for row in select_all(tx, "namespaces")}
+
+
 def require_namespaces(tx: Transaction, history: Fold) -> None:
     names = ("name", "description", "labels")
-    stored = {row.uid: state_of(row, names) for row in select_all(tx, "namespaces")}
+    stored = {
+        row.uid: state_of(row, names) | {name: numbers_of(row, name) for name in NUMBERED}
+        for row in select_all(tx, "namespaces")
+    }
     assert stored
-    assert stored == part(history.of_kind("namespace"), *names)
+    assert stored == part(history.of_kind("namespace"), *names, *NUMBERED)
+
+
+def numbers_of(row: Row, name: str) -> dict[str, str]:
+    """Read the columns that begin with *name*, as events write them."""
+    columns = [each for each in row._fields if each.startswith(f"{name}_")]  # type: ignore[attr-defined]
+    return {each.removeprefix(f"{name}_"): str(number) for each in columns if (number := getattr(row, each))}
 
 
 def require_models(tx: Transaction, history: Fold) -> None:

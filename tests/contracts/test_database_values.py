@@ -28,6 +28,13 @@ ODD_TEXTS = (
     "\u202e\ufeff\ufffe",
 )
 
+ANY_AMOUNT = {
+    "quota_size_bytes": 0,
+    "quota_versions_count": 0,
+    "retention_keep_versions_count": 0,
+    "retention_keep_seconds": 0,
+    "retention_purge_after_seconds": 0,
+}
 ADD_NEW_BLOB = insert_new(tables.blobs)
 BLOBS_OF = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.digest, "digests"))
 BLOBS_SIZED = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.size_bytes, "sizes"))
@@ -139,6 +146,7 @@ def add_metrics(tx: Transaction, metrics: list[dict[str, Any]]) -> None:
         "uid": "u",
         "description": "",
         "labels": "{}",
+        **ANY_AMOUNT,
         "create_time": 0,
         "update_time": 0,
         "sequence": 1,
@@ -167,7 +175,14 @@ def generated(tx: Transaction, /, table: Any, **values: Any) -> int:
 
 
 async def test_generated_keys_differ(database: Database) -> None:
-    stamps = {"description": "", "labels": "{}", "create_time": 0, "update_time": 0, "sequence": 1}
+    stamps = {
+        "description": "",
+        "labels": "{}",
+        **ANY_AMOUNT,
+        "create_time": 0,
+        "update_time": 0,
+        "sequence": 1,
+    }
     keys = [
         await database.write(generated, tables.namespaces, uid=name, name=name, **stamps) for name in "abc"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import shutil
 from collections.abc import Awaitable, Callable
@@ -15,18 +16,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, copies, deletions, model_deletions, models, versions
+from steelyard_server.core import (
+    aliases,
+    blobs,
+    copies,
+    deletions,
+    model_deletions,
+    models,
+    namespaces,
+    versions,
+)
+from steelyard_server.core.quotas import Quota
 from steelyard_server.db.database import open_database
 from steelyard_server.history import events
 from tests.contracts.ends import add_model, anybody, numbers
-from tests.contracts.plain import PlainModel, PlainVersion, Refused
-from tests.contracts.registry import BLOB, FRAUD, act, build, found, is_held, number
+from tests.contracts.plain import PlainModel, PlainSpace, PlainVersion, Refused
+from tests.contracts.registry import BLOB, FRAUD, act, build, found, number
 from tests.contracts.stored import require_equal
 from tests.databases import empty
 
-NAMES = (FRAUD, "default/churn")
+NAMES = (FRAUD, "default/churn", "other/fraud")
+SMALL = ("sha256:" + hashlib.sha256(b"small").hexdigest(), 5)
+BLOBS = {blob[1]: blob for blob in (BLOB, SMALL)}
 ALIASES = ("champion", "canary")
 
+spaces = st.sampled_from(["default", "other"])
 names = st.sampled_from(NAMES)
 aliases_ = st.sampled_from(ALIASES)
 values = st.integers(1, 5)
@@ -42,16 +56,26 @@ def outcome(expected: Callable[[], Any]) -> tuple[Any, str]:
         return None, str(refused)
 
 
+def blob_of(seed: int) -> tuple[str, int]:
+    """Return the blob that the content of a seed has."""
+    return SMALL if seed > 3 else BLOB
+
+
 class Registry(RuleBasedStateMachine):
-    """A registry with two models beside the same in dictionaries."""
+    """A registry with some models beside the same in dictionaries."""
 
     def __init__(self, location: str | Path) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.database = self.run(open_database(location))
         self.run(found(self.database))
-        self.run(add_model(self.database, NAMES[1]))
-        self.plain = {name: PlainModel() for name in NAMES}
+        self.run(self.database.write(namespaces.create, act(), name="other"))
+        for name in NAMES[1:]:
+            self.run(add_model(self.database, name))
+        self.spaces = {"default": PlainSpace(held={BLOB[1]}), "other": PlainSpace()}
+        self.plain = {name: PlainModel(self.spaces[name.partition("/")[0]]) for name in NAMES}
+        for model in self.plain.values():
+            model.space.models.append(model)
 
     def run(self, wish: Awaitable[Any]) -> Any:
         async def awaited() -> Any:
@@ -88,8 +112,8 @@ class Registry(RuleBasedStateMachine):
     def create(self, name: str, seed: int, semantic_version: str, key: str) -> None:
         text = f"1.0.{semantic_version}" if semantic_version else ""
         draft = versions.Draft(semantic_version=text, idempotency_key=key)
-        wish = PlainVersion(seed, text, key)
-        create = {"model": name, "built": build(seed), "draft": draft}
+        wish = PlainVersion(seed, text, key, blob_of(seed)[1])
+        create = {"model": name, "built": build(seed, blob=blob_of(seed)), "draft": draft}
         self.both(lambda: self.plain[name].create(wish), versions.create, **create)
 
     @rule(source=names, value=values, name=names, semantic_version=stated)
@@ -99,10 +123,27 @@ class Registry(RuleBasedStateMachine):
         def expected() -> tuple[int, bool]:
             self.plain[name].require()
             seed = self.plain[source].find(value).seed
-            return self.plain[name].create(PlainVersion(seed, text))
+            return self.plain[name].create(PlainVersion(seed, text, "", blob_of(seed)[1]), copied=True)
 
         options = {"source": number(value, model=source), "model": name, "semantic_version": text}
         self.both(expected, copies.copy, may_read=anybody, **options)
+
+    @rule(space=spaces, size_bytes=st.sampled_from(sorted(BLOBS)))
+    def upload(self, space: str, size_bytes: int) -> None:
+        _, reason = outcome(lambda: self.spaces[space].hold(size_bytes))
+        record = self.database.write(blobs.record, namespace=space, blobs=[BLOBS[size_bytes]])
+        if not reason:
+            self.run(record)
+            return
+        with pytest.raises(errors.QuotaExceeded):
+            self.run(record)
+
+    @rule(space=spaces, size_bytes=st.sampled_from([0, 5, 7, 12]), versions_count=st.integers(0, 4))
+    def set_quota(self, space: str, size_bytes: int, versions_count: int) -> None:
+        plain = self.spaces[space]
+        plain.quota_bytes, plain.quota_versions = size_bytes, versions_count
+        draft = namespaces.Draft(quota=Quota(size_bytes, versions_count))
+        self.run(self.database.write(namespaces.modify, act(), name=space, mask=("quota",), draft=draft))
 
     @rule(name=names, value=values)
     def delete(self, name: str, value: int) -> None:
@@ -160,8 +201,13 @@ class Registry(RuleBasedStateMachine):
             listed, _ = self.run(self.database.read(aliases.page, model=name))
             assert {alias.name: alias.number for alias in listed} == plain.aliases
 
+    @invariant()
+    def what_is_used_is_counted(self) -> None:
+        for name, plain in self.spaces.items():
+            usage = self.run(self.database.read(namespaces.get, name=name)).usage
+            assert (usage.size_bytes, usage.versions_count) == plain.usage
+
     def teardown(self) -> None:
-        assert self.run(is_held(self.database, BLOB))
         self.run(self.database.read(require_equal))
         self.run(self.database.close())
         self.runner.close()

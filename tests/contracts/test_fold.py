@@ -28,7 +28,9 @@ from steelyard_server.core import (
 )
 from steelyard_server.core.content import Dataset, File, Metric
 from steelyard_server.core.models import Draft
+from steelyard_server.core.quotas import Quota
 from steelyard_server.core.references import Reference
+from steelyard_server.core.retention import Retention
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
 from steelyard_server.history.act import Act, RequestKey
@@ -125,6 +127,12 @@ class Player:
     def text(self) -> str:
         return self.dice.choice(TEXTS)
 
+    def namespace(self) -> namespaces.Draft:
+        """Choose what a namespace says of itself, with a quota that refuses little."""
+        quota = Quota(self.dice.choice((0, 2**40)), self.dice.choice((0, 10**6)))
+        retention = Retention(*(self.dice.choice((0, 10**9)) for _ in range(3)))
+        return namespaces.Draft(self.text(), self.labels(), quota, retention)
+
     def labels(self) -> dict[str, str]:
         return self.dice.choice(LABELS)
 
@@ -205,12 +213,12 @@ class Player:
 
     async def create_namespace(self) -> None:
         name = self.dice.choice(("other", "empty"))
-        await self.write(namespaces.create, name=name, description=self.text(), labels=self.labels())
+        await self.write(namespaces.create, name=name, draft=self.namespace())
 
     async def update_namespace(self) -> None:
         name = self.dice.choice(("default", "other", "empty"))
-        changes = {"description": self.text(), "labels": self.labels()}
-        await self.write(namespaces.modify, name=name, mask=None, **changes)
+        mask = self.dice.choice((None, ("quota",), ("labels", "quota.size_bytes", "retention")))
+        await self.write(namespaces.modify, name=name, mask=mask, draft=self.namespace())
 
     async def collect_garbage(self) -> None:
         """Report a collection; it touches bookkeeping alone, so the fold has nothing else of it."""

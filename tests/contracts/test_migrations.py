@@ -203,3 +203,24 @@ def test_deletion_is_added_to_rows_that_exist(empty_location: str | Path) -> Non
             with pytest.raises(sqlalchemy.exc.IntegrityError):
                 connection.execute(first.values(twice))
             connection.rollback()
+
+
+HELD_ROWS = (
+    "INSERT INTO namespaces VALUES (2, 'u4', 'empty', '', '{}', 1, 1, 1)",
+    "INSERT INTO blobs VALUES ('sha256:c', 40, 1), ('sha256:d', 2, 1)",
+    "INSERT INTO holdings VALUES (1, 'sha256:c', 40, 0), (1, 'sha256:d', 2, 0)",
+)
+
+
+def test_what_namespaces_have_is_counted_when_quotas_are_added(empty_location: str | Path) -> None:
+    """A namespace without anything is counted too, and none is limited."""
+    with connected(empty_location) as connection:
+        migrate(connection, "0001")
+        for statement in (*FIRST_ROWS, *HELD_ROWS):
+            connection.execute(text(statement))
+        connection.commit()
+        migrate(connection, "0006")
+        counted = connection.execute(text("SELECT * FROM namespace_usages ORDER BY namespace_id")).all()
+        limits = connection.execute(text("SELECT quota_size_bytes, quota_versions_count FROM namespaces"))
+        assert [tuple(row) for row in counted] == [(1, 42, 2), (2, 0, 0)]
+        assert {tuple(row) for row in limits} == {(0, 0)}

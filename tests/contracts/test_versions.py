@@ -150,11 +150,11 @@ async def test_a_blob_that_only_another_namespace_holds_is_missing_here(registry
     before = await registry.read(everything)
     with pytest.raises(errors.BlobMissing):
         await create(registry, 1, blob=ELSEWHERE)
-    missing, sizes = await registry.write(
+    missing = await registry.write(
         blobs.find_missing, namespace="default", wanted=[ELSEWHERE], sizes_bytes=[ELSEWHERE[1]]
     )
 
-    assert (missing, sizes) == ([ELSEWHERE[0]], [])
+    assert (missing.digests, missing.held_sizes_bytes) == ([ELSEWHERE[0]], [])
     assert await registry.read(everything) == before
 
 

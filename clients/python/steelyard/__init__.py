@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
-    from steelyard.types import Alias, AliasMove, Evaluation, File, Model, Namespace, Version
+    from steelyard.types import (
+        Alias,
+        AliasMove,
+        Evaluation,
+        File,
+        Model,
+        Namespace,
+        NamespaceUsage,
+        Quota,
+        Retention,
+        Version,
+    )
     from steelyard.verify import VerifyResult
     from steelyard.workers import Stop
 
@@ -65,7 +76,18 @@ _HOMES = {
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
-    "steelyard.types": ("Alias", "AliasMove", "Evaluation", "File", "Model", "Namespace", "Version"),
+    "steelyard.types": (
+        "Alias",
+        "AliasMove",
+        "Evaluation",
+        "File",
+        "Model",
+        "Namespace",
+        "NamespaceUsage",
+        "Quota",
+        "Retention",
+        "Version",
+    ),
     "steelyard.verify": ("VerifyResult",),
     "steelyard.workers": ("Stop",),
 }
@@ -87,11 +109,14 @@ __all__ = [
     "GarbageCollection",
     "Model",
     "Namespace",
+    "NamespaceUsage",
     "Parent",
     "Progress",
     "PullResult",
     "PushResult",
+    "Quota",
     "Reference",
+    "Retention",
     "Schema",
     "SchemaField",
     "Source",

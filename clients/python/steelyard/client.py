@@ -348,7 +348,13 @@ class Client:
     ) -> Stored:
         with self._transfer(report, stop) as ongoing:
             namespace = model.partition("/")[0]
-            stored = push.store(files, namespace=namespace, cache=self._digest_cache, transfer=ongoing)
+            stored = push.store(
+                files,
+                namespace=namespace,
+                cache=self._digest_cache,
+                transfer=ongoing,
+                versions_count=1,
+            )
             ongoing.stop.check()
         return stored
 

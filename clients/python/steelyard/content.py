@@ -34,6 +34,17 @@ def checked_labels(given: Mapping[Any, Any] | None) -> dict[str, str]:
     return dict(given or {})
 
 
+def checked_number(given: object, *, name: str) -> int:
+    """Return a whole number as requests have them.
+
+    Raises:
+        InvalidArgument: it is none, or has more than 64 bits.
+    """
+    if not isinstance(given, int) or given not in _INT64:
+        raise InvalidArgument(f"{name} is {given!r}; it must be a whole number of at most 64 bits.")
+    return given
+
+
 def require_several(given: object, *, name: str) -> None:
     """Refuse a text where several are wanted: its letters would be taken for them.
 

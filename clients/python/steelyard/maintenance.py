@@ -31,10 +31,15 @@ class GarbageCollection:
         condemned_blobs_count: blobs that nothing refers to, whose bytes are now in the trash.
         freed_blobs_count: blobs and stray files whose bytes are gone.
         stray_files_count: files that belonged to no blob, now in the trash.
-        sequence: of the event; 0 when nothing changed.
+        deleted_versions_count: versions that the retention of their namespaces deleted.
+        purged_versions_count: versions that it purged, those of purged models included.
+        sequence: of the event; 0 when no bytes went.
         waits_for_backup: it goes on when a backup has the bytes that it needs.
     """
 
+    deleted_versions_count: int
+    purged_versions_count: int
+    purged_models_count: int
     condemned_blobs_count: int
     condemned_bytes: int
     freed_blobs_count: int
@@ -163,7 +168,7 @@ class Maintenance:
         progress: Callable[[GarbageCollection], None] | None = None,
         stop: Stop | None = None,
     ) -> GarbageCollection:
-        """Free the bytes that nothing refers to, and return what was done.
+        """Apply the retention of namespaces, free the bytes that nothing refers to, and return what was done.
 
         Args:
             dry_run: change nothing, only say what would go.
@@ -297,6 +302,9 @@ class Maintenance:
 
 def _collection(message: pb.CollectGarbageResponse) -> GarbageCollection:
     return GarbageCollection(
+        deleted_versions_count=message.deleted_versions_count,
+        purged_versions_count=message.purged_versions_count,
+        purged_models_count=message.purged_models_count,
         condemned_blobs_count=message.condemned_blobs_count,
         condemned_bytes=message.condemned_bytes,
         freed_blobs_count=message.freed_blobs_count,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from steelyard import pages, types
 from steelyard.connection import new_request_id
-from steelyard.content import checked_labels
+from steelyard.content import checked_labels, checked_number
 from steelyard.v1 import namespace_pb2
 from steelyard.v1 import namespace_service_pb2 as pb
 
 if TYPE_CHECKING:
     from steelyard.connection import Connection
-    from steelyard.types import Namespace
+    from steelyard.types import Namespace, Quota, Retention
+
+Message = TypeVar("Message", namespace_pb2.Quota, namespace_pb2.Retention)
 
 
 class Namespaces:
@@ -23,7 +26,14 @@ class Namespaces:
         self._connection = connection
 
     def create(
-        self, name: str, *, description: str = "", labels: Mapping[str, str] | None = None, reason: str = ""
+        self,
+        name: str,
+        *,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        quota: Quota | None = None,
+        retention: Retention | None = None,
+        reason: str = "",
     ) -> Namespace:
         """Create a namespace.
 
@@ -34,6 +44,8 @@ class Namespaces:
             name=name,
             description=description,
             labels=checked_labels(labels),
+            quota=_numbers(quota, namespace_pb2.Quota),
+            retention=_numbers(retention, namespace_pb2.Retention),
             request_id=new_request_id(),
             reason=reason,
         )
@@ -66,21 +78,30 @@ class Namespaces:
         *,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
+        quota: Quota | None = None,
+        retention: Retention | None = None,
         etag: str = "",
         reason: str = "",
     ) -> Namespace:
-        """Change what is not None.
+        """Change what is not None; `Quota()` and `Retention()` lift all limits.
+
+        A quota may be set below what is in use: nothing is lost, and more is refused. A retention counts
+        from the next collection of garbage on, whose dry run says what would go.
 
         Raises:
             EtagMismatch: it changed since *etag* was read.
         """
         namespace = namespace_pb2.Namespace(
-            name=name, description=description or "", labels=checked_labels(labels)
+            name=name,
+            description=description or "",
+            labels=checked_labels(labels),
+            quota=_numbers(quota, namespace_pb2.Quota),
+            retention=_numbers(retention, namespace_pb2.Retention),
         )
         request = pb.UpdateNamespaceRequest(
             namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
         )
-        stated = {"description": description, "labels": labels}
+        stated = {"description": description, "labels": labels, "quota": quota, "retention": retention}
         request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
         answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
         return types.namespace(answer.namespace)
@@ -94,3 +115,11 @@ class Namespaces:
         request = pb.DeleteNamespaceRequest(name=name, etag=etag, request_id=new_request_id(), reason=reason)
         answer = self._connection.ask("NamespaceService/DeleteNamespace", request, pb.DeleteNamespaceResponse)
         return answer.sequence
+
+
+def _numbers(given: Quota | Retention | None, kind: type[Message]) -> Message | None:
+    """Return the message of a dataclass of numbers that has the same fields."""
+    if given is None:
+        return None
+    fields = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+    return kind(**{name: checked_number(number, name=name) for name, number in fields.items()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.digests import digest_of
 from steelyard.errors import FileChanged
+from steelyard.reasons import QuotaExceeded
 from steelyard.upload import SMALL_BYTES, Upload, send
 from steelyard.v1 import blob_service_pb2 as pb
 
@@ -50,14 +51,25 @@ class Stored:
     uploaded_bytes: int
 
 
-def store(files: tuple[LocalFile, ...], *, namespace: str, cache: DigestCache, transfer: Transfer) -> Stored:
+def store(
+    files: tuple[LocalFile, ...],
+    *,
+    namespace: str,
+    cache: DigestCache,
+    transfer: Transfer,
+    versions_count: int = 0,
+) -> Stored:
     """Make the server hold the bytes of all files, reading and sending as little as may be.
 
     A file whose digest is not remembered is hashed first only where the namespace holds a blob of its
     size; any other cannot be a duplicate and is hashed while it is sent.
 
+    Args:
+        versions_count: that are to be made of these files, if they are new.
+
     Raises:
         FileChanged, FileUnreadable: a file is not what was found.
+        QuotaExceeded: the namespace has no room for what is new; nothing was sent.
     """
     connection = transfer.connection
     digests = cache.find(files)
@@ -69,7 +81,8 @@ def store(files: tuple[LocalFile, ...], *, namespace: str, cache: DigestCache, t
     ]
     digests |= _hash(to_hash, transfer=transfer)
     uploads = [Upload(file, digests.get(file.path, "")) for file in files]
-    uploads = _missing(uploads, connection=connection, namespace=namespace)
+    uploads, answer = _missing(uploads, connection=connection, namespace=namespace)
+    _require_room(uploads, answer, namespace=namespace, versions_count=versions_count)
     try:
         send(uploads, namespace=namespace, transfer=transfer)
     except FileChanged:
@@ -104,12 +117,36 @@ def _hash(files: list[LocalFile], *, transfer: Transfer) -> dict[str, str]:
     return found
 
 
-def _missing(uploads: list[Upload], *, connection: Connection, namespace: str) -> list[Upload]:
-    """Return what the namespace does not hold, each digest once."""
+def _missing(
+    uploads: list[Upload], *, connection: Connection, namespace: str
+) -> tuple[list[Upload], pb.FindMissingBlobsResponse]:
+    """Return what the namespace does not hold, each digest once, and what the server said."""
     known = {upload.digest: upload.file.size_bytes for upload in uploads if upload.digest}
     keys = [pb.BlobKey(digest=digest, size_bytes=size_bytes) for digest, size_bytes in known.items()]
     request = pb.FindMissingBlobsRequest(namespace=namespace, blobs=keys)
     answer = connection.ask("BlobService/FindMissingBlobs", request, pb.FindMissingBlobsResponse)
     missing = {blob.digest for blob in answer.missing}
     chosen = {upload.digest: upload for upload in uploads if upload.digest in missing}
-    return [*chosen.values(), *(upload for upload in uploads if not upload.digest)]
+    return [*chosen.values(), *(upload for upload in uploads if not upload.digest)], answer
+
+
+def _require_room(
+    uploads: list[Upload], answer: pb.FindMissingBlobsResponse, *, namespace: str, versions_count: int
+) -> None:
+    """Refuse before the first byte what the server would refuse after some of them."""
+    size_bytes = sum(upload.file.size_bytes for upload in uploads)
+    if answer.HasField("available_bytes") and size_bytes > answer.available_bytes:
+        raise QuotaExceeded(
+            f"The files that are new have {size_bytes} bytes, and the quota of the namespace {namespace} "
+            f"leaves {answer.available_bytes}. Purge versions that nobody needs and collect garbage, or have "
+            "the quota raised.",
+            metadata={"namespace": namespace, "quota": "size_bytes", "asked": str(size_bytes)},
+        )
+    if uploads and answer.HasField("available_versions_count"):
+        if versions_count <= answer.available_versions_count:
+            return
+        raise QuotaExceeded(
+            f"The quota of the namespace {namespace} leaves no room for another version, deleted ones "
+            "included. Purge versions that nobody needs, or have the quota raised.",
+            metadata={"namespace": namespace, "quota": "versions_count", "asked": str(versions_count)},
+        )

@@ -443,6 +443,12 @@ class Overloaded(errors.ResourceExhausted):
     reason = "OVERLOADED"
 
 
+class QuotaExceeded(errors.ResourceExhausted):
+    """A Namespace would have more Versions, or hold more bytes, than its quota allows."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
 class QueryTooExpensive(errors.ResourceExhausted):
     """A query ran longer than its time budget."""
 
@@ -589,6 +595,7 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "SEQUENCE_IN_FUTURE": SequenceInFuture,
     "STORAGE_FULL": StorageFull,
     "OVERLOADED": Overloaded,
+    "QUOTA_EXCEEDED": QuotaExceeded,
     "QUERY_TOO_EXPENSIVE": QueryTooExpensive,
     "UPLOAD_IDLE": UploadIdle,
     "ANSWER_NOT_TAKEN": AnswerNotTaken,

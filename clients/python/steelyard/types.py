@@ -29,6 +29,43 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much a namespace may have; 0 is any number.
+
+    Args:
+        size_bytes: of the blobs that it holds, each counted once.
+        versions_count: in all its models, deleted ones included.
+    """
+
+    size_bytes: int = 0
+    versions_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which versions of a namespace go by themselves, when garbage is collected; 0 keeps or purges nothing.
+
+    Args:
+        keep_versions_count: of the newest of each model that stay; the newest and what an alias points
+            to always stay.
+        keep_seconds: since it was created that a version stays.
+        purge_after_seconds: since it was deleted that a version or model is purged.
+    """
+
+    keep_versions_count: int = 0
+    keep_seconds: int = 0
+    purge_after_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceUsage:
+    """How much a namespace has of what a `Quota` limits."""
+
+    size_bytes: int
+    versions_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """A team's space, and a wall between tenants."""
 
@@ -36,6 +73,9 @@ class Namespace:
     uid: str
     description: str
     labels: dict[str, str]
+    quota: Quota
+    retention: Retention
+    usage: NamespaceUsage
     create_time: datetime
     update_time: datetime
     etag: str
@@ -219,6 +259,13 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
         uid=message.uid,
         description=message.description,
         labels=dict(sorted(message.labels.items())),
+        quota=Quota(message.quota.size_bytes, message.quota.versions_count),
+        retention=Retention(
+            message.retention.keep_versions_count,
+            message.retention.keep_seconds,
+            message.retention.purge_after_seconds,
+        ),
+        usage=NamespaceUsage(message.usage.size_bytes, message.usage.versions_count),
         create_time=time(message.create_time),
         update_time=time(message.update_time),
         etag=message.etag,

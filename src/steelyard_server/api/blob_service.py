@@ -36,16 +36,25 @@ class BlobService:
         self, request: pb.FindMissingBlobsRequest, call: Call
     ) -> pb.FindMissingBlobsResponse:
         """Answer what is missing, and how much of it came already."""
-        missing, held_sizes_bytes = await self._database.write(
+        missing = await self._database.write(
             blobs.find_missing,
             namespace=request.namespace,
             wanted=[(blob.digest, blob.size_bytes) for blob in request.blobs],
             sizes_bytes=list(request.sizes_bytes),
         )
-        answer = pb.FindMissingBlobsResponse(held_sizes_bytes=held_sizes_bytes)
-        for digest in self._with_damaged(missing, request):
-            key = upload_key(call.caller.id, namespace=request.namespace, digest=digest)
-            answer.missing.add(digest=digest, held_bytes=self._store.held_bytes(key))
+        answer = pb.FindMissingBlobsResponse(
+            held_sizes_bytes=missing.held_sizes_bytes,
+            available_bytes=missing.available_bytes,
+            available_versions_count=missing.available_versions_count,
+        )
+        absent, damaged = set(missing.digests), self._damaged(request)
+        for blob in request.blobs:
+            if blob.digest in absent or blob.digest in damaged:
+                key = upload_key(call.caller.id, namespace=request.namespace, digest=blob.digest)
+                answer.missing.add(digest=blob.digest, held_bytes=self._store.held_bytes(key))
+        if answer.HasField("available_bytes"):
+            # What is only to be mended is counted already.
+            answer.available_bytes += sum(size for digest, size in damaged.items() if digest not in absent)
         return answer
 
     @last_message(stop)
@@ -61,7 +70,6 @@ class BlobService:
         )
         await receiver.receive()
 
-    def _with_damaged(self, missing: list[str], request: pb.FindMissingBlobsRequest) -> list[str]:
-        absent = set(missing)
-        digests = (blob.digest for blob in request.blobs)
-        return [digest for digest in digests if digest in absent or self._store.is_damaged(digest)]
+    def _damaged(self, request: pb.FindMissingBlobsRequest) -> dict[str, int]:
+        """Return the sizes of the blobs asked for whose bytes are damaged."""
+        return {blob.digest: blob.size_bytes for blob in request.blobs if self._store.is_damaged(blob.digest)}

@@ -9,7 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from steelyard.v1 import actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
 from steelyard_server.api import convert_content
 from steelyard_server.api.enums import ACTIONS, ACTOR_KINDS, DIRECTIONS
+from steelyard_server.core.quotas import ANY_AMOUNT, Quota
 from steelyard_server.core.references import Reference
+from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.errors import OneofRequired, TimestampInvalid
 
 if TYPE_CHECKING:
@@ -98,7 +100,30 @@ def namespace(value: Namespace) -> namespace_pb2.Namespace:
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
         etag=str(value.sequence),
+        usage=namespace_pb2.NamespaceUsage(
+            size_bytes=value.usage.size_bytes, versions_count=value.usage.versions_count
+        ),
+        quota=_quota(value.quota) if value.quota != ANY_AMOUNT else None,
+        retention=_retention(value.retention) if value.retention != KEEP_ALL else None,
     )
+
+
+def quota(message: namespace_pb2.Quota) -> Quota:
+    """Read a quota, unchecked."""
+    return Quota(size_bytes=message.size_bytes, versions_count=message.versions_count)
+
+
+def retention(message: namespace_pb2.Retention) -> Retention:
+    """Read a retention, unchecked."""
+    return Retention(**{name: getattr(message, name) for name in Retention.__slots__})
+
+
+def _retention(value: Retention) -> namespace_pb2.Retention:
+    return namespace_pb2.Retention(**{name: getattr(value, name) for name in Retention.__slots__})
+
+
+def _quota(value: Quota) -> namespace_pb2.Quota:
+    return namespace_pb2.Quota(size_bytes=value.size_bytes, versions_count=value.versions_count)
 
 
 def model(value: Model) -> model_pb2.Model:

@@ -152,6 +152,9 @@ def _collected(progress: Collected, *, done: bool) -> pb.CollectGarbageResponse:
         examined_blobs_count=progress.examined_blobs,
         blobs_count=progress.blobs,
         waits_for_backup=progress.waits_for_backup,
+        deleted_versions_count=progress.deleted_versions,
+        purged_versions_count=progress.purged_versions,
+        purged_models_count=progress.purged_models,
     )
 
 

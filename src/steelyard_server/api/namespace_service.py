@@ -10,6 +10,7 @@ from steelyard_server.api.transact import mutate, observe
 from steelyard_server.core import namespaces
 
 if TYPE_CHECKING:
+    from steelyard.v1 import namespace_pb2
     from steelyard_server.api.call import Call
     from steelyard_server.api.pages import Pages
     from steelyard_server.db.database import Database
@@ -36,8 +37,7 @@ class NamespaceService:
             namespaces.create,
             answer,
             name=request.name,
-            description=request.description,
-            labels=dict(request.labels),
+            draft=_draft(request),
         )
 
     async def GetNamespace(self, request: pb.GetNamespaceRequest, _: Call) -> pb.GetNamespaceResponse:
@@ -68,7 +68,7 @@ class NamespaceService:
         )
 
     async def UpdateNamespace(self, request: pb.UpdateNamespaceRequest, call: Call) -> bytes:
-        """Change description or labels."""
+        """Change description, labels, quota or retention."""
 
         def answer(changed: namespaces.Namespace) -> pb.UpdateNamespaceResponse:
             namespace = convert.namespace(changed)
@@ -81,8 +81,7 @@ class NamespaceService:
             namespaces.modify,
             answer,
             name=request.namespace.name,
-            description=request.namespace.description,
-            labels=dict(request.namespace.labels),
+            draft=_draft(request.namespace),
             mask=convert.mask(request.update_mask, present=request.HasField("update_mask")),
             etag=request.etag,
         )
@@ -103,3 +102,12 @@ class NamespaceService:
             name=request.name,
             etag=request.etag,
         )
+
+
+def _draft(message: pb.CreateNamespaceRequest | namespace_pb2.Namespace) -> namespaces.Draft:
+    return namespaces.Draft(
+        description=message.description,
+        labels=dict(message.labels),
+        quota=convert.quota(message.quota),
+        retention=convert.retention(message.retention),
+    )

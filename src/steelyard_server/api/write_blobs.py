@@ -207,13 +207,17 @@ class BlobStream:
             names.upload_id(header.upload_id, field="header.upload_id")
 
     async def _held(self, header: pb.BlobHeader) -> bool:
-        """Return whether the namespace holds a blob, and goes on to until a version can name it."""
+        """Return whether the namespace holds a blob, and goes on to until a version can name it.
+
+        Raises:
+            QuotaExceeded: it does not, and has no room for it.
+        """
         wanted: dict[str, Any] = {
             "namespace": header.namespace,
             "digest": header.digest,
             "size_bytes": header.size_bytes,
         }
-        seconds = await self._database.read_hot(core.lease_seconds, **wanted)
+        seconds = await self._database.read_hot(core.admit, **wanted)
         # Damaged bytes are taken again: publishing replaces what is not sound.
         if seconds is None or self._blobs.is_damaged(header.digest):
             return False

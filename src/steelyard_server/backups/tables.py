@@ -60,8 +60,8 @@ DERIVED: Final = (
     tables.model_words,
 )
 # What comes and goes without an event: what is stored, who holds it and until when, and answers to
-# requests, which are forgotten by the clock.
-BOOKKEEPING: Final = (tables.blobs, tables.holdings, tables.requests)
+# requests, which are forgotten by the clock. What namespaces use is counted of both kinds.
+BOOKKEEPING: Final = (tables.blobs, tables.holdings, tables.namespace_usages, tables.requests)
 FOLDERS: Final[dict[Folder, tuple[sqlalchemy.Table, ...]]] = {
     "state": STATE,
     "derived": DERIVED,

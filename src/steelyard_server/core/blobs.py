@@ -11,12 +11,13 @@ Whoever relies on a blob locks its row until the commit, so that it cannot be co
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from steelyard_server.core import names, namespaces
+from steelyard_server.core import names, namespaces, quotas
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_new
 from steelyard_server.errors import BlobMissing, SizeMismatch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from steelyard_server.core.content import File
-    from steelyard_server.db.database import Transaction
+    from steelyard_server.db.database import Row, Transaction
 
 # Digests in the message and metadata of an error, which must stay small.
 DIGESTS_SHOWN = 20
@@ -82,12 +83,23 @@ _RECORD = insert(tables.blobs).values({column.name: bindparam(column.name) for c
 _RECORD = _RECORD.on_conflict_do_update(
     index_elements=[_B.digest], set_={"condemn_time": None}, where=_B.condemn_time.isnot(None)
 )
-_HOLD = insert_new(tables.holdings)
-_HOLD_FILES = insert_new(tables.holdings).from_select(
-    ["namespace_id", "digest", "size_bytes", "lease_expire_time"],
-    select(bindparam("namespace", type_=BigInteger()), _F.digest, _F.size_bytes, literal(0, BigInteger()))
-    .where(_F.version_id == bindparam("version"), _F.external_uri.is_(None))
-    .distinct(),
+
+
+def _hold(digest: ColumnElement[str], size_bytes: ColumnElement[int], *which: ColumnElement[bool]) -> Insert:
+    """Let a namespace hold what it does not hold yet of the blobs of some rows, in one order for all."""
+    given = (bindparam(name, type_=BigInteger()) for name in ("namespace", "lease_expire_time"))
+    namespace, lease_expire_time = given
+    rows = select(namespace, digest, size_bytes, lease_expire_time).where(*which).distinct().order_by(digest)
+    columns = ["namespace_id", "digest", "size_bytes", "lease_expire_time"]
+    return insert_new(tables.holdings).from_select(columns, rows).returning(_H.size_bytes)
+
+
+_HOLD_BLOBS = _hold(_B.digest, _B.size_bytes, any_of(_B.digest, "digests"))
+_HOLD_FILES = _hold(
+    _F.digest, _F.size_bytes, _F.version_id == bindparam("version"), _F.external_uri.is_(None)
+)
+_RELEASE = (
+    delete(tables.holdings).where(any_of(_H.digest, "digests")).returning(_H.namespace_id, _H.size_bytes)
 )
 _DUE = (
     _B.condemn_time.is_(None),
@@ -114,10 +126,26 @@ class Blob(NamedTuple):
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a namespace does not hold.
+
+    Args:
+        held_sizes_bytes: those of the sizes asked for that some held blob has.
+        available_bytes: for which its quota leaves room; None for any number.
+        available_versions_count: in the same way.
+    """
+
+    digests: list[str]
+    held_sizes_bytes: list[int]
+    available_bytes: int | None
+    available_versions_count: int | None
+
+
 def find_missing(
     tx: Transaction, *, namespace: str, wanted: Sequence[tuple[str, int]], sizes_bytes: Sequence[int]
-) -> tuple[list[str], list[int]]:
-    """Return the digests that *namespace* does not hold, and those of *sizes_bytes* that some held blob has.
+) -> Missing:
+    """Find out what *namespace* does not hold.
 
     Held blobs get a new lease, so that a version that follows finds them.
 
@@ -133,23 +161,32 @@ def find_missing(
     for index, (digest, size_bytes) in enumerate(wanted):
         names.digest(digest, field=f"blobs[{index}].digest")
         names.number(size_bytes, field=f"blobs[{index}].size_bytes", maximum=LIMITS.file_bytes)
-    namespace_id = namespaces.find_id(tx, name=namespace)
-    held = _held_locked(tx, namespace_id=namespace_id, digests=[digest for digest, _ in wanted])
-    _renew(tx, namespace_id=namespace_id, digests=list(held))
-    missing = [digest for digest, size_bytes in wanted if held.get(digest) != size_bytes]
-    sizes = tx.all(_HELD_SIZES, namespace=namespace_id, sizes_bytes=list(sizes_bytes)) if sizes_bytes else []
-    return missing, sorted(row.size_bytes for row in sizes)
+    space = namespaces.find(tx, name=namespace)
+    held = _held_locked(tx, namespace_id=space.id, digests=[digest for digest, _ in wanted])
+    _renew(tx, namespace_id=space.id, digests=list(held))
+    sizes = tx.all(_HELD_SIZES, namespace=space.id, sizes_bytes=list(sizes_bytes)) if sizes_bytes else []
+    return Missing(
+        digests=[digest for digest, size_bytes in wanted if held.get(digest) != size_bytes],
+        held_sizes_bytes=sorted(row.size_bytes for row in sizes),
+        available_bytes=quotas.room(space.quota.size_bytes, space.usage.size_bytes),
+        available_versions_count=quotas.room(space.quota.versions_count, space.usage.versions_count),
+    )
 
 
-def lease_seconds(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> float | None:
-    """Return how long *namespace* holds a blob under a lease, at least; None when it does not hold it.
+def admit(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> float | None:
+    """Return how long *namespace* holds a blob under a lease, at least; None when it is to be sent.
+
+    Args:
+        digest: empty when it is not known yet.
 
     Raises:
         NamespaceNotFound: no such namespace.
+        QuotaExceeded: the namespace does not hold it, and may not hold so many bytes more.
     """
-    namespace_id = namespaces.find_id(tx, name=namespace)
-    row = tx.one(_HELD, namespace=namespace_id, digests=[digest]) if digest else None
+    space = namespaces.find(tx, name=namespace)
+    row = tx.one(_HELD, namespace=space.id, digests=[digest]) if digest else None
     if row is None or row.size_bytes != size_bytes:
+        quotas.require_room(space.quota, space.usage, namespace=namespace, size_bytes=size_bytes)
         return None
     left: float = (row.lease_expire_time - _now()) / 1_000_000
     return left
@@ -161,8 +198,8 @@ def renew(tx: Transaction, *, namespace: str, digest: str, size_bytes: int) -> b
     Raises:
         NamespaceNotFound: no such namespace.
     """
-    missing, _ = find_missing(tx, namespace=namespace, wanted=[(digest, size_bytes)], sizes_bytes=[])
-    return not missing
+    missing = find_missing(tx, namespace=namespace, wanted=[(digest, size_bytes)], sizes_bytes=[])
+    return not missing.digests
 
 
 def record(tx: Transaction, *, namespace: str, blobs: Iterable[tuple[str, int]]) -> None:
@@ -174,19 +211,20 @@ def record(tx: Transaction, *, namespace: str, blobs: Iterable[tuple[str, int]])
 
     Raises:
         NamespaceNotFound: it was deleted meanwhile.
+        QuotaExceeded: it may not hold so many bytes.
     """
     namespace_id = namespaces.find_id(tx, name=namespace)
     times = {"create_time": _now(), "condemn_time": None, "verify_time": None}
     # In one order, so that two that record the same blobs do not wait for each other in a circle.
     stored = dict(sorted(blobs))
     tx.run(_RECORD, [{"digest": d, "size_bytes": size} | times for d, size in stored.items()])
-    expire = _lease_expire_time()
-    holdings = [
-        {"namespace_id": namespace_id, "digest": d, "size_bytes": size, "lease_expire_time": expire}
-        for d, size in stored.items()
-    ]
-    if tx.run(_HOLD, holdings) < len(holdings):
-        _renew(tx, namespace_id=namespace_id, digests=list(stored))
+    digests = list(stored)
+    held = tx.all(
+        _HOLD_BLOBS, namespace=namespace_id, digests=digests, lease_expire_time=_lease_expire_time()
+    )
+    _count(tx, held, namespace_id=namespace_id)
+    if len(held) < len(stored):
+        _renew(tx, namespace_id=namespace_id, digests=digests)
 
 
 def require(
@@ -227,12 +265,30 @@ def require(
 
 
 def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:
-    """Let a namespace hold the blobs that the copy of a version names, as long as the copy is there.
+    """Let a namespace hold the blobs that a version names, which is to be copied into it.
 
     None of them is condemned meanwhile: the version that is copied names them until the commit, for
     its model is locked.
+
+    Raises:
+        QuotaExceeded: the namespace may not hold so many bytes.
     """
-    tx.run(_HOLD_FILES, {"version": version_id, "namespace": namespace_id})
+    held = tx.all(_HOLD_FILES, version=version_id, namespace=namespace_id, lease_expire_time=0)
+    _count(tx, held, namespace_id=namespace_id)
+
+
+def release(tx: Transaction, *, digests: Sequence[str]) -> None:
+    """Let no namespace hold these blobs any more."""
+    sizes: dict[int, int] = {}
+    for row in tx.all(_RELEASE, digests=list(digests)):
+        sizes[row.namespace_id] = sizes.get(row.namespace_id, 0) + row.size_bytes
+    for namespace_id, size_bytes in sorted(sizes.items()):
+        quotas.subtract(tx, namespace_id=namespace_id, size_bytes=size_bytes)
+
+
+def _count(tx: Transaction, held: Sequence[Row], *, namespace_id: int) -> None:
+    if held:
+        quotas.add(tx, namespace_id=namespace_id, size_bytes=sum(row.size_bytes for row in held))
 
 
 def due(tx: Transaction, *, after_digest: str, before_time: int) -> list[Blob]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 
 from steelyard_server.db import tables
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 # Names in the message and metadata of an error, which must stay small.
 ALIASES_SHOWN = 20
 
-_A = tables.aliases.c
+_A, _V = tables.aliases.c, tables.versions.c
 _INTO_MODEL = select(_A.name).where(_A.model_id == bindparam("model")).order_by(_A.name)
 _TO_VERSION = _INTO_MODEL.where(_A.number == bindparam("number"))
+# Holds for rows of `versions` to which nothing points: what `collect` finds, said in SQL.
+FREE = ~exists().where(_A.model_id == _V.model_id, _A.number == _V.number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def copy(
         ModelNotFound, VersionNotFound, VersionDeleted: there is no such source, or no such model.
         ContentDeleted: the model has the content in a deleted version.
         SemanticVersionAlreadyExists: another version of the model has it.
+        QuotaExceeded: the namespace may not have more versions, or not hold so many bytes.
     """
     may_read(source.model)
     draft = versions.Draft(semantic_version=semantic_version)
@@ -80,9 +81,9 @@ def copy(
         import_time=at.time,
         sequence=at.sequence,
     )
+    blobs.share(tx, version_id=row.id, namespace_id=parent.namespace_id)
     key = versions.insert_row(tx, version, parent=parent, summary=row.summary, details=row.details)
     tx.run(_COPY_FILES, {"source": row.id, "version": key})
-    blobs.share(tx, version_id=key, namespace_id=parent.namespace_id)
     events.append(tx, act, at, action="version.copy", changes=[versions.change(version, previous=0)])
     return versions.Outcome(version, sequence=at.sequence, created=True, changed=True)
 

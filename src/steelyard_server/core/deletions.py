@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from steelyard_server.core import blockers, masks, references, terms, versions
+from steelyard_server.core import blockers, masks, quotas, references, terms, versions
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.errors import VersionInUse
@@ -81,17 +81,32 @@ def remove(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -
     if found:
         message = f"{model.text}:{row.number} is in use by {found.text}; move or delete these aliases first."
         raise VersionInUse(message, model=model.text, number=row.number, **found.facts)
-    at = events.stamp(tx)
-    before = versions.complete(tx, row, model=model)
-    after = replace(before, delete_time=at.time, sequence=at.sequence)
-    tx.run(_MARK, {"version": row.id, "time": at.time, "event": at.sequence})
-    if row.number == model.latest_number:
-        # Whatever is above the newest one is deleted already.
-        newest = tx.one(_NEWEST_BELOW, model=model.id, number=row.number)
-        tx.run(_SET_LATEST, {"model": model.id, "number": newest.number if newest else 0})
-    change = versions.change(after, previous=before.sequence)
-    events.append(tx, act, at, action="version.delete", changes=[change])
+    (after,) = _delete(tx, act, model=model, before=[versions.complete(tx, row, model=model)])
     return after
+
+
+def remove_some(tx: Transaction, act: Act, *, model: Model, rows: Sequence[Row]) -> list[Version]:
+    """Delete versions of a locked model to which nothing points, softly, in one event.
+
+    Returns:
+        Those that were deleted: the first of *rows*, as many as one event holds; without their files.
+    """
+    return _delete(tx, act, model=model, before=versions.without_files(tx, rows, model=model))
+
+
+def _delete(tx: Transaction, act: Act, *, model: Model, before: Sequence[Version]) -> list[Version]:
+    at = events.stamp(tx)
+    after = [replace(each, delete_time=at.time, sequence=at.sequence) for each in before]
+    changes = [versions.change(new, previous=old.sequence) for new, old in zip(after, before, strict=True)]
+    count = events.fitting(changes)
+    deleted = after[:count]
+    tx.run(_MARK, [{"version": each.id, "time": at.time, "event": at.sequence} for each in deleted])
+    if any(each.number == model.latest_number for each in deleted):
+        # Whatever is above the newest one is deleted already.
+        newest = tx.one(_NEWEST_BELOW, model=model.id, number=model.latest_number)
+        tx.run(_SET_LATEST, {"model": model.id, "number": newest.number if newest else 0})
+    events.append(tx, act, at, action="version.delete", changes=changes[:count])
+    return deleted
 
 
 def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Version:
@@ -127,15 +142,26 @@ def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") ->
     """
     model, row = references.resolve_deleted(tx, reference)
     masks.check_etag(etag, row.sequence)
+    return purge_some(tx, act, model=model, rows=[row])[0]
+
+
+def purge_some(tx: Transaction, act: Act, *, model: Model, rows: Sequence[Row]) -> list[Purged]:
+    """End versions of a locked model for good, in one event; they, or their model, are deleted.
+
+    Returns:
+        Those that were purged: the first of *rows*, as many as one event holds.
+    """
     at = events.stamp(tx)
-    tx.run(_BURY, _tombstone(row, purge_time=at.time))
-    erase(tx, [row])
-    events.append(tx, act, at, action="version.purge", changes=[_purged(row, model=model)])
-    return Purged(row.number, row.digest, at.sequence)
+    changes = [_purged(row, model=model) for row in rows]
+    count = events.fitting(changes)
+    tx.run(_BURY, [_tombstone(row, model=model, purge_time=at.time) for row in rows[:count]])
+    erase(tx, rows[:count], model=model)
+    events.append(tx, act, at, action="version.purge", changes=changes[:count])
+    return [Purged(row.number, row.digest, at.sequence) for row in rows[:count]]
 
 
-def erase(tx: Transaction, rows: Sequence[Row]) -> None:
-    """Remove versions to which nothing points, and the manifests that no other version has.
+def erase(tx: Transaction, rows: Sequence[Row], *, model: Model) -> None:
+    """Remove versions of one model to which nothing points, and the manifests that no other version has.
 
     To be called behind the stamp, so that no version comes that needs such a manifest.
 
@@ -147,11 +173,15 @@ def erase(tx: Transaction, rows: Sequence[Row]) -> None:
     for statement in (_ERASE_EVALUATED, _ERASE_EVALUATIONS, _ERASE_FILES, _ERASE_VERSIONS):
         tx.run(statement, keys)
     tx.run(_ERASE_MANIFESTS, {"digests": [row.digest for row in rows]})
+    quotas.subtract(tx, namespace_id=model.namespace_id, versions_count=len(rows))
 
 
-def _tombstone(row: Row, *, purge_time: int) -> dict[str, object]:
-    kept = ("model_id", "number", "uid", "digest", "idempotency_key", "create_time", "delete_time")
-    return {name: getattr(row, name) for name in kept} | {"purge_time": purge_time}
+def _tombstone(row: Row, *, model: Model, purge_time: int) -> dict[str, object]:
+    kept = ("model_id", "number", "uid", "digest", "idempotency_key", "create_time")
+    # A version that was not deleted itself goes with its model.
+    delete_time = model.delete_time if row.delete_time is None else row.delete_time
+    times = {"delete_time": delete_time, "purge_time": purge_time}
+    return {name: getattr(row, name) for name in kept} | times
 
 
 def _purged(row: Row, *, model: Model) -> Change:

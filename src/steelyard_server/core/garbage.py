@@ -16,10 +16,10 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, select, update
 
-from steelyard_server.core import blobs
-from steelyard_server.core.blobs import PAGE_BLOBS, REFERRERS, Blob
+from steelyard_server.core import blobs, expiry
+from steelyard_server.core.blobs import PAGE_BLOBS, REFERRERS, Blob, Referrer
 from steelyard_server.core.names import INT64_MAXIMUM
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
@@ -35,19 +35,36 @@ if TYPE_CHECKING:
 # Blobs that one transaction condemns or forgets, so that no other waits long for it.
 BATCH_BLOBS = 200
 
-_B, _H = tables.blobs.c, tables.holdings.c
+_B, _H, _M = tables.blobs.c, tables.holdings.c, tables.models.c
+_N, _V = tables.namespaces.c, tables.versions.c
 _UNNAMED = and_(*(~exists().where(each.digest == _B.digest, each.counts) for each in REFERRERS))
-_GARBAGE = and_(
-    _B.condemn_time.is_(None),
-    _B.create_time <= bindparam("before"),
-    _UNNAMED,
-    ~exists().where(_H.digest == _B.digest, _H.lease_expire_time > bindparam("leases_after")),
-)
-_EXAMINE = (
-    select(_B.digest, _B.size_bytes, _GARBAGE.label("is_garbage"))
+
+
+def _named_longer(each: Referrer) -> ColumnElement[bool]:
+    """Hold for blobs that a version names which retention does not purge at the moment `now`."""
+    rows = select(literal(1)).select_from(tables.versions).join(tables.models, _M.id == _V.model_id)
+    rows = rows.join(tables.namespaces, _N.id == _M.namespace_id)
+    return rows.where(
+        _V.id == each.version_id, each.digest == _B.digest, each.counts, ~expiry.IS_OVER
+    ).exists()
+
+
+def _garbage(unnamed: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(
+        _B.condemn_time.is_(None),
+        _B.create_time <= bindparam("before"),
+        unnamed,
+        ~exists().where(_H.digest == _B.digest, _H.lease_expire_time > bindparam("leases_after")),
+    )
+
+
+_GARBAGE = _garbage(_UNNAMED)
+_EXAMINE, _EXAMINE_LATER = (
+    select(_B.digest, _B.size_bytes, is_garbage.label("is_garbage"))
     .where(_B.digest > bindparam("after"))
     .order_by(_B.digest)
     .limit(PAGE_BLOBS)
+    for is_garbage in (_GARBAGE, _garbage(and_(*(~_named_longer(each) for each in REFERRERS))))
 )
 # Whoever holds a lock relies on the blob, so it is left alone.
 _LOCK = (
@@ -62,7 +79,6 @@ _CONDEMN = (
     .values(condemn_time=bindparam("now"))
     .returning(_B.digest, _B.size_bytes)
 )
-_DROP_HOLDINGS = delete(tables.holdings).where(any_of(_H.digest, "digests"))
 _CONDEMNED = (
     select(_B.digest, _B.size_bytes, _B.condemn_time)
     .where(_B.condemn_time.isnot(None), _B.digest > bindparam("after"))
@@ -108,19 +124,28 @@ def count(tx: Transaction) -> int:
 
 
 def examine(
-    tx: Transaction, *, after_digest: str, grace_seconds: int, end_leases: bool = False
+    tx: Transaction,
+    *,
+    after_digest: str,
+    grace_seconds: int,
+    end_leases: bool = False,
+    purged_at: int | None = None,
 ) -> tuple[list[Blob], str, int]:
     """Look at the blobs behind *after_digest*, at most PAGE_BLOBS.
 
     Args:
         end_leases: whether a lease keeps nothing.
+        purged_at: do as if retention had purged then what it lets go.
 
     Returns:
         Those that could be condemned now, the last digest that was looked at (empty when there was
         none), and how many were.
     """
     ages = _ages(_now(), grace_seconds=grace_seconds, end_leases=end_leases)
-    rows = tx.all(_EXAMINE, after=after_digest, **ages)
+    if purged_at is None:
+        rows = tx.all(_EXAMINE, after=after_digest, **ages)
+    else:
+        rows = tx.all(_EXAMINE_LATER, after=after_digest, now=purged_at, **ages)
     found = [Blob(row.digest, row.size_bytes) for row in rows if row.is_garbage]
     return found, rows[-1].digest if rows else "", len(rows)
 
@@ -134,7 +159,7 @@ def condemn(
     ages = _ages(now, grace_seconds=grace_seconds, end_leases=end_leases)
     rows = tx.all(_CONDEMN, digests=locked, now=now, **ages)
     condemned = sorted(Blob(*row) for row in rows)
-    tx.run(_DROP_HOLDINGS, {"digests": [blob.digest for blob in condemned]})
+    blobs.release(tx, digests=[blob.digest for blob in condemned])
     return condemned
 
 

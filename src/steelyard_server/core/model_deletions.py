@@ -134,7 +134,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
     _require_few(tx, before)
     at = events.stamp(tx)
     while rows := tx.all(_PORTION, model=before.id):
-        deletions.erase(tx, rows)
+        deletions.erase(tx, rows, model=before)
     for statement in _ERASE:
         tx.run(statement, {"model": before.id})
     terms.remove_model(tx, model_id=before.id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from steelyard_server.core import masks, names, pages
+from steelyard_server.core import masks, names, pages, quotas
+from steelyard_server.core.quotas import Quota, Usage
+from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import NamespaceAlreadyExists, NamespaceNotEmpty, NamespaceNotFound, ReservedName
@@ -23,25 +25,43 @@ if TYPE_CHECKING:
     from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
-MUTABLE = ("description", "labels")
+# Fields of a field that can be named one by one.
+PARTS = {
+    "quota": ("quota.size_bytes", "quota.versions_count"),
+    "retention": tuple(f"retention.{name}" for name in Retention.__slots__),
+}
+MUTABLE = ("description", "labels", *PARTS["quota"], *PARTS["retention"])
 IMMUTABLE = ("name",)
 
-_T = tables.namespaces.c
-_BY_NAME = select(tables.namespaces).where(_T.name == bindparam("name"))
-_LOCKED = _BY_NAME.with_for_update()
-_PAGE = (
-    select(tables.namespaces)
-    .where(_T.name > bindparam("after_name"))
+_T, _U = tables.namespaces.c, tables.namespace_usages.c
+_ALL = select(
+    tables.namespaces, _U.size_bytes.label("used_bytes"), _U.versions_count.label("used_versions")
+).join(tables.namespace_usages, _U.namespace_id == _T.id)
+_BY_NAME = _ALL.where(_T.name == bindparam("name"))
+_LOCKED = _BY_NAME.with_for_update(of=tables.namespaces)
+_PAGE = _ALL.where(_T.name > bindparam("after_name")).order_by(_T.name).limit(bindparam("limit"))
+_RULED = (
+    _ALL.where(
+        _T.name > bindparam("after_name"),
+        or_(*(tables.namespaces.c[f"retention_{name}"] > 0 for name in Retention.__slots__)),
+    )
     .order_by(_T.name)
-    .limit(bindparam("limit"))
+    .limit(1)
 )
 _INSERT = insert_generated(tables.namespaces)
+_INSERT_USAGE = insert(tables.namespace_usages)
+_CHANGING = (
+    *("description", "labels", "quota_size_bytes", "quota_versions_count"),
+    *(f"retention_{name}" for name in Retention.__slots__),
+    *("update_time", "sequence"),
+)
 _UPDATE = (
     update(tables.namespaces)
     .where(_T.id == bindparam("namespace"))
-    .values({name: bindparam(name) for name in ("description", "labels", "update_time", "sequence")})
+    .values({name: bindparam(name) for name in _CHANGING})
 )
 _DELETE = delete(tables.namespaces).where(_T.id == bindparam("namespace"))
+_DELETE_USAGE = delete(tables.namespace_usages).where(_U.namespace_id == bindparam("namespace"))
 _DELETE_HOLDINGS = delete(tables.holdings).where(tables.holdings.c.namespace_id == bindparam("namespace"))
 _COUNT_MODELS = (
     select(func.count().label("models"))
@@ -65,25 +85,58 @@ class Namespace:
     create_time: int
     update_time: int
     sequence: int
+    quota: Quota
+    retention: Retention
+    usage: Usage = quotas.NOTHING
 
 
-def create(
-    tx: Transaction, act: Act, *, name: str, description: str = "", labels: Mapping[str, str] | None = None
-) -> Namespace:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a caller says of a namespace, unchecked."""
+
+    description: str = ""
+    labels: Mapping[str, str] | None = None
+    quota: Quota = quotas.ANY_AMOUNT
+    retention: Retention = KEEP_ALL
+
+    def check(self, *, prefix: str = "") -> dict[str, Any]:
+        """Return the checked values by name; *prefix* leads to them in the request."""
+        return {
+            "description": names.description(self.description, field=f"{prefix}description"),
+            "labels": names.labels(self.labels or {}, field=f"{prefix}labels"),
+            "quota": self.quota.check(field=f"{prefix}quota"),
+            "retention": self.retention.check(field=f"{prefix}retention"),
+        }
+
+
+NOTHING_SAID: Final = Draft()
+
+
+def create(tx: Transaction, act: Act, *, name: str, draft: Draft = NOTHING_SAID) -> Namespace:
     """Create a namespace.
 
     Raises:
         NamespaceAlreadyExists: the name is taken.
     """
     names.namespace(name, field="name")
-    names.description(description)
-    checked = names.labels(labels or {})
+    fields = draft.check()
     if tx.one(_BY_NAME, name=name) is not None:
         message = f"The namespace {name} exists already; use it, or choose another name."
         raise NamespaceAlreadyExists(message, namespace=name)
     at = events.stamp(tx)
-    namespace = Namespace(0, str(uuid.uuid4()), name, description, checked, at.time, at.time, at.sequence)
-    tx.one(_INSERT, **_row(namespace))
+    namespace = Namespace(
+        id=0,
+        uid=str(uuid.uuid4()),
+        name=name,
+        create_time=at.time,
+        update_time=at.time,
+        sequence=at.sequence,
+        **fields,
+    )
+    inserted = tx.one(_INSERT, **_row(namespace))
+    if inserted is None:
+        raise RuntimeError("An insert returned no key.")
+    tx.run(_INSERT_USAGE, {"namespace_id": inserted.id, "size_bytes": 0, "versions_count": 0})
     events.append(tx, act, at, action="namespace.create", changes=[_change(namespace, previous=0)])
     return namespace
 
@@ -113,31 +166,23 @@ def page(tx: Transaction, *, after_name: str = "", page_size: int = 0) -> tuple[
 
 
 def modify(
-    tx: Transaction,
-    act: Act,
-    *,
-    name: str,
-    description: str,
-    labels: Mapping[str, str],
-    mask: tuple[str, ...] | None,
-    etag: str = "",
+    tx: Transaction, act: Act, *, name: str, draft: Draft, mask: tuple[str, ...] | None, etag: str = ""
 ) -> Namespace:
-    """Change description or labels, as far as *mask* names them.
+    """Change what *draft* says, as far as *mask* names it.
 
     Raises:
         NamespaceNotFound: there is none of this name.
         EtagMismatch: it changed since *etag* was given out.
     """
     names.namespace(name, field="namespace.name")
-    given = {
-        "description": names.description(description, field="namespace.description"),
-        "labels": names.labels(labels, field="namespace.labels"),
-    }
-    wanted = masks.chosen(given, mask, mutable=MUTABLE, immutable=IMMUTABLE)
+    given = draft.check(prefix="namespace.")
+    for whole in PARTS:
+        given |= masks.parts(whole, given.pop(whole))
+    wanted = masks.chosen(given, mask, mutable=MUTABLE, immutable=IMMUTABLE, parts=PARTS)
     before = _found(tx.one(_LOCKED, name=name), name=name)
     masks.check_etag(etag, before.sequence)
     at = events.stamp(tx)
-    after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
+    after = replace(masks.changed(before, wanted), update_time=at.time, sequence=at.sequence)
     tx.run(_UPDATE, _row(after) | {"namespace": after.id})
     events.append(tx, act, at, action="namespace.update", changes=[_change(after, previous=before.sequence)])
     return after
@@ -161,7 +206,7 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
         message = f"The namespace {name} still has {counted.models} models; delete and purge them first."
         raise NamespaceNotEmpty(message, namespace=name, models=counted.models)
     at = events.stamp(tx)
-    for statement in (_DELETE_HOLDINGS, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
+    for statement in (_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
         tx.run(statement, {"namespace": before.id})
     change = Change(f"namespace/{name}", before.uid, before.sequence, after=None)
     return events.append(tx, act, at, action="namespace.delete", changes=[change])
@@ -171,6 +216,21 @@ def ensure_default(tx: Transaction, act: Act) -> None:
     """Create the namespace `default` in a registry that was never used."""
     if events.seen(tx) == 0:
         create(tx, act, name=names.DEFAULT_NAMESPACE)
+
+
+def find(tx: Transaction, *, name: str) -> Namespace:
+    """Return the namespace called *name*, whose form was checked before.
+
+    Raises:
+        NamespaceNotFound: there is none.
+    """
+    return _found(tx.one(_BY_NAME, name=name), name=name)
+
+
+def next_with_retention(tx: Transaction, *, after_name: str) -> Namespace | None:
+    """Return the first namespace behind *after_name* from which anything goes by itself."""
+    row = tx.one(_RULED, after_name=after_name)
+    return None if row is None else _value(row)
 
 
 def find_id(tx: Transaction, *, name: str, lock: bool = False) -> int:
@@ -201,6 +261,13 @@ def _value(row: Row) -> Namespace:
         create_time=row.create_time,
         update_time=row.update_time,
         sequence=row.sequence,
+        quota=Quota(row.quota_size_bytes, row.quota_versions_count),
+        retention=Retention(
+            keep_versions_count=row.retention_keep_versions_count,
+            keep_seconds=row.retention_keep_seconds,
+            purge_after_seconds=row.retention_purge_after_seconds,
+        ),
+        usage=Usage(row.used_bytes, row.used_versions),
     )
 
 
@@ -210,6 +277,9 @@ def _row(namespace: Namespace) -> dict[str, object]:
         "name": namespace.name,
         "description": namespace.description,
         "labels": canonical.text(namespace.labels),
+        "quota_size_bytes": namespace.quota.size_bytes,
+        "quota_versions_count": namespace.quota.versions_count,
+        **{f"retention_{name}": getattr(namespace.retention, name) for name in Retention.__slots__},
         "create_time": namespace.create_time,
         "update_time": namespace.update_time,
         "sequence": namespace.sequence,
@@ -221,6 +291,8 @@ def _change(namespace: Namespace, *, previous: int) -> Change:
         "name": namespace.name,
         "description": Text(namespace.description),
         "labels": namespace.labels,
+        "quota": namespace.quota.as_json,
+        "retention": namespace.retention.as_json,
         "create_time": events.time_text(namespace.create_time),
         "update_time": events.time_text(namespace.update_time),
     }

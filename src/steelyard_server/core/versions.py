@@ -19,6 +19,7 @@ from steelyard_server.core import (
     names,
     namespaces,
     pages,
+    quotas,
     references,
     terms,
 )
@@ -152,6 +153,7 @@ def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Dra
         BlobMissing: the namespace does not hold a file.
         IdempotencyKeyReused, SemanticVersionAlreadyExists, VersionAlreadyExists: a set-once field clashes.
         ContentDeleted: the model has the content in a deleted version.
+        QuotaExceeded: the namespace may not have more versions.
     """
     labels = draft.check()
     parent = models.find(tx, name=model, lock=True)
@@ -352,7 +354,14 @@ def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Versi
 
 
 def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str, details: str) -> int:
-    """Insert the row of a version whose manifest is there, and what filters look at; return its key."""
+    """Insert the row of a version whose manifest is there, and what filters look at; return its key.
+
+    To be called behind the stamp, and after what its namespace is to hold; see ``quotas``.
+
+    Raises:
+        QuotaExceeded: the namespace may not have more versions.
+    """
+    quotas.add(tx, namespace_id=parent.namespace_id, versions_count=1)
     inserted = tx.one(
         _INSERT,
         uid=version.uid,

@@ -1,9 +1,8 @@
 """SQLAlchemy statements as text: each is compiled once a dialect, then runs on the driver.
 
 Building a statement costs thirty times as much as running it, so statements are module constants
-with a ``bindparam`` for every value. Two constructs close the gaps between the databases:
-``any_of`` and ``insert_new``; an upsert is ``sqlalchemy.dialects.postgresql.insert(table)
-.on_conflict_do_update(…)``, whose words SQLite took over.
+with a ``bindparam`` for every value. ``any_of`` closes a gap between the databases; an upsert is
+``sqlalchemy.dialects.postgresql.insert(table).on_conflict_do_update(…)``, whose words SQLite took over.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     insert,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -74,24 +74,12 @@ def _any_of_on_postgresql(element: AnyOf, compiler: SQLCompiler, **options: Any)
     return f"{column} = ANY({values})"
 
 
-class InsertNew(Insert):
-    """An insert that leaves a row alone whose key is taken."""
-
-    inherit_cache = True
-
-
-@compiles(InsertNew)
-def _insert_new(element: InsertNew, compiler: SQLCompiler, **options: Any) -> str:
-    text: str = compiler.visit_insert(element, **options)  # type: ignore[no-untyped-call]
-    return f"{text} ON CONFLICT DO NOTHING"
-
-
-def insert_new(table: Table) -> InsertNew:
+def insert_new(table: Table) -> postgresql.Insert:
     """Insert rows of *table* whose unique keys are free, and skip the others.
 
     ``Transaction.run`` then returns how many were new.
     """
-    return InsertNew(table)
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def insert_generated(table: Table) -> Insert:

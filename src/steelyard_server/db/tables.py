@@ -82,7 +82,7 @@ class Registry(Base, table=True):
 
 
 class Namespace(Base, table=True):
-    """A team's space."""
+    """A team's space; a quota of 0 allows any amount, a retention of 0 keeps or purges nothing."""
 
     __tablename__ = "namespaces"
     __table_args__ = (sqlalchemy.UniqueConstraint("name"),)
@@ -92,9 +92,30 @@ class Namespace(Base, table=True):
     name: Text
     description: Text
     labels: Text
+    quota_size_bytes: Integer
+    quota_versions_count: Integer
+    retention_keep_versions_count: Integer
+    retention_keep_seconds: Integer
+    retention_purge_after_seconds: Integer
     create_time: Integer
     update_time: Integer
     sequence: Integer
+
+
+class NamespaceUsage(Base, table=True):
+    """What a namespace has: the bytes of its holdings, and its versions, deleted ones included.
+
+    It changes with every version, so it stands beside the row of the namespace, which many look at.
+    """
+
+    __tablename__ = "namespace_usages"
+    __table_args__ = (CLUSTERED,)
+
+    namespace_id: Annotated[
+        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")
+    ]
+    size_bytes: Integer
+    versions_count: Integer
 
 
 class Model(Base, table=True):
@@ -454,6 +475,7 @@ class Holding(Base, table=True):
 
 registry: Final = Registry.__table__
 namespaces: Final = Namespace.__table__
+namespace_usages: Final = NamespaceUsage.__table__
 models: Final = Model.__table__
 model_names: Final = ModelName.__table__
 manifests: Final = Manifest.__table__

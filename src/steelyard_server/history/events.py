@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
 
+EVENT_BYTES_MAXIMUM = 64 * 1024
 AFTER_BYTES_MAXIMUM = 16 * 1024
+# What stands in an event beside its changes, at most: actor, request and names.
+FRAME_BYTES_MAXIMUM = 4 * 1024
+# What stands for a text, or for a large after-state.
+HASH_TEXT = "sha256:" + 64 * "0"
 # Without a zone, which would be written; all times are UTC.
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
@@ -180,6 +185,28 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
         tx.run(_INSERT_TEXT, texts.rows)
     tx.after_commit(Committed(at.sequence, frozenset(change.model_uid for change in changes)))
     return at.sequence
+
+
+def fitting(changes: Sequence[Change]) -> int:
+    """Return how many of *changes*, from the first on, one event holds; that is one at least."""
+    total_bytes = FRAME_BYTES_MAXIMUM
+    for count, change in enumerate(changes):
+        total_bytes += _size_bytes(change)
+        if total_bytes > EVENT_BYTES_MAXIMUM:
+            return max(count, 1)
+    return len(changes)
+
+
+def _size_bytes(change: Change) -> int:
+    after: Mapping[str, Json] | None = None
+    if change.after is not None:
+        after = {
+            name: HASH_TEXT if isinstance(value, Text) else value for name, value in change.after.items()
+        }
+    entry = {"resource": change.resource, "uid": change.uid, "previous": str(change.previous)}
+    size_bytes = len(canonical.encode(after))
+    # The names and signs of the entry, and the comma behind it.
+    return len(canonical.encode(entry)) + min(size_bytes, AFTER_BYTES_MAXIMUM) + 32
 
 
 def _change(change: Change, *, index: int, texts: _Texts) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steelyard_server.core import blobs, garbage
+from steelyard_server.maintenance.retain import LetGo, let_go
 
 if TYPE_CHECKING:
     from steelyard_server.blobs.store import StoredFile
@@ -33,7 +34,7 @@ class CollectOptions:
 
 
 @dataclass(slots=True)
-class Collected:
+class Collected(LetGo):
     """How far a collection is; see CollectGarbageResponse."""
 
     examined_blobs: int = 0
@@ -47,7 +48,7 @@ class Collected:
     waits_for_backup: bool = False
 
     def is_any(self) -> bool:
-        """Return whether anything was condemned, moved or freed."""
+        """Return whether any bytes were condemned, moved or freed."""
         return bool(self.condemned_blobs or self.freed_bytes or self.freed_blobs or self.stray_files)
 
 
@@ -58,7 +59,9 @@ async def collect(storage: Storage, options: CollectOptions, act: Act, progress:
         Draining: the server shuts down.
         RegistryError: the database or the storage failed.
     """
-    collection = Collection(storage, options, progress)
+    now = time.time_ns() // 1000
+    collection = Collection(storage, options, progress, now=now)
+    await let_go(storage, act, progress, dry_run=options.dry_run, now=now)
     progress.blobs = await storage.database.read(garbage.count)
     try:
         await collection.condemn()
@@ -72,9 +75,14 @@ async def collect(storage: Storage, options: CollectOptions, act: Act, progress:
 
 
 class Collection:
-    """One collection under way. Between two steps it may be stopped."""
+    """One collection under way. Between two steps it may be stopped.
 
-    def __init__(self, storage: Storage, options: CollectOptions, progress: Collected) -> None:
+    Args:
+        now: the moment at which retention was applied.
+    """
+
+    def __init__(self, storage: Storage, options: CollectOptions, progress: Collected, *, now: int) -> None:
+        self._now = now
         self._storage = storage
         self._options = options
         self._progress = progress
@@ -90,6 +98,7 @@ class Collection:
                 after_digest=after_digest,
                 grace_seconds=self._options.grace_seconds,
                 end_leases=self._options.end_leases,
+                purged_at=self._now if self._options.dry_run else None,
             )
             if not examined:
                 return

@@ -93,8 +93,13 @@ type FindMissingBlobsResponse struct {
 	Missing []*MissingBlob `protobuf:"bytes,1,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Those of the sizes asked for that some held blob has.
 	HeldSizesBytes []int64 `protobuf:"varint,2,rep,packed,name=held_sizes_bytes,json=heldSizesBytes,proto3" json:"held_sizes_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Bytes of missing blobs for which the quota of the Namespace leaves room. Absent means any
+	// number. WriteBlobs refuses what is above, so compare before the first byte is sent.
+	AvailableBytes *int64 `protobuf:"varint,3,opt,name=available_bytes,json=availableBytes,proto3,oneof" json:"available_bytes,omitempty"`
+	// Versions for which the quota of the Namespace leaves room. Absent means any number.
+	AvailableVersionsCount *int64 `protobuf:"varint,4,opt,name=available_versions_count,json=availableVersionsCount,proto3,oneof" json:"available_versions_count,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *FindMissingBlobsResponse) Reset() {
@@ -139,6 +144,20 @@ func (x *FindMissingBlobsResponse) GetHeldSizesBytes() []int64 {
 		return x.HeldSizesBytes
 	}
 	return nil
+}
+
+func (x *FindMissingBlobsResponse) GetAvailableBytes() int64 {
+	if x != nil && x.AvailableBytes != nil {
+		return *x.AvailableBytes
+	}
+	return 0
+}
+
+func (x *FindMissingBlobsResponse) GetAvailableVersionsCount() int64 {
+	if x != nil && x.AvailableVersionsCount != nil {
+		return *x.AvailableVersionsCount
+	}
+	return 0
 }
 
 // Names a blob.
@@ -851,10 +870,14 @@ const file_steelyard_v1_blob_service_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n" +
 	"\x05blobs\x18\x02 \x03(\v2\x15.steelyard.v1.BlobKeyR\x05blobs\x12\x1f\n" +
 	"\vsizes_bytes\x18\x03 \x03(\x03R\n" +
-	"sizesBytes\"y\n" +
+	"sizesBytes\"\x97\x02\n" +
 	"\x18FindMissingBlobsResponse\x123\n" +
 	"\amissing\x18\x01 \x03(\v2\x19.steelyard.v1.MissingBlobR\amissing\x12(\n" +
-	"\x10held_sizes_bytes\x18\x02 \x03(\x03R\x0eheldSizesBytes\"@\n" +
+	"\x10held_sizes_bytes\x18\x02 \x03(\x03R\x0eheldSizesBytes\x12,\n" +
+	"\x0favailable_bytes\x18\x03 \x01(\x03H\x00R\x0eavailableBytes\x88\x01\x01\x12=\n" +
+	"\x18available_versions_count\x18\x04 \x01(\x03H\x01R\x16availableVersionsCount\x88\x01\x01B\x12\n" +
+	"\x10_available_bytesB\x1b\n" +
+	"\x19_available_versions_count\"@\n" +
 	"\aBlobKey\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -961,6 +984,7 @@ func file_steelyard_v1_blob_service_proto_init() {
 		return
 	}
 	file_steelyard_v1_rule_proto_init()
+	file_steelyard_v1_blob_service_proto_msgTypes[1].OneofWrappers = []any{}
 	file_steelyard_v1_blob_service_proto_msgTypes[7].OneofWrappers = []any{
 		(*WriteBlobsResponse_Ready)(nil),
 		(*WriteBlobsResponse_AlreadyPresent)(nil),

@@ -78,6 +78,8 @@ type BlobServiceClient interface {
 	// * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
 	// * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
 	//   stays; resume when there is room.
+	// * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+	//   bytes. Checked for each header, and again when the blob is stored.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
 	WriteBlobs(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteBlobsRequest, WriteBlobsResponse], error)
 }
@@ -168,6 +170,8 @@ type BlobServiceServer interface {
 	// * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
 	// * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
 	//   stays; resume when there is room.
+	// * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+	//   bytes. Checked for each header, and again when the blob is stored.
 	// * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
 	WriteBlobs(grpc.BidiStreamingServer[WriteBlobsRequest, WriteBlobsResponse]) error
 	mustEmbedUnimplementedBlobServiceServer()

@@ -484,6 +484,13 @@ const (
 	//
 	// Advice: Try again after the stated pause.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 60
+	// RESOURCE_EXHAUSTED: A Namespace would have more Versions, or hold more bytes, than its quota
+	// allows.
+	//
+	// Metadata: `namespace`, `quota` (`versions_count` or `size_bytes`), `allowed`, `used`, `asked`.
+	//
+	// Advice: Purge Versions that nobody needs and collect garbage, or ask for a larger quota.
+	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 115
 	// RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
 	// Limits.message_bytes.
 	//
@@ -638,6 +645,7 @@ var (
 		58:  "ERROR_REASON_SEQUENCE_IN_FUTURE",
 		59:  "ERROR_REASON_STORAGE_FULL",
 		60:  "ERROR_REASON_OVERLOADED",
+		115: "ERROR_REASON_QUOTA_EXCEEDED",
 		61:  "ERROR_REASON_QUERY_TOO_EXPENSIVE",
 		62:  "ERROR_REASON_UPLOAD_IDLE",
 		69:  "ERROR_REASON_ANSWER_NOT_TAKEN",
@@ -726,6 +734,7 @@ var (
 		"ERROR_REASON_SEQUENCE_IN_FUTURE":              58,
 		"ERROR_REASON_STORAGE_FULL":                    59,
 		"ERROR_REASON_OVERLOADED":                      60,
+		"ERROR_REASON_QUOTA_EXCEEDED":                  115,
 		"ERROR_REASON_QUERY_TOO_EXPENSIVE":             61,
 		"ERROR_REASON_UPLOAD_IDLE":                     62,
 		"ERROR_REASON_ANSWER_NOT_TAKEN":                69,
@@ -772,7 +781,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xb3\x17\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xd4\x17\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -848,7 +857,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_OFFSET_OUT_OF_RANGE\x109\x12#\n" +
 	"\x1fERROR_REASON_SEQUENCE_IN_FUTURE\x10:\x12\x1d\n" +
 	"\x19ERROR_REASON_STORAGE_FULL\x10;\x12\x1b\n" +
-	"\x17ERROR_REASON_OVERLOADED\x10<\x12$\n" +
+	"\x17ERROR_REASON_OVERLOADED\x10<\x12\x1f\n" +
+	"\x1bERROR_REASON_QUOTA_EXCEEDED\x10s\x12$\n" +
 	" ERROR_REASON_QUERY_TOO_EXPENSIVE\x10=\x12\x1c\n" +
 	"\x18ERROR_REASON_UPLOAD_IDLE\x10>\x12!\n" +
 	"\x1dERROR_REASON_ANSWER_NOT_TAKEN\x10E\x12\x1e\n" +

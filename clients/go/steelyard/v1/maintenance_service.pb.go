@@ -165,6 +165,10 @@ func (x *CollectGarbageRequest) GetEndLeases() bool {
 // Response of CollectGarbage: several while it runs, the last one with `done`.
 type CollectGarbageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// Versions that the Retention of their Namespaces deleted.
+	DeletedVersionsCount int64 `protobuf:"varint,1,opt,name=deleted_versions_count,json=deletedVersionsCount,proto3" json:"deleted_versions_count,omitempty"`
+	// Versions that it purged, those of purged Models included.
+	PurgedVersionsCount int64 `protobuf:"varint,2,opt,name=purged_versions_count,json=purgedVersionsCount,proto3" json:"purged_versions_count,omitempty"`
 	// Blobs that were condemned.
 	CondemnedBlobsCount int64 `protobuf:"varint,3,opt,name=condemned_blobs_count,json=condemnedBlobsCount,proto3" json:"condemned_blobs_count,omitempty"`
 	// Their bytes, now in the trash.
@@ -177,7 +181,7 @@ type CollectGarbageResponse struct {
 	StrayFilesCount int64 `protobuf:"varint,7,opt,name=stray_files_count,json=strayFilesCount,proto3" json:"stray_files_count,omitempty"`
 	// Whether the run is over.
 	Done bool `protobuf:"varint,8,opt,name=done,proto3" json:"done,omitempty"`
-	// Sequence of the event of the run; 0 before its end, and when nothing changed.
+	// Sequence of the event of the run; 0 before its end, and when no bytes went.
 	Sequence int64 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Blobs that were looked at so far.
 	ExaminedBlobsCount int64 `protobuf:"varint,10,opt,name=examined_blobs_count,json=examinedBlobsCount,proto3" json:"examined_blobs_count,omitempty"`
@@ -185,8 +189,10 @@ type CollectGarbageResponse struct {
 	BlobsCount int64 `protobuf:"varint,11,opt,name=blobs_count,json=blobsCount,proto3" json:"blobs_count,omitempty"`
 	// Whether it waits until a backup has copied the bytes that it needs; it goes on by itself.
 	WaitsForBackup bool `protobuf:"varint,12,opt,name=waits_for_backup,json=waitsForBackup,proto3" json:"waits_for_backup,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Models that the Retention purged.
+	PurgedModelsCount int64 `protobuf:"varint,13,opt,name=purged_models_count,json=purgedModelsCount,proto3" json:"purged_models_count,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CollectGarbageResponse) Reset() {
@@ -217,6 +223,20 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
 	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CollectGarbageResponse) GetDeletedVersionsCount() int64 {
+	if x != nil {
+		return x.DeletedVersionsCount
+	}
+	return 0
+}
+
+func (x *CollectGarbageResponse) GetPurgedVersionsCount() int64 {
+	if x != nil {
+		return x.PurgedVersionsCount
+	}
+	return 0
 }
 
 func (x *CollectGarbageResponse) GetCondemnedBlobsCount() int64 {
@@ -287,6 +307,13 @@ func (x *CollectGarbageResponse) GetWaitsForBackup() bool {
 		return x.WaitsForBackup
 	}
 	return false
+}
+
+func (x *CollectGarbageResponse) GetPurgedModelsCount() int64 {
+	if x != nil {
+		return x.PurgedModelsCount
+	}
+	return 0
 }
 
 // Request of VerifyStorage.
@@ -965,8 +992,10 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\n" +
 	"end_leases\x18\x05 \x01(\bR\tendLeasesB\x10\n" +
 	"\x0e_grace_secondsB\x10\n" +
-	"\x0e_trash_seconds\"\x9b\x03\n" +
-	"\x16CollectGarbageResponse\x122\n" +
+	"\x0e_trash_seconds\"\xb5\x04\n" +
+	"\x16CollectGarbageResponse\x124\n" +
+	"\x16deleted_versions_count\x18\x01 \x01(\x03R\x14deletedVersionsCount\x122\n" +
+	"\x15purged_versions_count\x18\x02 \x01(\x03R\x13purgedVersionsCount\x122\n" +
 	"\x15condemned_blobs_count\x18\x03 \x01(\x03R\x13condemnedBlobsCount\x12'\n" +
 	"\x0fcondemned_bytes\x18\x04 \x01(\x03R\x0econdemnedBytes\x12*\n" +
 	"\x11freed_blobs_count\x18\x05 \x01(\x03R\x0ffreedBlobsCount\x12\x1f\n" +
@@ -979,7 +1008,8 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	" \x01(\x03R\x12examinedBlobsCount\x12\x1f\n" +
 	"\vblobs_count\x18\v \x01(\x03R\n" +
 	"blobsCount\x12(\n" +
-	"\x10waits_for_backup\x18\f \x01(\bR\x0ewaitsForBackup\"\x8e\x01\n" +
+	"\x10waits_for_backup\x18\f \x01(\bR\x0ewaitsForBackup\x12.\n" +
+	"\x13purged_models_count\x18\r \x01(\x03R\x11purgedModelsCount\"\x8e\x01\n" +
 	"\x14VerifyStorageRequest\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x03R\x0ebytesPerSecond\x12L\n" +
 	"\x14verified_before_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x12verifiedBeforeTime\"\xf4\x02\n" +

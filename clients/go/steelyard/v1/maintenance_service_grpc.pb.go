@@ -38,6 +38,9 @@ const (
 type MaintenanceServiceClient interface {
 	// Frees the bytes that nothing refers to, while everything else goes on.
 	//
+	// First the Retention of each Namespace is applied, as of the moment at which the run began:
+	// Versions are deleted, and deleted ones purged, at most 100 in an event.
+	//
 	// Blobs that no Version and no Evaluation names, whose leases are over and that are
 	// older than the grace, are condemned: no Namespace holds them any more, and their bytes
 	// move to a trash. After the trash time they are gone. An upload of the same
@@ -189,6 +192,9 @@ func (c *maintenanceServiceClient) GetStorageUsage(ctx context.Context, in *GetS
 // Responses come at most twice a second, and at least every 5 seconds.
 type MaintenanceServiceServer interface {
 	// Frees the bytes that nothing refers to, while everything else goes on.
+	//
+	// First the Retention of each Namespace is applied, as of the moment at which the run began:
+	// Versions are deleted, and deleted ones purged, at most 100 in an event.
 	//
 	// Blobs that no Version and no Evaluation names, whose leases are over and that are
 	// older than the grace, are condemned: no Namespace holds them any more, and their bytes

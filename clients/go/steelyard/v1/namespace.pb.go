@@ -38,10 +38,16 @@ type Namespace struct {
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Output only. When the Namespace was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Output only. When description or labels changed last.
+	// Output only. When anything but the usage changed last.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Output only. Changes with every change of the Namespace; opaque.
-	Etag          string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Output only. What the Namespace uses now; it changes without the etag.
+	Usage *NamespaceUsage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
+	// How much the Namespace may use. Absent means any amount.
+	Quota *Quota `protobuf:"bytes,20,opt,name=quota,proto3" json:"quota,omitempty"`
+	// Which Versions go by themselves. Absent means none.
+	Retention     *Retention `protobuf:"bytes,22,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,11 +131,216 @@ func (x *Namespace) GetEtag() string {
 	return ""
 }
 
+func (x *Namespace) GetUsage() *NamespaceUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *Namespace) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+func (x *Namespace) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+// How much a Namespace may use.
+//
+// A quota may be set below what is in use: nothing is lost, and more is refused.
+type Quota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number.
+	SizeBytes int64 `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Most Versions in all its Models, deleted ones included. 0 means any number.
+	VersionsCount int64 `protobuf:"varint,2,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_namespace_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Quota) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Quota) GetVersionsCount() int64 {
+	if x != nil {
+		return x.VersionsCount
+	}
+	return 0
+}
+
+// How much a Namespace uses of what a Quota limits.
+type NamespaceUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+	// evaluations name, and what was uploaded and is not collected yet.
+	SizeBytes int64 `protobuf:"varint,1,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Versions in all its Models, deleted ones included; a purge frees their place.
+	VersionsCount int64 `protobuf:"varint,2,opt,name=versions_count,json=versionsCount,proto3" json:"versions_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceUsage) Reset() {
+	*x = NamespaceUsage{}
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceUsage) ProtoMessage() {}
+
+func (x *NamespaceUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceUsage.ProtoReflect.Descriptor instead.
+func (*NamespaceUsage) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_namespace_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NamespaceUsage) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *NamespaceUsage) GetVersionsCount() int64 {
+	if x != nil {
+		return x.VersionsCount
+	}
+	return 0
+}
+
+// Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
+//
+// The newest Version of a Model stays, and so does each to which something points, an Alias above all.
+// Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+// both 0 none is.
+type Retention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many of the newest Versions of each Model stay, deleted ones not counted. 0 keeps no number
+	// of them.
+	KeepVersionsCount int64 `protobuf:"varint,1,opt,name=keep_versions_count,json=keepVersionsCount,proto3" json:"keep_versions_count,omitempty"`
+	// How long every Version stays after it was created, in seconds, at most Limits.retention_seconds.
+	// 0 keeps none for its age.
+	KeepSeconds int64 `protobuf:"varint,2,opt,name=keep_seconds,json=keepSeconds,proto3" json:"keep_seconds,omitempty"`
+	// How long a Version or Model can be undeleted before it is purged, in seconds after it was deleted,
+	// at most Limits.retention_seconds. 0 purges none. A Model is purged with all its Versions.
+	PurgeAfterSeconds int64 `protobuf:"varint,3,opt,name=purge_after_seconds,json=purgeAfterSeconds,proto3" json:"purge_after_seconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_namespace_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_namespace_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Retention) GetKeepVersionsCount() int64 {
+	if x != nil {
+		return x.KeepVersionsCount
+	}
+	return 0
+}
+
+func (x *Retention) GetKeepSeconds() int64 {
+	if x != nil {
+		return x.KeepSeconds
+	}
+	return 0
+}
+
+func (x *Retention) GetPurgeAfterSeconds() int64 {
+	if x != nil {
+		return x.PurgeAfterSeconds
+	}
+	return 0
+}
+
 var File_steelyard_v1_namespace_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"\n" +
-	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x02\n" +
+	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x03\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
@@ -139,10 +350,25 @@ const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag\x1a9\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\x122\n" +
+	"\x05usage\x18\b \x01(\v2\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12)\n" +
+	"\x05quota\x18\x14 \x01(\v2\x13.steelyard.v1.QuotaR\x05quota\x125\n" +
+	"\tretention\x18\x16 \x01(\v2\x17.steelyard.v1.RetentionR\tretention\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
+	"\x05Quota\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n" +
+	"\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"V\n" +
+	"\x0eNamespaceUsage\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n" +
+	"\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"\x8e\x01\n" +
+	"\tRetention\x12.\n" +
+	"\x13keep_versions_count\x18\x01 \x01(\x03R\x11keepVersionsCount\x12!\n" +
+	"\fkeep_seconds\x18\x02 \x01(\x03R\vkeepSeconds\x12.\n" +
+	"\x13purge_after_seconds\x18\x03 \x01(\x03R\x11purgeAfterSecondsB\xae\x01\n" +
 	"\x10com.steelyard.v1B\x0eNamespaceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -157,21 +383,27 @@ func file_steelyard_v1_namespace_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_namespace_proto_rawDescData
 }
 
-var file_steelyard_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_steelyard_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_steelyard_v1_namespace_proto_goTypes = []any{
 	(*Namespace)(nil),             // 0: steelyard.v1.Namespace
-	nil,                           // 1: steelyard.v1.Namespace.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Quota)(nil),                 // 1: steelyard.v1.Quota
+	(*NamespaceUsage)(nil),        // 2: steelyard.v1.NamespaceUsage
+	(*Retention)(nil),             // 3: steelyard.v1.Retention
+	nil,                           // 4: steelyard.v1.Namespace.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_steelyard_v1_namespace_proto_depIdxs = []int32{
-	1, // 0: steelyard.v1.Namespace.labels:type_name -> steelyard.v1.Namespace.LabelsEntry
-	2, // 1: steelyard.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
-	2, // 2: steelyard.v1.Namespace.update_time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: steelyard.v1.Namespace.labels:type_name -> steelyard.v1.Namespace.LabelsEntry
+	5, // 1: steelyard.v1.Namespace.create_time:type_name -> google.protobuf.Timestamp
+	5, // 2: steelyard.v1.Namespace.update_time:type_name -> google.protobuf.Timestamp
+	2, // 3: steelyard.v1.Namespace.usage:type_name -> steelyard.v1.NamespaceUsage
+	1, // 4: steelyard.v1.Namespace.quota:type_name -> steelyard.v1.Quota
+	3, // 5: steelyard.v1.Namespace.retention:type_name -> steelyard.v1.Retention
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_namespace_proto_init() }
@@ -185,7 +417,7 @@ func file_steelyard_v1_namespace_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_namespace_proto_rawDesc), len(file_steelyard_v1_namespace_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

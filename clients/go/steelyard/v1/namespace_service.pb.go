@@ -34,7 +34,11 @@ type CreateNamespaceRequest struct {
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional.
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How much it may use. Absent means any amount.
+	Quota *Quota `protobuf:"bytes,6,opt,name=quota,proto3" json:"quota,omitempty"`
+	// Which Versions go by themselves. Absent means none.
+	Retention     *Retention `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,6 +106,20 @@ func (x *CreateNamespaceRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *CreateNamespaceRequest) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+func (x *CreateNamespaceRequest) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
 }
 
 // Response of CreateNamespace.
@@ -402,7 +420,9 @@ type UpdateNamespaceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. The Namespace, found by its name, with the new values.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Fields to change: `description`, `labels`. Absent means those of them that are set.
+	// Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+	// `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
+	// numbers that are not 0.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// The change happens only if the Namespace still has this etag. Empty means in any case.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
@@ -666,14 +686,16 @@ var File_steelyard_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"$steelyard/v1/namespace_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\x8a\x02\n" +
+	"$steelyard/v1/namespace_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\xec\x02\n" +
 	"\x16CreateNamespaceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12H\n" +
 	"\x06labels\x18\x03 \x03(\v20.steelyard.v1.CreateNamespaceRequest.LabelsEntryR\x06labels\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\x1a9\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
+	"\x05quota\x18\x06 \x01(\v2\x13.steelyard.v1.QuotaR\x05quota\x125\n" +
+	"\tretention\x18\a \x01(\v2\x17.steelyard.v1.RetentionR\tretention\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"l\n" +
@@ -750,32 +772,36 @@ var file_steelyard_v1_namespace_service_proto_goTypes = []any{
 	(*DeleteNamespaceRequest)(nil),  // 8: steelyard.v1.DeleteNamespaceRequest
 	(*DeleteNamespaceResponse)(nil), // 9: steelyard.v1.DeleteNamespaceResponse
 	nil,                             // 10: steelyard.v1.CreateNamespaceRequest.LabelsEntry
-	(*Namespace)(nil),               // 11: steelyard.v1.Namespace
-	(*fieldmaskpb.FieldMask)(nil),   // 12: google.protobuf.FieldMask
+	(*Quota)(nil),                   // 11: steelyard.v1.Quota
+	(*Retention)(nil),               // 12: steelyard.v1.Retention
+	(*Namespace)(nil),               // 13: steelyard.v1.Namespace
+	(*fieldmaskpb.FieldMask)(nil),   // 14: google.protobuf.FieldMask
 }
 var file_steelyard_v1_namespace_service_proto_depIdxs = []int32{
 	10, // 0: steelyard.v1.CreateNamespaceRequest.labels:type_name -> steelyard.v1.CreateNamespaceRequest.LabelsEntry
-	11, // 1: steelyard.v1.CreateNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
-	11, // 2: steelyard.v1.GetNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
-	11, // 3: steelyard.v1.ListNamespacesResponse.namespaces:type_name -> steelyard.v1.Namespace
-	11, // 4: steelyard.v1.UpdateNamespaceRequest.namespace:type_name -> steelyard.v1.Namespace
-	12, // 5: steelyard.v1.UpdateNamespaceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	11, // 6: steelyard.v1.UpdateNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
-	0,  // 7: steelyard.v1.NamespaceService.CreateNamespace:input_type -> steelyard.v1.CreateNamespaceRequest
-	2,  // 8: steelyard.v1.NamespaceService.GetNamespace:input_type -> steelyard.v1.GetNamespaceRequest
-	4,  // 9: steelyard.v1.NamespaceService.ListNamespaces:input_type -> steelyard.v1.ListNamespacesRequest
-	6,  // 10: steelyard.v1.NamespaceService.UpdateNamespace:input_type -> steelyard.v1.UpdateNamespaceRequest
-	8,  // 11: steelyard.v1.NamespaceService.DeleteNamespace:input_type -> steelyard.v1.DeleteNamespaceRequest
-	1,  // 12: steelyard.v1.NamespaceService.CreateNamespace:output_type -> steelyard.v1.CreateNamespaceResponse
-	3,  // 13: steelyard.v1.NamespaceService.GetNamespace:output_type -> steelyard.v1.GetNamespaceResponse
-	5,  // 14: steelyard.v1.NamespaceService.ListNamespaces:output_type -> steelyard.v1.ListNamespacesResponse
-	7,  // 15: steelyard.v1.NamespaceService.UpdateNamespace:output_type -> steelyard.v1.UpdateNamespaceResponse
-	9,  // 16: steelyard.v1.NamespaceService.DeleteNamespace:output_type -> steelyard.v1.DeleteNamespaceResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	11, // 1: steelyard.v1.CreateNamespaceRequest.quota:type_name -> steelyard.v1.Quota
+	12, // 2: steelyard.v1.CreateNamespaceRequest.retention:type_name -> steelyard.v1.Retention
+	13, // 3: steelyard.v1.CreateNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
+	13, // 4: steelyard.v1.GetNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
+	13, // 5: steelyard.v1.ListNamespacesResponse.namespaces:type_name -> steelyard.v1.Namespace
+	13, // 6: steelyard.v1.UpdateNamespaceRequest.namespace:type_name -> steelyard.v1.Namespace
+	14, // 7: steelyard.v1.UpdateNamespaceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	13, // 8: steelyard.v1.UpdateNamespaceResponse.namespace:type_name -> steelyard.v1.Namespace
+	0,  // 9: steelyard.v1.NamespaceService.CreateNamespace:input_type -> steelyard.v1.CreateNamespaceRequest
+	2,  // 10: steelyard.v1.NamespaceService.GetNamespace:input_type -> steelyard.v1.GetNamespaceRequest
+	4,  // 11: steelyard.v1.NamespaceService.ListNamespaces:input_type -> steelyard.v1.ListNamespacesRequest
+	6,  // 12: steelyard.v1.NamespaceService.UpdateNamespace:input_type -> steelyard.v1.UpdateNamespaceRequest
+	8,  // 13: steelyard.v1.NamespaceService.DeleteNamespace:input_type -> steelyard.v1.DeleteNamespaceRequest
+	1,  // 14: steelyard.v1.NamespaceService.CreateNamespace:output_type -> steelyard.v1.CreateNamespaceResponse
+	3,  // 15: steelyard.v1.NamespaceService.GetNamespace:output_type -> steelyard.v1.GetNamespaceResponse
+	5,  // 16: steelyard.v1.NamespaceService.ListNamespaces:output_type -> steelyard.v1.ListNamespacesResponse
+	7,  // 17: steelyard.v1.NamespaceService.UpdateNamespace:output_type -> steelyard.v1.UpdateNamespaceResponse
+	9,  // 18: steelyard.v1.NamespaceService.DeleteNamespace:output_type -> steelyard.v1.DeleteNamespaceResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_namespace_service_proto_init() }

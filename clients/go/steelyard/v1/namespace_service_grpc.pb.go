@@ -38,6 +38,7 @@ type NamespaceServiceClient interface {
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
 	CreateNamespace(ctx context.Context, in *CreateNamespaceRequest, opts ...grpc.CallOption) (*CreateNamespaceResponse, error)
 	// Answers one Namespace.
@@ -50,10 +51,14 @@ type NamespaceServiceClient interface {
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListNamespaces(ctx context.Context, in *ListNamespacesRequest, opts ...grpc.CallOption) (*ListNamespacesResponse, error)
-	// Changes description or labels of a Namespace.
+	// Changes description, labels, quota or retention of a Namespace.
+	//
+	// A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+	// CollectGarbage does, and its `dry_run` says how much.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateNamespace(ctx context.Context, in *UpdateNamespaceRequest, opts ...grpc.CallOption) (*UpdateNamespaceResponse, error)
@@ -142,6 +147,7 @@ type NamespaceServiceServer interface {
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
 	CreateNamespace(context.Context, *CreateNamespaceRequest) (*CreateNamespaceResponse, error)
 	// Answers one Namespace.
@@ -154,10 +160,14 @@ type NamespaceServiceServer interface {
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListNamespaces(context.Context, *ListNamespacesRequest) (*ListNamespacesResponse, error)
-	// Changes description or labels of a Namespace.
+	// Changes description, labels, quota or retention of a Namespace.
+	//
+	// A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+	// CollectGarbage does, and its `dry_run` says how much.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateNamespace(context.Context, *UpdateNamespaceRequest) (*UpdateNamespaceResponse, error)

@@ -47,7 +47,9 @@ def gc(
 ) -> None:
     """Free the bytes that no version needs and no upload holds, while the server serves.
 
-    First they go to a trash, from which an upload of the same bytes brings them back; later they are gone.
+    Versions that the retention of their namespaces keeps no longer are deleted before, and what was
+    deleted long enough ago is purged. Bytes go in two steps: first to a trash, from which an upload of
+    the same bytes brings them back; later they are gone.
     """
     grace_seconds = None if grace is None else values.seconds(grace, option="--grace")
     trash_seconds = None if trash is None else values.seconds(trash, option="--trash")
@@ -167,13 +169,24 @@ def _drawn(show: OnProgress | None) -> Callable[[StorageVerification], None] | N
 def _told(collected: GarbageCollection, *, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
     condemned = output.count(collected.condemned_blobs_count, "blob")
-    text = (
+    text = _let_go(collected, would=would) + (
         f"{condemned} ({output.size(collected.condemned_bytes)}) {would}moved to the trash, "
         f"{output.size(collected.freed_bytes)} {would}freed."
     )
     if strays := collected.stray_files_count:
         text += f" {output.count(strays, 'file')} belonged to no blob."
     return text
+
+
+def _let_go(collected: GarbageCollection, *, would: str) -> str:
+    """Say what the retention of namespaces let go, if it did."""
+    parts = [
+        (collected.deleted_versions_count, "version", "deleted"),
+        (collected.purged_versions_count, "version", "purged"),
+        (collected.purged_models_count, "model", "purged"),
+    ]
+    said = [f"{output.count(number, noun)} {would}{end}" for number, noun, end in parts if number]
+    return f"{', '.join(said)} by retention. " if said else ""
 
 
 def _show_strays(found: StorageVerification) -> None:

@@ -194,6 +194,14 @@ def age(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d}"
 
 
+def span(seconds: int) -> str:
+    """Write a length of time as options take it; nothing for none."""
+    for unit_seconds, unit in ((_DAY_SECONDS, "d"), (_HOUR_SECONDS, "h"), (_MINUTE_SECONDS, "m"), (1, "s")):
+        if seconds and seconds % unit_seconds == 0:
+            return f"{seconds // unit_seconds}{unit}"
+    return ""
+
+
 def actor(who: Actor) -> str:
     """Write who did something; a name that was only stated is never shown as a fact."""
     return who.id if who.authenticated else f"{who.id} (stated)"

@@ -15,7 +15,9 @@ _INT64 = range(-(2**63), 2**63)
 _INTEGER_CHARACTERS = 64
 _MEASURE = re.compile(r"(?P<number>[0-9]{1,12}) ?(?P<unit>[A-Za-z]*)")
 _TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_DECIMAL_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BINARY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE_UNITS = {"": 1, "B": 1} | _DECIMAL_UNITS | _BINARY_UNITS
 
 
 def pairs(texts: list[str], *, option: str) -> dict[str, str]:
@@ -141,12 +143,12 @@ def seconds(text: str, *, option: str) -> int:
 
 
 def size_bytes(text: str, *, option: str) -> int:
-    """Read ``512KiB``, ``50MiB``, ``2GiB``, or a whole number of bytes.
+    """Read ``512KiB``, ``50MiB``, ``2GB``, or a whole number of bytes.
 
     Raises:
         typer.BadParameter: it is written otherwise.
     """
-    return _measured(text, units=_SIZE_UNITS, option=option, example="512KiB, 50MiB or 2GiB")
+    return _measured(text, units=_SIZE_UNITS, option=option, example="512KiB, 50MiB or 2GB")
 
 
 def _measured(text: str, *, units: Mapping[str, int], option: str, example: str) -> int:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsteelyard/v1/blob_service.proto\x12\x0csteelyard.v1\x1a\x17steelyard/v1/rule.proto\"\x85\x01\n\x17\x46indMissingBlobsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x15.steelyard.v1.BlobKeyR\x05\x62lobs\x12\x1f\n\x0bsizes_bytes\x18\x03 \x03(\x03R\nsizesBytes\"y\n\x18\x46indMissingBlobsResponse\x12\x33\n\x07missing\x18\x01 \x03(\x0b\x32\x19.steelyard.v1.MissingBlobR\x07missing\x12(\n\x10held_sizes_bytes\x18\x02 \x03(\x03R\x0eheldSizesBytes\"@\n\x07\x42lobKey\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\"D\n\x0bMissingBlob\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nheld_bytes\x18\x02 \x01(\x03R\theldBytes\"\x8b\x01\n\x11WriteBlobsRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.BlobHeaderR\x06header\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\x12\x30\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x18.steelyard.v1.BlobFinishR\x06\x66inish\"\x9d\x01\n\nBlobHeader\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1b\n\tupload_id\x18\x04 \x01(\tR\x08uploadId\x12\x1d\n\nfrom_start\x18\x05 \x01(\x08R\tfromStart\"$\n\nBlobFinish\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\"\xcd\x02\n\x12WriteBlobsResponse\x12\x14\n\x05index\x18\x01 \x01(\x03R\x05index\x12/\n\x05ready\x18\x02 \x01(\x0b\x32\x17.steelyard.v1.BlobReadyH\x00R\x05ready\x12\x44\n\x0f\x61lready_present\x18\x03 \x01(\x0b\x32\x19.steelyard.v1.BlobPresentH\x00R\x0e\x61lreadyPresent\x12\x38\n\x08progress\x18\x04 \x01(\x0b\x32\x1a.steelyard.v1.BlobProgressH\x00R\x08progress\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x1a.steelyard.v1.BlobFinishedH\x00R\x08\x66inished\x12,\n\x04stop\x18\x06 \x01(\x0b\x32\x16.steelyard.v1.BlobStopH\x00R\x04stopB\x08\n\x06\x61nswer\"#\n\tBlobReady\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\"%\n\x0b\x42lobPresent\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\"3\n\x0c\x42lobProgress\x12#\n\rdurable_bytes\x18\x01 \x01(\x03R\x0c\x64urableBytes\"E\n\x0c\x42lobFinished\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\"<\n\x08\x42lobStop\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message2\xf5\x01\n\x0b\x42lobService\x12w\n\x10\x46indMissingBlobs\x12%.steelyard.v1.FindMissingBlobsRequest\x1a&.steelyard.v1.FindMissingBlobsResponse\"\x14\x90\x02\x02\x8a\xb5\x18\r\x08\x05\x12\tnamespace\x12m\n\nWriteBlobs\x12\x1f.steelyard.v1.WriteBlobsRequest\x1a .steelyard.v1.WriteBlobsResponse\"\x18\x8a\xb5\x18\x14\x08\x05\x12\x10header.namespace(\x01\x30\x01\x42\xb0\x01\n\x10\x63om.steelyard.v1B\x10\x42lobServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsteelyard/v1/blob_service.proto\x12\x0csteelyard.v1\x1a\x17steelyard/v1/rule.proto\"\x85\x01\n\x17\x46indMissingBlobsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x15.steelyard.v1.BlobKeyR\x05\x62lobs\x12\x1f\n\x0bsizes_bytes\x18\x03 \x03(\x03R\nsizesBytes\"\x97\x02\n\x18\x46indMissingBlobsResponse\x12\x33\n\x07missing\x18\x01 \x03(\x0b\x32\x19.steelyard.v1.MissingBlobR\x07missing\x12(\n\x10held_sizes_bytes\x18\x02 \x03(\x03R\x0eheldSizesBytes\x12,\n\x0f\x61vailable_bytes\x18\x03 \x01(\x03H\x00R\x0e\x61vailableBytes\x88\x01\x01\x12=\n\x18\x61vailable_versions_count\x18\x04 \x01(\x03H\x01R\x16\x61vailableVersionsCount\x88\x01\x01\x42\x12\n\x10_available_bytesB\x1b\n\x19_available_versions_count\"@\n\x07\x42lobKey\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\"D\n\x0bMissingBlob\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nheld_bytes\x18\x02 \x01(\x03R\theldBytes\"\x8b\x01\n\x11WriteBlobsRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.BlobHeaderR\x06header\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\x12\x30\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x18.steelyard.v1.BlobFinishR\x06\x66inish\"\x9d\x01\n\nBlobHeader\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n\x06\x64igest\x18\x03 \x01(\tR\x06\x64igest\x12\x1b\n\tupload_id\x18\x04 \x01(\tR\x08uploadId\x12\x1d\n\nfrom_start\x18\x05 \x01(\x08R\tfromStart\"$\n\nBlobFinish\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\"\xcd\x02\n\x12WriteBlobsResponse\x12\x14\n\x05index\x18\x01 \x01(\x03R\x05index\x12/\n\x05ready\x18\x02 \x01(\x0b\x32\x17.steelyard.v1.BlobReadyH\x00R\x05ready\x12\x44\n\x0f\x61lready_present\x18\x03 \x01(\x0b\x32\x19.steelyard.v1.BlobPresentH\x00R\x0e\x61lreadyPresent\x12\x38\n\x08progress\x18\x04 \x01(\x0b\x32\x1a.steelyard.v1.BlobProgressH\x00R\x08progress\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x1a.steelyard.v1.BlobFinishedH\x00R\x08\x66inished\x12,\n\x04stop\x18\x06 \x01(\x0b\x32\x16.steelyard.v1.BlobStopH\x00R\x04stopB\x08\n\x06\x61nswer\"#\n\tBlobReady\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\"%\n\x0b\x42lobPresent\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\"3\n\x0c\x42lobProgress\x12#\n\rdurable_bytes\x18\x01 \x01(\x03R\x0c\x64urableBytes\"E\n\x0c\x42lobFinished\x12\x16\n\x06\x64igest\x18\x01 \x01(\tR\x06\x64igest\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\"<\n\x08\x42lobStop\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message2\xf5\x01\n\x0b\x42lobService\x12w\n\x10\x46indMissingBlobs\x12%.steelyard.v1.FindMissingBlobsRequest\x1a&.steelyard.v1.FindMissingBlobsResponse\"\x14\x90\x02\x02\x8a\xb5\x18\r\x08\x05\x12\tnamespace\x12m\n\nWriteBlobs\x12\x1f.steelyard.v1.WriteBlobsRequest\x1a .steelyard.v1.WriteBlobsResponse\"\x18\x8a\xb5\x18\x14\x08\x05\x12\x10header.namespace(\x01\x30\x01\x42\xb0\x01\n\x10\x63om.steelyard.v1B\x10\x42lobServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOBSERVICE'].methods_by_name['WriteBlobs']._serialized_options = b'\212\265\030\024\010\005\022\020header.namespace'
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=75
   _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=208
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=210
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=331
-  _globals['_BLOBKEY']._serialized_start=333
-  _globals['_BLOBKEY']._serialized_end=397
-  _globals['_MISSINGBLOB']._serialized_start=399
-  _globals['_MISSINGBLOB']._serialized_end=467
-  _globals['_WRITEBLOBSREQUEST']._serialized_start=470
-  _globals['_WRITEBLOBSREQUEST']._serialized_end=609
-  _globals['_BLOBHEADER']._serialized_start=612
-  _globals['_BLOBHEADER']._serialized_end=769
-  _globals['_BLOBFINISH']._serialized_start=771
-  _globals['_BLOBFINISH']._serialized_end=807
-  _globals['_WRITEBLOBSRESPONSE']._serialized_start=810
-  _globals['_WRITEBLOBSRESPONSE']._serialized_end=1143
-  _globals['_BLOBREADY']._serialized_start=1145
-  _globals['_BLOBREADY']._serialized_end=1180
-  _globals['_BLOBPRESENT']._serialized_start=1182
-  _globals['_BLOBPRESENT']._serialized_end=1219
-  _globals['_BLOBPROGRESS']._serialized_start=1221
-  _globals['_BLOBPROGRESS']._serialized_end=1272
-  _globals['_BLOBFINISHED']._serialized_start=1274
-  _globals['_BLOBFINISHED']._serialized_end=1343
-  _globals['_BLOBSTOP']._serialized_start=1345
-  _globals['_BLOBSTOP']._serialized_end=1405
-  _globals['_BLOBSERVICE']._serialized_start=1408
-  _globals['_BLOBSERVICE']._serialized_end=1653
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=211
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=490
+  _globals['_BLOBKEY']._serialized_start=492
+  _globals['_BLOBKEY']._serialized_end=556
+  _globals['_MISSINGBLOB']._serialized_start=558
+  _globals['_MISSINGBLOB']._serialized_end=626
+  _globals['_WRITEBLOBSREQUEST']._serialized_start=629
+  _globals['_WRITEBLOBSREQUEST']._serialized_end=768
+  _globals['_BLOBHEADER']._serialized_start=771
+  _globals['_BLOBHEADER']._serialized_end=928
+  _globals['_BLOBFINISH']._serialized_start=930
+  _globals['_BLOBFINISH']._serialized_end=966
+  _globals['_WRITEBLOBSRESPONSE']._serialized_start=969
+  _globals['_WRITEBLOBSRESPONSE']._serialized_end=1302
+  _globals['_BLOBREADY']._serialized_start=1304
+  _globals['_BLOBREADY']._serialized_end=1339
+  _globals['_BLOBPRESENT']._serialized_start=1341
+  _globals['_BLOBPRESENT']._serialized_end=1378
+  _globals['_BLOBPROGRESS']._serialized_start=1380
+  _globals['_BLOBPROGRESS']._serialized_end=1431
+  _globals['_BLOBFINISHED']._serialized_start=1433
+  _globals['_BLOBFINISHED']._serialized_end=1502
+  _globals['_BLOBSTOP']._serialized_start=1504
+  _globals['_BLOBSTOP']._serialized_end=1564
+  _globals['_BLOBSERVICE']._serialized_start=1567
+  _globals['_BLOBSERVICE']._serialized_end=1812
 # @@protoc_insertion_point(module_scope)

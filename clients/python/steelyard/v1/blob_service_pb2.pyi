@@ -62,6 +62,14 @@ class FindMissingBlobsResponse(_message.Message):
 
     MISSING_FIELD_NUMBER: _builtins.int
     HELD_SIZES_BYTES_FIELD_NUMBER: _builtins.int
+    AVAILABLE_BYTES_FIELD_NUMBER: _builtins.int
+    AVAILABLE_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    available_bytes: _builtins.int
+    """Bytes of missing blobs for which the quota of the Namespace leaves room. Absent means any
+    number. WriteBlobs refuses what is above, so compare before the first byte is sent.
+    """
+    available_versions_count: _builtins.int
+    """Versions for which the quota of the Namespace leaves room. Absent means any number."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingBlob]:
         """The blobs that the Namespace does not hold, in the order asked for."""
@@ -75,12 +83,21 @@ class FindMissingBlobsResponse(_message.Message):
         *,
         missing: _abc.Iterable[Global___MissingBlob] | None = ...,
         held_sizes_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        available_bytes: _builtins.int | None = ...,
+        available_versions_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_bytes", b"_available_bytes", "_available_versions_count", b"_available_versions_count", "available_bytes", b"available_bytes", "available_versions_count", b"available_versions_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_sizes_bytes", b"held_sizes_bytes", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_bytes", b"_available_bytes", "_available_versions_count", b"_available_versions_count", "available_bytes", b"available_bytes", "available_versions_count", b"available_versions_count", "held_sizes_bytes", b"held_sizes_bytes", "missing", b"missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__available_bytes: _TypeAlias = _typing.Literal["available_bytes"]  # noqa: Y015
+    _WhichOneofArgType__available_bytes: _TypeAlias = _typing.Literal["_available_bytes", b"_available_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__available_versions_count: _TypeAlias = _typing.Literal["available_versions_count"]  # noqa: Y015
+    _WhichOneofArgType__available_versions_count: _TypeAlias = _typing.Literal["_available_versions_count", b"_available_versions_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__available_bytes) -> _WhichOneofReturnType__available_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__available_versions_count) -> _WhichOneofReturnType__available_versions_count | None: ...
 
 Global___FindMissingBlobsResponse: _TypeAlias = FindMissingBlobsResponse  # noqa: Y015
 

@@ -85,6 +85,8 @@ class BlobServiceStub:
     * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
     * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
       stays; resume when there is room.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+      bytes. Checked for each header, and again when the blob is stored.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
     """
 
@@ -145,6 +147,8 @@ class BlobServiceAsyncStub(BlobServiceStub):
     * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
     * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
       stays; resume when there is room.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+      bytes. Checked for each header, and again when the blob is stored.
     * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
     """
 
@@ -214,6 +218,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
         * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
           stays; resume when there is room.
+        * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+          bytes. Checked for each header, and again when the blob is stored.
         * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
         """
 

@@ -549,6 +549,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Try again after the stated pause.
     """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 115
+    """RESOURCE_EXHAUSTED: A Namespace would have more Versions, or hold more bytes, than its quota
+    allows.
+
+    Metadata: `namespace`, `quota` (`versions_count` or `size_bytes`), `allowed`, `used`, `asked`.
+
+    Advice: Purge Versions that nobody needs and collect garbage, or ask for a larger quota.
+    """
     ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 61
     """RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
     Limits.message_bytes.
@@ -1172,6 +1180,14 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 60
 Metadata: none.
 
 Advice: Try again after the stated pause.
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 115
+"""RESOURCE_EXHAUSTED: A Namespace would have more Versions, or hold more bytes, than its quota
+allows.
+
+Metadata: `namespace`, `quota` (`versions_count` or `size_bytes`), `allowed`, `used`, `asked`.
+
+Advice: Purge Versions that nobody needs and collect garbage, or ask for a larger quota.
 """
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 61
 """RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than

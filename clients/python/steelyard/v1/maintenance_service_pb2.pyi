@@ -104,6 +104,8 @@ class CollectGarbageResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DELETED_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    PURGED_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
     CONDEMNED_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     CONDEMNED_BYTES_FIELD_NUMBER: _builtins.int
     FREED_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
@@ -114,6 +116,11 @@ class CollectGarbageResponse(_message.Message):
     EXAMINED_BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     WAITS_FOR_BACKUP_FIELD_NUMBER: _builtins.int
+    PURGED_MODELS_COUNT_FIELD_NUMBER: _builtins.int
+    deleted_versions_count: _builtins.int
+    """Versions that the Retention of their Namespaces deleted."""
+    purged_versions_count: _builtins.int
+    """Versions that it purged, those of purged Models included."""
     condemned_blobs_count: _builtins.int
     """Blobs that were condemned."""
     condemned_bytes: _builtins.int
@@ -127,16 +134,20 @@ class CollectGarbageResponse(_message.Message):
     done: _builtins.bool
     """Whether the run is over."""
     sequence: _builtins.int
-    """Sequence of the event of the run; 0 before its end, and when nothing changed."""
+    """Sequence of the event of the run; 0 before its end, and when no bytes went."""
     examined_blobs_count: _builtins.int
     """Blobs that were looked at so far."""
     blobs_count: _builtins.int
     """Blobs to look at in all, as many as there were when the run began."""
     waits_for_backup: _builtins.bool
     """Whether it waits until a backup has copied the bytes that it needs; it goes on by itself."""
+    purged_models_count: _builtins.int
+    """Models that the Retention purged."""
     def __init__(
         self,
         *,
+        deleted_versions_count: _builtins.int = ...,
+        purged_versions_count: _builtins.int = ...,
         condemned_blobs_count: _builtins.int = ...,
         condemned_bytes: _builtins.int = ...,
         freed_blobs_count: _builtins.int = ...,
@@ -147,10 +158,11 @@ class CollectGarbageResponse(_message.Message):
         examined_blobs_count: _builtins.int = ...,
         blobs_count: _builtins.int = ...,
         waits_for_backup: _builtins.bool = ...,
+        purged_models_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "deleted_versions_count", b"deleted_versions_count", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "purged_models_count", b"purged_models_count", "purged_versions_count", b"purged_versions_count", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,9 @@ class MaintenanceServiceServicer(object):
     def CollectGarbage(self, request, context):
         """Frees the bytes that nothing refers to, while everything else goes on.
 
+        First the Retention of each Namespace is applied, as of the moment at which the run began:
+        Versions are deleted, and deleted ones purged, at most 100 in an event.
+
         Blobs that no Version and no Evaluation names, whose leases are over and that are
         older than the grace, are condemned: no Namespace holds them any more, and their bytes
         move to a trash. After the trash time they are gone. An upload of the same

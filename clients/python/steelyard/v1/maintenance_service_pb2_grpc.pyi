@@ -42,6 +42,9 @@ class MaintenanceServiceStub:
     CollectGarbage: _grpc.UnaryStreamMultiCallable[_maintenance_service_pb2.CollectGarbageRequest, _maintenance_service_pb2.CollectGarbageResponse]
     """Frees the bytes that nothing refers to, while everything else goes on.
 
+    First the Retention of each Namespace is applied, as of the moment at which the run began:
+    Versions are deleted, and deleted ones purged, at most 100 in an event.
+
     Blobs that no Version and no Evaluation names, whose leases are over and that are
     older than the grace, are condemned: no Namespace holds them any more, and their bytes
     move to a trash. After the trash time they are gone. An upload of the same
@@ -121,6 +124,9 @@ class MaintenanceServiceAsyncStub(MaintenanceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CollectGarbage: _aio.UnaryStreamMultiCallable[_maintenance_service_pb2.CollectGarbageRequest, _maintenance_service_pb2.CollectGarbageResponse]  # type: ignore[assignment]
     """Frees the bytes that nothing refers to, while everything else goes on.
+
+    First the Retention of each Namespace is applied, as of the moment at which the run began:
+    Versions are deleted, and deleted ones purged, at most 100 in an event.
 
     Blobs that no Version and no Evaluation names, whose leases are over and that are
     older than the grace, are condemned: no Namespace holds them any more, and their bytes
@@ -204,6 +210,9 @@ class MaintenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_maintenance_service_pb2.CollectGarbageResponse], _abc.AsyncIterator[_maintenance_service_pb2.CollectGarbageResponse]]:
         """Frees the bytes that nothing refers to, while everything else goes on.
+
+        First the Retention of each Namespace is applied, as of the moment at which the run began:
+        Versions are deleted, and deleted ones purged, at most 100 in an event.
 
         Blobs that no Version and no Evaluation names, whose leases are over and that are
         older than the grace, are condemned: no Namespace holds them any more, and their bytes

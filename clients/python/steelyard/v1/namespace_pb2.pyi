@@ -56,6 +56,9 @@ class Namespace(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Unique in the registry, matches Limits.name_pattern, never changes."""
     uid: _builtins.str
@@ -74,7 +77,19 @@ class Namespace(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When description or labels changed last."""
+        """Output only. When anything but the usage changed last."""
+
+    @_builtins.property
+    def usage(self) -> Global___NamespaceUsage:
+        """Output only. What the Namespace uses now; it changes without the etag."""
+
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """How much the Namespace may use. Absent means any amount."""
+
+    @_builtins.property
+    def retention(self) -> Global___Retention:
+        """Which Versions go by themselves. Absent means none."""
 
     def __init__(
         self,
@@ -86,11 +101,112 @@ class Namespace(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        usage: Global___NamespaceUsage | None = ...,
+        quota: Global___Quota | None = ...,
+        retention: Global___Retention | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quota", b"quota", "retention", b"retention", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "retention", b"retention", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Namespace: _TypeAlias = Namespace  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """How much a Namespace may use.
+
+    A quota may be set below what is in use: nothing is lost, and more is refused.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number."""
+    versions_count: _builtins.int
+    """Most Versions in all its Models, deleted ones included. 0 means any number."""
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        versions_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "versions_count", b"versions_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class NamespaceUsage(_message.Message):
+    """How much a Namespace uses of what a Quota limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+    evaluations name, and what was uploaded and is not collected yet.
+    """
+    versions_count: _builtins.int
+    """Versions in all its Models, deleted ones included; a purge frees their place."""
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        versions_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "versions_count", b"versions_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceUsage: _TypeAlias = NamespaceUsage  # noqa: Y015
+
+@_typing.final
+class Retention(_message.Message):
+    """Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
+
+    The newest Version of a Model stays, and so does each to which something points, an Alias above all.
+    Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+    both 0 none is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    KEEP_SECONDS_FIELD_NUMBER: _builtins.int
+    PURGE_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    keep_versions_count: _builtins.int
+    """How many of the newest Versions of each Model stay, deleted ones not counted. 0 keeps no number
+    of them.
+    """
+    keep_seconds: _builtins.int
+    """How long every Version stays after it was created, in seconds, at most Limits.retention_seconds.
+    0 keeps none for its age.
+    """
+    purge_after_seconds: _builtins.int
+    """How long a Version or Model can be undeleted before it is purged, in seconds after it was deleted,
+    at most Limits.retention_seconds. 0 purges none. A Model is purged with all its Versions.
+    """
+    def __init__(
+        self,
+        *,
+        keep_versions_count: _builtins.int = ...,
+        keep_seconds: _builtins.int = ...,
+        purge_after_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_seconds", b"keep_seconds", "keep_versions_count", b"keep_versions_count", "purge_after_seconds", b"purge_after_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Retention: _TypeAlias = Retention  # noqa: Y015

@@ -51,6 +51,8 @@ class CreateNamespaceRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Name of the new Namespace."""
     description: _builtins.str
@@ -63,6 +65,14 @@ class CreateNamespaceRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Key and value pairs for programs."""
 
+    @_builtins.property
+    def quota(self) -> _namespace_pb2.Quota:
+        """How much it may use. Absent means any amount."""
+
+    @_builtins.property
+    def retention(self) -> _namespace_pb2.Retention:
+        """Which Versions go by themselves. Absent means none."""
+
     def __init__(
         self,
         *,
@@ -71,10 +81,12 @@ class CreateNamespaceRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        quota: _namespace_pb2.Quota | None = ...,
+        retention: _namespace_pb2.Retention | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "labels", b"labels", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "labels", b"labels", "name", b"name", "quota", b"quota", "reason", b"reason", "request_id", b"request_id", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,7 +259,10 @@ class UpdateNamespaceRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change: `description`, `labels`. Absent means those of them that are set."""
+        """Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+        `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
+        numbers that are not 0.
+        """
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class NamespaceServiceServicer(object):
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -100,10 +101,14 @@ class NamespaceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNamespace(self, request, context):
-        """Changes description or labels of a Namespace.
+        """Changes description, labels, quota or retention of a Namespace.
+
+        A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+        CollectGarbage does, and its `dry_run` says how much.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """

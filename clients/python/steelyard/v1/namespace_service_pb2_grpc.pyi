@@ -40,6 +40,7 @@ class NamespaceServiceStub:
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
     """
     GetNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_service_pb2.GetNamespaceRequest, _namespace_service_pb2.GetNamespaceResponse]
@@ -55,10 +56,14 @@ class NamespaceServiceStub:
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     UpdateNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_service_pb2.UpdateNamespaceRequest, _namespace_service_pb2.UpdateNamespaceResponse]
-    """Changes description or labels of a Namespace.
+    """Changes description, labels, quota or retention of a Namespace.
+
+    A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+    CollectGarbage does, and its `dry_run` says how much.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
@@ -89,6 +94,7 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
     """
     GetNamespace: _aio.UnaryUnaryMultiCallable[_namespace_service_pb2.GetNamespaceRequest, _namespace_service_pb2.GetNamespaceResponse]  # type: ignore[assignment]
@@ -104,10 +110,14 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     UpdateNamespace: _aio.UnaryUnaryMultiCallable[_namespace_service_pb2.UpdateNamespaceRequest, _namespace_service_pb2.UpdateNamespaceResponse]  # type: ignore[assignment]
-    """Changes description or labels of a Namespace.
+    """Changes description, labels, quota or retention of a Namespace.
+
+    A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+    CollectGarbage does, and its `dry_run` says how much.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
@@ -141,6 +151,7 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
         """
 
@@ -174,10 +185,14 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_service_pb2.UpdateNamespaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_service_pb2.UpdateNamespaceResponse, _abc.Awaitable[_namespace_service_pb2.UpdateNamespaceResponse]]:
-        """Changes description or labels of a Namespace.
+        """Changes description, labels, quota or retention of a Namespace.
+
+        A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+        CollectGarbage does, and its `dry_run` says how much.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """

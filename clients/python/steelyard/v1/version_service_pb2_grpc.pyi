@@ -53,6 +53,7 @@ class VersionServiceStub:
     * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
       Upload the digests in `digests` (the first 20; `count` says how many
       there are), then call again.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions.
     * INVALID_ARGUMENT, EMPTY_ARTIFACT: no file.
     * INVALID_ARGUMENT, INVALID_FILE_PATH: a path is absolute, leaves the
       directory, is not NFC, or appears twice (letter case aside).
@@ -159,6 +160,8 @@ class VersionServiceStub:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
     * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions, or not hold so
+      many bytes.
     * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
     * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
@@ -285,6 +288,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
       Upload the digests in `digests` (the first 20; `count` says how many
       there are), then call again.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions.
     * INVALID_ARGUMENT, EMPTY_ARTIFACT: no file.
     * INVALID_ARGUMENT, INVALID_FILE_PATH: a path is absolute, leaves the
       directory, is not NFC, or appears twice (letter case aside).
@@ -391,6 +395,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
     * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+    * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions, or not hold so
+      many bytes.
     * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
     * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
@@ -520,6 +526,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
           Upload the digests in `digests` (the first 20; `count` says how many
           there are), then call again.
+        * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions.
         * INVALID_ARGUMENT, EMPTY_ARTIFACT: no file.
         * INVALID_ARGUMENT, INVALID_FILE_PATH: a path is absolute, leaves the
           directory, is not NFC, or appears twice (letter case aside).
@@ -674,6 +681,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
         * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+        * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions, or not hold so
+          many bytes.
         * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
         * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
         * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.

@@ -64,6 +64,21 @@ export declare type FindMissingBlobsResponse = Message<"steelyard.v1.FindMissing
    * @generated from field: repeated int64 held_sizes_bytes = 2;
    */
   heldSizesBytes: bigint[];
+
+  /**
+   * Bytes of missing blobs for which the quota of the Namespace leaves room. Absent means any
+   * number. WriteBlobs refuses what is above, so compare before the first byte is sent.
+   *
+   * @generated from field: optional int64 available_bytes = 3;
+   */
+  availableBytes?: bigint | undefined;
+
+  /**
+   * Versions for which the quota of the Namespace leaves room. Absent means any number.
+   *
+   * @generated from field: optional int64 available_versions_count = 4;
+   */
+  availableVersionsCount?: bigint | undefined;
 };
 
 /**
@@ -477,6 +492,8 @@ export declare const BlobService: GenService<{
    * * DEADLINE_EXCEEDED, UPLOAD_IDLE: no message came for Limits.upload_idle_seconds.
    * * RESOURCE_EXHAUSTED, STORAGE_FULL: the disk is full. What is durable
    *   stays; resume when there is room.
+   * * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not hold so many
+   *   bytes. Checked for each header, and again when the blob is stored.
    * * RESOURCE_EXHAUSTED, OVERLOADED: too many streams; try again.
    *
    * @generated from rpc steelyard.v1.BlobService.WriteBlobs

@@ -845,6 +845,18 @@ export enum ErrorReason {
   OVERLOADED = 60,
 
   /**
+   * RESOURCE_EXHAUSTED: A Namespace would have more Versions, or hold more bytes, than its quota
+   * allows.
+   *
+   * Metadata: `namespace`, `quota` (`versions_count` or `size_bytes`), `allowed`, `used`, `asked`.
+   *
+   * Advice: Purge Versions that nobody needs and collect garbage, or ask for a larger quota.
+   *
+   * @generated from enum value: ERROR_REASON_QUOTA_EXCEEDED = 115;
+   */
+  QUOTA_EXCEEDED = 115,
+
+  /**
    * RESOURCE_EXHAUSTED: A query ran longer than its time budget, or its answer is larger than
    * Limits.message_bytes.
    *

@@ -488,6 +488,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 garbage_seconds = 96;
    */
   garbageSeconds: bigint;
+
+  /**
+   * Longest time in a Retention: 100 years.
+   *
+   * @generated from field: int64 retention_seconds = 100;
+   */
+  retentionSeconds: bigint;
 };
 
 /**

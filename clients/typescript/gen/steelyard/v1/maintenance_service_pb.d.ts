@@ -71,6 +71,20 @@ export declare const CollectGarbageRequestSchema: GenMessage<CollectGarbageReque
  */
 export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbageResponse"> & {
   /**
+   * Versions that the Retention of their Namespaces deleted.
+   *
+   * @generated from field: int64 deleted_versions_count = 1;
+   */
+  deletedVersionsCount: bigint;
+
+  /**
+   * Versions that it purged, those of purged Models included.
+   *
+   * @generated from field: int64 purged_versions_count = 2;
+   */
+  purgedVersionsCount: bigint;
+
+  /**
    * Blobs that were condemned.
    *
    * @generated from field: int64 condemned_blobs_count = 3;
@@ -113,7 +127,7 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
   done: boolean;
 
   /**
-   * Sequence of the event of the run; 0 before its end, and when nothing changed.
+   * Sequence of the event of the run; 0 before its end, and when no bytes went.
    *
    * @generated from field: int64 sequence = 9;
    */
@@ -139,6 +153,13 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
    * @generated from field: bool waits_for_backup = 12;
    */
   waitsForBackup: boolean;
+
+  /**
+   * Models that the Retention purged.
+   *
+   * @generated from field: int64 purged_models_count = 13;
+   */
+  purgedModelsCount: bigint;
 };
 
 /**
@@ -584,6 +605,9 @@ export declare const StorageProblemKindSchema: GenEnum<StorageProblemKind>;
 export declare const MaintenanceService: GenService<{
   /**
    * Frees the bytes that nothing refers to, while everything else goes on.
+   *
+   * First the Retention of each Namespace is applied, as of the moment at which the run began:
+   * Versions are deleted, and deleted ones purged, at most 100 in an event.
    *
    * Blobs that no Version and no Evaluation names, whose leases are over and that are
    * older than the grace, are condemned: no Namespace holds them any more, and their bytes

@@ -56,7 +56,7 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Output only. When description or labels changed last.
+   * Output only. When anything but the usage changed last.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
@@ -68,6 +68,27 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
    * @generated from field: string etag = 7;
    */
   etag: string;
+
+  /**
+   * Output only. What the Namespace uses now; it changes without the etag.
+   *
+   * @generated from field: steelyard.v1.NamespaceUsage usage = 8;
+   */
+  usage?: NamespaceUsage | undefined;
+
+  /**
+   * How much the Namespace may use. Absent means any amount.
+   *
+   * @generated from field: steelyard.v1.Quota quota = 20;
+   */
+  quota?: Quota | undefined;
+
+  /**
+   * Which Versions go by themselves. Absent means none.
+   *
+   * @generated from field: steelyard.v1.Retention retention = 22;
+   */
+  retention?: Retention | undefined;
 };
 
 /**
@@ -75,4 +96,102 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
  * Use `create(NamespaceSchema)` to create a new message.
  */
 export declare const NamespaceSchema: GenMessage<Namespace>;
+
+/**
+ * How much a Namespace may use.
+ *
+ * A quota may be set below what is in use: nothing is lost, and more is refused.
+ *
+ * @generated from message steelyard.v1.Quota
+ */
+export declare type Quota = Message<"steelyard.v1.Quota"> & {
+  /**
+   * Most bytes of the blobs that the Namespace holds, each counted once. 0 means any number.
+   *
+   * @generated from field: int64 size_bytes = 1;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Most Versions in all its Models, deleted ones included. 0 means any number.
+   *
+   * @generated from field: int64 versions_count = 2;
+   */
+  versionsCount: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.Quota.
+ * Use `create(QuotaSchema)` to create a new message.
+ */
+export declare const QuotaSchema: GenMessage<Quota>;
+
+/**
+ * How much a Namespace uses of what a Quota limits.
+ *
+ * @generated from message steelyard.v1.NamespaceUsage
+ */
+export declare type NamespaceUsage = Message<"steelyard.v1.NamespaceUsage"> & {
+  /**
+   * Bytes of the blobs that the Namespace holds, each counted once: what its Versions and
+   * evaluations name, and what was uploaded and is not collected yet.
+   *
+   * @generated from field: int64 size_bytes = 1;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Versions in all its Models, deleted ones included; a purge frees their place.
+   *
+   * @generated from field: int64 versions_count = 2;
+   */
+  versionsCount: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.NamespaceUsage.
+ * Use `create(NamespaceUsageSchema)` to create a new message.
+ */
+export declare const NamespaceUsageSchema: GenMessage<NamespaceUsage>;
+
+/**
+ * Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
+ *
+ * The newest Version of a Model stays, and so does each to which something points, an Alias above all.
+ * Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+ * both 0 none is.
+ *
+ * @generated from message steelyard.v1.Retention
+ */
+export declare type Retention = Message<"steelyard.v1.Retention"> & {
+  /**
+   * How many of the newest Versions of each Model stay, deleted ones not counted. 0 keeps no number
+   * of them.
+   *
+   * @generated from field: int64 keep_versions_count = 1;
+   */
+  keepVersionsCount: bigint;
+
+  /**
+   * How long every Version stays after it was created, in seconds, at most Limits.retention_seconds.
+   * 0 keeps none for its age.
+   *
+   * @generated from field: int64 keep_seconds = 2;
+   */
+  keepSeconds: bigint;
+
+  /**
+   * How long a Version or Model can be undeleted before it is purged, in seconds after it was deleted,
+   * at most Limits.retention_seconds. 0 purges none. A Model is purged with all its Versions.
+   *
+   * @generated from field: int64 purge_after_seconds = 3;
+   */
+  purgeAfterSeconds: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.Retention.
+ * Use `create(RetentionSchema)` to create a new message.
+ */
+export declare const RetentionSchema: GenMessage<Retention>;
 

@@ -9,7 +9,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file steelyard/v1/namespace.proto.
  */
 export const file_steelyard_v1_namespace = /*@__PURE__*/
-  fileDesc("ChxzdGVlbHlhcmQvdjEvbmFtZXNwYWNlLnByb3RvEgxzdGVlbHlhcmQudjEijwIKCU5hbWVzcGFjZRIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIzCgZsYWJlbHMYBCADKAsyIy5zdGVlbHlhcmQudjEuTmFtZXNwYWNlLkxhYmVsc0VudHJ5Ei8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgHIAEoCRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQq4BChBjb20uc3RlZWx5YXJkLnYxQg5OYW1lc3BhY2VQcm90b1ABWjlleGFtcGxlLmNvbS9zdGVlbHlhcmQvY2xpZW50cy9nby9zdGVlbHlhcmQvdjE7c3RlZWx5YXJkdjGiAgNTWFiqAgxTdGVlbHlhcmQuVjHKAgxTdGVlbHlhcmRcVjHiAhhTdGVlbHlhcmRcVjFcR1BCTWV0YWRhdGHqAg1TdGVlbHlhcmQ6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChxzdGVlbHlhcmQvdjEvbmFtZXNwYWNlLnByb3RvEgxzdGVlbHlhcmQudjEijAMKCU5hbWVzcGFjZRIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIzCgZsYWJlbHMYBCADKAsyIy5zdGVlbHlhcmQudjEuTmFtZXNwYWNlLkxhYmVsc0VudHJ5Ei8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgHIAEoCRIrCgV1c2FnZRgIIAEoCzIcLnN0ZWVseWFyZC52MS5OYW1lc3BhY2VVc2FnZRIiCgVxdW90YRgUIAEoCzITLnN0ZWVseWFyZC52MS5RdW90YRIqCglyZXRlbnRpb24YFiABKAsyFy5zdGVlbHlhcmQudjEuUmV0ZW50aW9uGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiMwoFUXVvdGESEgoKc2l6ZV9ieXRlcxgBIAEoAxIWCg52ZXJzaW9uc19jb3VudBgCIAEoAyI8Cg5OYW1lc3BhY2VVc2FnZRISCgpzaXplX2J5dGVzGAEgASgDEhYKDnZlcnNpb25zX2NvdW50GAIgASgDIlsKCVJldGVudGlvbhIbChNrZWVwX3ZlcnNpb25zX2NvdW50GAEgASgDEhQKDGtlZXBfc2Vjb25kcxgCIAEoAxIbChNwdXJnZV9hZnRlcl9zZWNvbmRzGAMgASgDQq4BChBjb20uc3RlZWx5YXJkLnYxQg5OYW1lc3BhY2VQcm90b1ABWjlleGFtcGxlLmNvbS9zdGVlbHlhcmQvY2xpZW50cy9nby9zdGVlbHlhcmQvdjE7c3RlZWx5YXJkdjGiAgNTWFiqAgxTdGVlbHlhcmQuVjHKAgxTdGVlbHlhcmRcVjHiAhhTdGVlbHlhcmRcVjFcR1BCTWV0YWRhdGHqAg1TdGVlbHlhcmQ6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * Describes the message steelyard.v1.Namespace.
@@ -17,4 +17,25 @@ export const file_steelyard_v1_namespace = /*@__PURE__*/
  */
 export const NamespaceSchema = /*@__PURE__*/
   messageDesc(file_steelyard_v1_namespace, 0);
+
+/**
+ * Describes the message steelyard.v1.Quota.
+ * Use `create(QuotaSchema)` to create a new message.
+ */
+export const QuotaSchema = /*@__PURE__*/
+  messageDesc(file_steelyard_v1_namespace, 1);
+
+/**
+ * Describes the message steelyard.v1.NamespaceUsage.
+ * Use `create(NamespaceUsageSchema)` to create a new message.
+ */
+export const NamespaceUsageSchema = /*@__PURE__*/
+  messageDesc(file_steelyard_v1_namespace, 2);
+
+/**
+ * Describes the message steelyard.v1.Retention.
+ * Use `create(RetentionSchema)` to create a new message.
+ */
+export const RetentionSchema = /*@__PURE__*/
+  messageDesc(file_steelyard_v1_namespace, 3);
 

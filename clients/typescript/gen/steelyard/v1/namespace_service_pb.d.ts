@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Namespace } from "./namespace_pb.js";
+import type { Namespace, Quota, Retention } from "./namespace_pb.js";
 import type { FieldMask } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -52,6 +52,20 @@ export declare type CreateNamespaceRequest = Message<"steelyard.v1.CreateNamespa
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * How much it may use. Absent means any amount.
+   *
+   * @generated from field: steelyard.v1.Quota quota = 6;
+   */
+  quota?: Quota | undefined;
+
+  /**
+   * Which Versions go by themselves. Absent means none.
+   *
+   * @generated from field: steelyard.v1.Retention retention = 7;
+   */
+  retention?: Retention | undefined;
 };
 
 /**
@@ -223,7 +237,9 @@ export declare type UpdateNamespaceRequest = Message<"steelyard.v1.UpdateNamespa
   namespace?: Namespace | undefined;
 
   /**
-   * Fields to change: `description`, `labels`. Absent means those of them that are set.
+   * Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+   * `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
+   * numbers that are not 0.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -365,6 +381,7 @@ export declare const NamespaceService: GenService<{
    *
    * Errors:
    * * INVALID_ARGUMENT, INVALID_NAME: the name does not match Limits.name_pattern.
+   * * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
    * * ALREADY_EXISTS, NAMESPACE_ALREADY_EXISTS: the name is taken.
    *
    * @generated from rpc steelyard.v1.NamespaceService.CreateNamespace
@@ -401,10 +418,14 @@ export declare const NamespaceService: GenService<{
     output: typeof ListNamespacesResponseSchema;
   },
   /**
-   * Changes description or labels of a Namespace.
+   * Changes description, labels, quota or retention of a Namespace.
+   *
+   * A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
+   * CollectGarbage does, and its `dry_run` says how much.
    *
    * Errors:
    * * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
+   * * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
    * * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *

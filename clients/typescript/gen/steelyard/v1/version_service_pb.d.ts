@@ -1396,6 +1396,7 @@ export declare const VersionService: GenService<{
    * * FAILED_PRECONDITION, BLOB_MISSING: the Namespace does not hold a file.
    *   Upload the digests in `digests` (the first 20; `count` says how many
    *   there are), then call again.
+   * * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions.
    * * INVALID_ARGUMENT, EMPTY_ARTIFACT: no file.
    * * INVALID_ARGUMENT, INVALID_FILE_PATH: a path is absolute, leaves the
    *   directory, is not NFC, or appears twice (letter case aside).
@@ -1558,6 +1559,8 @@ export declare const VersionService: GenService<{
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
    * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: the source or the Model is deleted.
    * * FAILED_PRECONDITION, CONTENT_DELETED: the Model has this content, deleted.
+   * * RESOURCE_EXHAUSTED, QUOTA_EXCEEDED: the Namespace may not have more Versions, or not hold so
+   *   many bytes.
    * * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it.
    * * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another semantic version.
    * * INVALID_ARGUMENT, SEMANTIC_VERSION_INVALID: it does not follow semver.org 2.0.0.
