@@ -14,10 +14,11 @@ STOP_SECONDS = 30
 
 
 class LocalServer:
-    """A server that keeps its data in a directory."""
+    """A server that keeps its data in a directory, and makes backups in another."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, backup_dir: Path | None = None) -> None:
         self.data_dir = data_dir
+        self.backup_dir = backup_dir
         self.address = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
 
@@ -28,6 +29,9 @@ class LocalServer:
             RuntimeError: it did not start.
         """
         options = ["--data-dir", str(self.data_dir), "--listen", self.address, "--log-level", "warning"]
+        if self.backup_dir is not None:
+            self.backup_dir.mkdir(exist_ok=True)
+            options += ["--backup-dir", str(self.backup_dir)]
         command = [sys.executable, "-m", "steelyard", "serve", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         timer = threading.Timer(START_SECONDS, self._process.kill)
@@ -38,6 +42,11 @@ class LocalServer:
                 self.address = found.group(1)
                 return
         raise RuntimeError("The server did not start; its words are above.")
+
+    def blob(self, digest: str) -> Path:
+        """Return where the bytes of a digest are while they are stored."""
+        name = digest.removeprefix("sha256:")
+        return self.data_dir / "blobs" / "sha256" / name[:2] / name[2:4] / name
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL."""

@@ -1,4 +1,4 @@
-"""The main job, whole: train, push, crash, resume, choose a champion, pull it elsewhere, predict.
+"""The main job, whole: train, push, crash, resume, choose a champion, pull, predict; then tend it all.
 
     python examples/main_job.py
 
@@ -18,21 +18,15 @@ from pathlib import Path
 import numpy as np
 import training
 from local_server import LocalServer
-from rich.console import Console
 from rich.table import Table
+from story import Failed, command, console, require, say, step
+from tending import Registry, tend
 
 import steelyard
 from steelyard.cli.output import size
 
 MODEL = "tumors"
 LARGE_BYTES = 256 * 1024**2
-PULL_SECONDS = 60
-
-console = Console(highlight=False, soft_wrap=True)
-
-
-class Failed(Exception):
-    """A step did not do what it says."""
 
 
 def main() -> None:
@@ -40,7 +34,7 @@ def main() -> None:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="steelyard-demo-") as name:
         directory = Path(name)
-        server = LocalServer(directory / "registry")
+        server = LocalServer(directory / "registry", backup_dir=directory / "backups")
         try:
             run(server, directory)
         finally:
@@ -64,7 +58,8 @@ def run(server: LocalServer, directory: Path) -> None:
         copy = pull_elsewhere(server, directory)
         step(6, "Load it with onnxruntime: does it predict what it predicted before?")
         compare(copy, trained[champion])
-    step(7, "Stop the server")
+        tend(Registry(server, client, MODEL, directory), trained)
+    step(13, "Stop the server")
     require("the server ends with exit code 0", holds=server.stop() == 0)
 
 
@@ -149,17 +144,9 @@ def choose_champion(client: steelyard.Client) -> int:
 def pull_elsewhere(server: LocalServer, directory: Path) -> Path:
     """Run `steelyard pull` and return where the files are."""
     copy = directory / "elsewhere" / "champion"
-    command = ["steelyard", "--server", server.address, "pull", f"{MODEL}@champion", str(copy)]
-    say("$ " + " ".join([*command[:4], *command[-2:]]))
     environment = {**os.environ, "STEELYARD_CACHE_DIR": str(directory / "elsewhere" / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        check=False,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        timeout=PULL_SECONDS,
-    )
-    require("the pull ends with exit code 0", holds=done.returncode == 0)
+    words = ("--server", server.address, "pull", f"{MODEL}@champion", str(copy))
+    command(*words, shown=" ".join(words[2:]), environment=environment)
     return copy
 
 
@@ -169,26 +156,6 @@ def compare(copy: Path, trained: training.Trained) -> None:
     equal = int(np.sum(predictions == trained.predictions))
     say(f"{equal} of {len(predictions)} predictions on the hold-out data are equal.")
     require("all predictions are equal", holds=np.array_equal(predictions, trained.predictions))
-
-
-def step(number: int, text: str) -> None:
-    """Say what comes now."""
-    console.print(f"\n[bold]{number}. {text}[/]")
-
-
-def say(text: str) -> None:
-    """Say what happened."""
-    console.print(f"   {text}", markup=False)
-
-
-def require(text: str, *, holds: bool) -> None:
-    """Go on only if it is so.
-
-    Raises:
-        Failed: it is not.
-    """
-    if not holds:
-        raise Failed(f"It is not so that {text}.")
 
 
 if __name__ == "__main__":
