@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from steelyard_server import errors
 from steelyard_server.core import aliases, copies, deletions, model_deletions, models, versions
+from steelyard_server.core.origins import Origin
 from steelyard_server.db.database import open_database
 from steelyard_server.history import events
 from tests.contracts.ends import add_model, anybody, numbers
@@ -91,6 +92,13 @@ class Registry(RuleBasedStateMachine):
         wish = PlainVersion(seed, text, key)
         create = {"model": name, "built": build(seed), "draft": draft}
         self.both(lambda: self.plain[name].create(wish), versions.create, **create)
+
+    @rule(name=names, seed=seeds, value=st.integers(0, 9), key=stated)
+    def import_(self, name: str, seed: int, value: int, key: str) -> None:
+        draft = versions.Draft(idempotency_key=key, origin=Origin("steelyard"), number=value)
+        create = {"model": name, "built": build(seed), "draft": draft}
+        wish = PlainVersion(seed, "", key)
+        self.both(lambda: self.plain[name].create(wish, kept=value), versions.create, **create)
 
     @rule(source=names, value=values, name=names, semantic_version=stated)
     def copy(self, source: str, value: int, name: str, semantic_version: str) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from steelyard import errors, reasons
     from steelyard.aio import AsyncClient
     from steelyard.allocator import tune_allocator
+    from steelyard.bundle.contents import Bundle
+    from steelyard.bundle.export import ExportResult
+    from steelyard.bundle.importing import ImportResult
     from steelyard.capture import Capture
     from steelyard.client import Client
     from steelyard.comparison import Comparison
@@ -35,13 +38,16 @@ if TYPE_CHECKING:
     from steelyard.progress import Progress
     from steelyard.pull import PullResult
     from steelyard.push import PushResult
-    from steelyard.types import Alias, AliasMove, Evaluation, File, Model, Namespace, Version
+    from steelyard.types import Alias, AliasMove, Evaluation, Event, File, Model, Namespace, Version
     from steelyard.verify import VerifyResult
     from steelyard.workers import Stop
 
 _HOMES = {
     "steelyard.aio": ("AsyncClient",),
     "steelyard.allocator": ("tune_allocator",),
+    "steelyard.bundle.contents": ("Bundle",),
+    "steelyard.bundle.export": ("ExportResult",),
+    "steelyard.bundle.importing": ("ImportResult",),
     "steelyard.capture": ("Capture",),
     "steelyard.client": ("Client",),
     "steelyard.comparison": ("Comparison",),
@@ -65,7 +71,7 @@ _HOMES = {
     "steelyard.progress": ("Progress",),
     "steelyard.pull": ("PullResult",),
     "steelyard.push": ("PushResult",),
-    "steelyard.types": ("Alias", "AliasMove", "Evaluation", "File", "Model", "Namespace", "Version"),
+    "steelyard.types": ("Alias", "AliasMove", "Evaluation", "Event", "File", "Model", "Namespace", "Version"),
     "steelyard.verify": ("VerifyResult",),
     "steelyard.workers": ("Stop",),
 }
@@ -77,14 +83,18 @@ __all__ = [
     "AliasMove",
     "AsyncClient",
     "Backup",
+    "Bundle",
     "Capture",
     "Client",
     "Comparison",
     "Dataset",
     "Evaluation",
+    "Event",
+    "ExportResult",
     "File",
     "Framework",
     "GarbageCollection",
+    "ImportResult",
     "Model",
     "Namespace",
     "Parent",

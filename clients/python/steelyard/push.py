@@ -69,7 +69,7 @@ def store(files: tuple[LocalFile, ...], *, namespace: str, cache: DigestCache, t
     ]
     digests |= _hash(to_hash, transfer=transfer)
     uploads = [Upload(file, digests.get(file.path, "")) for file in files]
-    uploads = _missing(uploads, connection=connection, namespace=namespace)
+    uploads = missing(uploads, connection=connection, namespace=namespace)
     try:
         send(uploads, namespace=namespace, transfer=transfer)
     except FileChanged:
@@ -104,12 +104,12 @@ def _hash(files: list[LocalFile], *, transfer: Transfer) -> dict[str, str]:
     return found
 
 
-def _missing(uploads: list[Upload], *, connection: Connection, namespace: str) -> list[Upload]:
+def missing(uploads: list[Upload], *, connection: Connection, namespace: str) -> list[Upload]:
     """Return what the namespace does not hold, each digest once."""
     known = {upload.digest: upload.file.size_bytes for upload in uploads if upload.digest}
     keys = [pb.BlobKey(digest=digest, size_bytes=size_bytes) for digest, size_bytes in known.items()]
     request = pb.FindMissingBlobsRequest(namespace=namespace, blobs=keys)
     answer = connection.ask("BlobService/FindMissingBlobs", request, pb.FindMissingBlobsResponse)
-    missing = {blob.digest for blob in answer.missing}
-    chosen = {upload.digest: upload for upload in uploads if upload.digest in missing}
+    digests = {blob.digest for blob in answer.missing}
+    chosen = {upload.digest: upload for upload in uploads if upload.digest in digests}
     return [*chosen.values(), *(upload for upload in uploads if not upload.digest)]

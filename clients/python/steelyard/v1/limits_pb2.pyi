@@ -83,6 +83,8 @@ class Limits(_message.Message):
     FILTER_DEPTH_FIELD_NUMBER: _builtins.int
     FILTER_TERMS_COUNT_FIELD_NUMBER: _builtins.int
     ORDER_FIELDS_COUNT_FIELD_NUMBER: _builtins.int
+    BATCH_CREATE_COUNT_FIELD_NUMBER: _builtins.int
+    BATCH_CREATE_TEXTS_BYTES_FIELD_NUMBER: _builtins.int
     MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_READ_SECONDS_FIELD_NUMBER: _builtins.int
@@ -209,6 +211,10 @@ class Limits(_message.Message):
     """Most comparisons and words in a filter."""
     order_fields_count: _builtins.int
     """Most fields that a list is ordered by."""
+    batch_create_count: _builtins.int
+    """Most versions in one BatchCreateVersions, so that one event has room for all of them."""
+    batch_create_texts_bytes: _builtins.int
+    """Most bytes of descriptions and labels in one BatchCreateVersions: 512 KiB."""
     message_bytes: _builtins.int
     """Most bytes of a request message: 4 MiB."""
     chunk_bytes: _builtins.int
@@ -289,6 +295,8 @@ class Limits(_message.Message):
         filter_depth: _builtins.int = ...,
         filter_terms_count: _builtins.int = ...,
         order_fields_count: _builtins.int = ...,
+        batch_create_count: _builtins.int = ...,
+        batch_create_texts_bytes: _builtins.int = ...,
         message_bytes: _builtins.int = ...,
         chunk_bytes: _builtins.int = ...,
         request_read_seconds: _builtins.int = ...,
@@ -304,7 +312,7 @@ class Limits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_create_count", b"batch_create_count", "batch_create_texts_bytes", b"batch_create_texts_bytes", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
