@@ -1,4 +1,4 @@
-"""A process that pushes or pulls with `steelyard.Client`: ``python -m benchmarks.client_job JOB``."""
+"""A process that uses `steelyard.Client`: ``python -m benchmarks.client_job JOB``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def pull(*, address: str, target: str, cache: str, model: str = MODEL) -> dict[s
         return {"seconds": time.perf_counter() - begin}
 
 
+def import_bundle(*, address: str, path: str, into: str, cache: str) -> dict[str, float]:
+    """Import a bundle into a new model; return seconds and the versions that were made."""
+    with Client(address, cache_dir=cache) as client:
+        client.server_info()
+        begin = time.perf_counter()
+        result = client.import_bundle(path, into=into)
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "created": sum(model.created_count for model in result.models)}
+
+
 def copy(*, path: str, target: str, durable: bool) -> dict[str, float]:
     """Read, hash and write every file of a directory, and sync each when *durable*: the floor."""
     begin = time.perf_counter()
@@ -63,7 +73,7 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-JOBS: dict[str, Any] = {each.__name__: each for each in (push, pull, copy, hash_files)}
+JOBS: dict[str, Any] = {each.__name__: each for each in (push, pull, import_bundle, copy, hash_files)}
 
 if __name__ == "__main__":
     tune_allocator()

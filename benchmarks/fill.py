@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.sample import ALIAS, DATASETS, FILE_BYTES, FILES, METRICS, MODEL, TEAMS
 from steelyard_server.core import aliases, blobs, manifest, models, namespaces, references, versions
 from steelyard_server.core.content import Content, Dataset, File, Metric
+from steelyard_server.core.drafts import Draft
 from steelyard_server.db.database import Transaction, open_database
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
@@ -20,7 +21,7 @@ _ACT = Act(Caller("benchmark"))
 _FILES = tuple(File(path, digest=f"sha256:{digest}", size_bytes=FILE_BYTES) for path, digest in FILES.items())
 
 
-Make = Callable[[int], tuple[Content, versions.Draft]]
+Make = Callable[[int], tuple[Content, Draft]]
 
 
 async def fill(location: Path | str, *, count: int, make: Make | None = None) -> None:
@@ -62,18 +63,18 @@ def _create_versions(tx: Transaction, *, numbers: range, make: Make) -> None:
         versions.create(tx, _ACT, model=MODEL, built=manifest.build(content), draft=draft)
 
 
-def _plain(number: int) -> tuple[Content, versions.Draft]:
+def _plain(number: int) -> tuple[Content, Draft]:
     metrics = tuple(
         Metric(name, dataset="", slice="", value=number + index / 10) for index, name in enumerate(METRICS)
     )
-    return Content(files=_FILES, metrics=metrics), versions.Draft()
+    return Content(files=_FILES, metrics=metrics), Draft()
 
 
-def _differing(number: int) -> tuple[Content, versions.Draft]:
+def _differing(number: int) -> tuple[Content, Draft]:
     dice = random.Random(number)  # noqa: S311 - the same versions in every run
     metrics = tuple(Metric(name, dataset="holdout", slice="", value=dice.random()) for name in METRICS)
     # Its own number, for content must differ.
     metrics += (Metric("step", dataset="", slice="", value=number),)
     datasets = (Dataset("train", digest=DATASETS[number % len(DATASETS)]),)
-    draft = versions.Draft(labels={"team": TEAMS[number % len(TEAMS)]})
+    draft = Draft(labels={"team": TEAMS[number % len(TEAMS)]})
     return Content(files=_FILES, metrics=metrics, datasets=datasets), draft

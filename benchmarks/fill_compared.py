@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.sample import COMPARED, COMPARED_VERSIONS
 from steelyard_server.core import blobs, evaluations, manifest, models, namespaces, references, versions
 from steelyard_server.core.content import Content, Dataset, File, Metric, Parameter
+from steelyard_server.core.drafts import Draft
 from steelyard_server.db.database import open_database
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
@@ -28,7 +29,7 @@ async def fill(location: str | Path, *, files: int) -> None:
         content = _content(number, files=files)
         held = [(file.digest, file.size_bytes) for file in content.files]
         await database.write(blobs.record, namespace="default", blobs=held)
-        draft = versions.Draft()
+        draft = Draft()
         await database.write(
             versions.create, _ACT, model=COMPARED, built=manifest.build(content), draft=draft
         )

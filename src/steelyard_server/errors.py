@@ -223,7 +223,7 @@ class DigestInvalid(InvalidArgument):
 
 
 class DigestMismatch(InvalidArgument):
-    """The received bytes have another digest than the one declared."""
+    """The received bytes, or the content of a version, have another digest than the one declared."""
 
 
 class SizeMismatch(InvalidArgument):
@@ -276,6 +276,14 @@ class ModelAlreadyExists(AlreadyExists):
 
 class SemanticVersionAlreadyExists(AlreadyExists):
     """Another version of the model has this semantic version."""
+
+
+class NumberTaken(AlreadyExists):
+    """An import asks for a number that is not above every number ever used in the model."""
+
+
+class EvaluationAlreadyExists(AlreadyExists):
+    """The version has the evaluation of this origin, with other measures."""
 
 
 class VersionAlreadyExists(AlreadyExists):

@@ -67,6 +67,8 @@ class Limits:
     filter_depth: int
     filter_terms_count: int
     order_fields_count: int
+    batch_create_count: int
+    batch_create_texts_bytes: int
     message_bytes: int
     chunk_bytes: int
     request_read_seconds: int

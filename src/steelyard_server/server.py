@@ -18,6 +18,7 @@ import structlog
 from steelyard.v1 import (
     alias_service_pb2,
     blob_service_pb2,
+    event_service_pb2,
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
@@ -27,6 +28,7 @@ from steelyard.v1 import (
 from steelyard_server.api import health, reflection
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
+from steelyard_server.api.event_service import EventService
 from steelyard_server.api.guard import EdgeLimits, Guard
 from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
@@ -316,6 +318,7 @@ def _services(
                 defaults=maintenance.defaults,
             ),
         ),
+        (event_service_pb2.DESCRIPTOR.services_by_name["EventService"], EventService(database, pages=pages)),
     ]
 
 

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from steelyard.v1 import (
     alias_service_pb2,
     blob_service_pb2,
+    event_service_pb2,
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
@@ -22,6 +23,7 @@ from steelyard.v1 import (
 MODULES = (
     alias_service_pb2,
     blob_service_pb2,
+    event_service_pb2,
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,

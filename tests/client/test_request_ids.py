@@ -33,6 +33,7 @@ CALLS: dict[str, Callable[[steelyard.Client], object]] = {
     "UndeleteModel": lambda client: client.models.undelete("fraud"),
     "PurgeModel": lambda client: client.models.purge("fraud"),
     "CreateVersion": lambda client: client.versions.create("fraud", content_pb2.Content()),
+    "BatchCreateVersions": lambda client: client.versions.batch_create("fraud", []),
     "UpdateVersion": lambda client: client.versions.update("fraud:1", description="x"),
     "DeleteVersion": lambda client: client.versions.delete("fraud:1"),
     "UndeleteVersion": lambda client: client.versions.undelete("fraud:1"),

@@ -17,6 +17,8 @@ import rfc8785
 EVENT_BYTES_MAXIMUM = 64 * 1024
 AFTER_BYTES_MAXIMUM = 16 * 1024
 TEXT_FIELDS = {"description"}
+# All others concern the whole registry.
+IN_NAMESPACES = {"namespace", "model", "version", "alias", "evaluation"}
 
 State = Mapping[str, Any]
 
@@ -48,6 +50,9 @@ class Fold:
         tombstones: the last state of each purged version, with `purge_time`, by model and number.
         undeletions: model, number, and from when to when the version was deleted.
         retired: the last state of each purged model, with `purge_time`, by uid.
+        scopes: uids of the namespace and the model that each event concerns.
+        spaces: uid of the last namespace of each name.
+        space_of: uid of the namespace of each model that ever was.
     """
 
     texts: Mapping[tuple[int, str], tuple[bytes, str]]
@@ -62,6 +67,9 @@ class Fold:
     tombstones: dict[tuple[str, str], State] = field(default_factory=dict)
     undeletions: list[tuple[str, str, str, str]] = field(default_factory=list)
     retired: dict[str, State] = field(default_factory=dict)
+    scopes: list[tuple[str | None, str | None]] = field(default_factory=list)
+    spaces: dict[str, str] = field(default_factory=dict)
+    space_of: dict[str, str] = field(default_factory=dict)
     used_texts: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, stored: bytes) -> None:
@@ -78,8 +86,10 @@ class Fold:
         self._note_request(event)
         self._text(event.get("reason", ""), name="reason")
         assert event["changes"]
+        self.scopes.append((None, None))
+        full = len(event["changes"]) > 1 and len(stored) > EVENT_BYTES_MAXIMUM // 2
         for index, change in enumerate(event["changes"]):
-            self._apply(change, index=index, action=event["action"])
+            self._apply(change, index=index, action=event["action"], full=full)
 
     def end(self) -> None:
         """Check that no text lies beside the events that none of them binds."""
@@ -89,22 +99,37 @@ class Fold:
         """Return the resources of one kind by uid."""
         return {uid: state for uid, state in self.states.items() if state["kind"] == kind}
 
+    def _note_scope(self, kind: str, uid: str, state: State) -> None:
+        """Note which namespace and model an event concerns, the same for all of its changes."""
+        if kind not in IN_NAMESPACES:
+            assert self.scopes[-1] == (None, None)
+            return
+        model = None if kind == "namespace" else uid if kind == "model" else state["model"]
+        if kind == "namespace":
+            self.spaces[state["name"]] = uid
+        if kind == "model":
+            self.space_of[uid] = self.spaces[state["namespace"]]
+        scope = (uid if kind == "namespace" else self.space_of[model or ""], model)
+        assert self.scopes[-1] in {(None, None), scope}
+        self.scopes[-1] = scope
+
     def _note_request(self, event: State) -> None:
         if request := event.get("request"):
             self.requests[event["actor"]["id"], request["method"], request["id"]] = request["digest"]
 
-    def _apply(self, change: State, *, index: int, action: str) -> None:
+    def _apply(self, change: State, *, index: int, action: str, full: bool) -> None:
         uid, kind = change["uid"], change["resource"].partition("/")[0]
         assert change["previous"] == str(self.last.get(uid, 0))
         self.last[uid] = self.sequence
-        after = self._after(change, index=index)
+        after = self._after(change, index=index, full=full)
         before = self.states.pop(uid, None)
+        self._note_scope(kind, uid, after or before or {})
         if after is not None:
             self.states[uid] = after | {"kind": kind, "sequence": self.sequence}
         if kind == "alias":
             self._note_move(before or after or {}, after, action=action)
         if kind == "version":
-            self._note_version(before or {}, after)
+            self._note_version(before or {}, after, action=action)
         if kind == "version" and after is None:
             self.states = {key: each for key, each in self.states.items() if each.get("version") != uid}
         if kind == "model" and after is None:
@@ -113,7 +138,7 @@ class Fold:
             name = (before or {})["name"]
             self.retired = {uid: each for uid, each in self.retired.items() if each["namespace"] != name}
 
-    def _note_version(self, before: State, after: State | None) -> None:
+    def _note_version(self, before: State, after: State | None, *, action: str) -> None:
         if after is None:
             # A version that was not deleted itself goes with its model.
             delete_time = before.get("delete_time") or self.states[before["model"]]["delete_time"]
@@ -121,7 +146,9 @@ class Fold:
             self.tombstones[before["model"], before["number"]] = {**before, **ended}
             return
         last = self.last_numbers.get(after["model"], 0)
-        assert before or int(after["number"]) == last + 1
+        # Only an import leaves numbers out.
+        kept = action == "version.import" and after["origin"] and after["import_time"] == after["create_time"]
+        assert before or int(after["number"]) == last + 1 or (kept and int(after["number"]) > last)
         self.last_numbers[after["model"]] = max(last, int(after["number"]))
         if "delete_time" in before and "delete_time" not in after and before["delete_time"] < self.time:
             span = (before["delete_time"], self.time)
@@ -142,10 +169,10 @@ class Fold:
         verb = action.removeprefix("alias.")
         self.moves.append((self.sequence, named["model"], named["name"], verb, to_number))
 
-    def _after(self, change: State, *, index: int) -> dict[str, Any] | None:
+    def _after(self, change: State, *, index: int, full: bool) -> dict[str, Any] | None:
         if "after_digest" in change:
             content = self._text(change["after_digest"], name=f"changes.{index}").encode()
-            assert len(content) > AFTER_BYTES_MAXIMUM
+            assert len(content) > AFTER_BYTES_MAXIMUM or full
             after = parse(content)
         elif change["after"] is None:
             return None

@@ -93,21 +93,30 @@ class PlainModel:
             raise Refused("NOT_DELETED")
         return self.versions[number]
 
-    def create(self, wish: PlainVersion, *, copied: bool = False) -> tuple[int, bool]:
-        """Return number and whether it is new; a copy brings its blob with it."""
+    def create(self, wish: PlainVersion, *, copied: bool = False, kept: int = 0) -> tuple[int, bool]:
+        """Return number and whether it is new.
+
+        Args:
+            copied: whether it brings its blob with it.
+            kept: the number that an import wants, or 0.
+        """
         self.require()
         same = next((number for number, each in self.versions.items() if each.seed == wish.seed), 0)
         self._check_key(wish)
         if not (same and self.versions[same].semantic_version):
             self._check_semantic_version(wish)
+        if not same and 0 < kept <= self.last:
+            raise Refused("NUMBER_TAKEN")
         if not same:
             self._take(wish, copied=copied)
-            self.last += 1
+            self.last = kept or self.last + 1
             self.versions[self.last] = wish
             return self.last, True
         known = self.versions[same]
         if known.deleted:
             raise Refused("CONTENT_DELETED")
+        if kept and kept != same:
+            raise Refused("VERSION_ALREADY_EXISTS")
         for name in ("semantic_version", "key"):
             asked, stands = getattr(wish, name), getattr(known, name)
             if asked and stands and asked != stands:

@@ -100,7 +100,10 @@ class Filled:
         if not metrics:
             return
         draft = evaluations.Draft(tuple(metrics), evaluate_time=self.dice.randrange(4))
-        found = await self.database.write(evaluations.record, act(), reference=reference(chosen), draft=draft)
+        recorded = await self.database.write(
+            evaluations.record, act(), reference=reference(chosen), draft=draft
+        )
+        found = recorded.evaluation
         newest = dict(chosen.evaluations)
         for each in found.metrics:
             key = (each.name, each.dataset, each.slice)

@@ -15,7 +15,7 @@ from tests.contracts.fold import Fold, State, fold
 
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
 EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
-EVALUATION_READ = ("create_time", "evaluate_time", "version", "report")
+EVALUATION_READ = ("create_time", "evaluate_time", "version", "report", "origin")
 VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
 NUMBERED = ("quota", "retention")
 OPTIONAL_TIMES = ("import_time", "delete_time")
@@ -73,6 +73,8 @@ def require_equal(tx: Transaction) -> None:
     restores = sorted((state["sequence"], uid) for uid, state in history.of_kind("epoch").items())
     # The first epoch is not in the history: it came with the registry.
     assert not restores or head.epoch == restores[-1][1]
+    scopes = [(row.namespace_uid, row.model_uid) for row in select_all(tx, "events")]
+    assert scopes == history.scopes
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
@@ -229,7 +231,10 @@ def evaluation_of(row: Row, *, version: str) -> dict[str, Any]:
         "role": row.report_role,
     }
     times = {name: time_of(getattr(row, name)) for name in ("create_time", "evaluate_time")}
-    return state | times | {"version": version, "report": report if row.report_digest else {}}
+    origin = written(row.origin) or {}
+    assert row.origin_uid == origin.get("uid")
+    told = {"version": version, "report": report if row.report_digest else {}, "origin": origin}
+    return state | times | told
 
 
 def require_garbage(_: Transaction, history: Fold) -> None:

@@ -76,6 +76,7 @@ async def test_a_copy_has_the_content_and_words_of_its_source_and_nothing_else(
         "version": f"{FRAUD}:1",
         "create_time": events.time_text(source.create_time),
         "creator": "grace",
+        "uid": source.uid,
     }
 
 

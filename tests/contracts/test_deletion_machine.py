@@ -26,6 +26,7 @@ from steelyard_server.core import (
     namespaces,
     versions,
 )
+from steelyard_server.core.origins import Origin
 from steelyard_server.core.quotas import Quota
 from steelyard_server.db.database import open_database
 from steelyard_server.history import events
@@ -115,6 +116,13 @@ class Registry(RuleBasedStateMachine):
         wish = PlainVersion(seed, text, key, blob_of(seed)[1])
         create = {"model": name, "built": build(seed, blob=blob_of(seed)), "draft": draft}
         self.both(lambda: self.plain[name].create(wish), versions.create, **create)
+
+    @rule(name=names, seed=seeds, value=st.integers(0, 9), key=stated)
+    def import_(self, name: str, seed: int, value: int, key: str) -> None:
+        draft = versions.Draft(idempotency_key=key, origin=Origin("steelyard"), number=value)
+        create = {"model": name, "built": build(seed, blob=blob_of(seed)), "draft": draft}
+        wish = PlainVersion(seed, "", key, blob_of(seed)[1])
+        self.both(lambda: self.plain[name].create(wish, kept=value), versions.create, **create)
 
     @rule(source=names, value=values, name=names, semantic_version=stated)
     def copy(self, source: str, value: int, name: str, semantic_version: str) -> None:

@@ -46,12 +46,13 @@ async def record(
 ) -> Evaluation:
     """Record metrics that were measured *at* seconds after THEN, or now."""
     time = None if at is None else THEN + at * SECOND
-    return await database.write(
+    recorded: evaluations.Recorded = await database.write(
         evaluations.record,
         act("eve"),
         reference=number(target),
         draft=Draft(metrics or (metric(0.5),), evaluate_time=time, **draft),
     )
+    return recorded.evaluation
 
 
 async def counting(database: Database) -> dict[str, str]:
@@ -184,7 +185,7 @@ async def test_a_request_that_is_repeated_is_recorded_once(measured: Database) -
             requests.once,
             replace(act(), request=key),
             evaluations.record,
-            lambda each: each.uid.encode(),
+            lambda each: each.evaluation.uid.encode(),
             reference=number(1),
             draft=draft,
         )
@@ -263,12 +264,7 @@ async def test_a_report_is_found_by_its_evaluation_and_its_version_alone(measure
 
 async def test_the_future_is_refused_beyond_the_difference_of_clocks(measured: Database) -> None:
     now = (await record(measured)).create_time
-    soon = await measured.write(
-        evaluations.record,
-        act(),
-        reference=number(1),
-        draft=Draft((metric(1),), evaluate_time=now + (LIMITS.clock_seconds - 5) * SECOND),
-    )
+    soon = await record(measured, metric(1), at=(now - THEN) // SECOND + LIMITS.clock_seconds - 5)
     assert soon.evaluate_time > soon.create_time
     with pytest.raises(errors.TimestampInvalid, match="here it is"):
         await measured.write(
@@ -318,7 +314,8 @@ async def test_an_evaluation_goes_to_the_version_that_an_alias_means_now(measure
     recorded = await measured.write(
         evaluations.record, act(), reference=by_alias("champion"), draft=Draft((metric(1),))
     )
-    assert (recorded.model, recorded.number) == ("default/scam", 2)
+    found = recorded.evaluation
+    assert (found.model, found.number) == ("default/scam", 2)
     for reference, error in (
         (number(3), errors.VersionNotFound),
         (by_alias("nobody"), errors.AliasNotFound),
@@ -330,8 +327,6 @@ async def test_an_evaluation_goes_to_the_version_that_an_alias_means_now(measure
 
 async def test_a_time_before_1970_is_kept(measured: Database) -> None:
     old = -62_135_596_800 * SECOND
-    recorded = await measured.write(
-        evaluations.record, act(), reference=number(1), draft=Draft((metric(1),), evaluate_time=old)
-    )
+    recorded = await record(measured, metric(1), at=(old - THEN) // SECOND)
     assert events.time_text(recorded.evaluate_time).startswith("0001-01-01")
     assert (await listed(measured))[0].evaluate_time == old

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -224,3 +225,38 @@ def test_what_namespaces_have_is_counted_when_quotas_are_added(empty_location: s
         limits = connection.execute(text("SELECT quota_size_bytes, quota_versions_count FROM namespaces"))
         assert [tuple(row) for row in counted] == [(1, 42, 2), (2, 0, 0)]
         assert {tuple(row) for row in limits} == {(0, 0)}
+
+
+def event(resource: str, uid: str, after: dict[str, str] | None) -> bytes:
+    return json.dumps({"changes": [{"resource": resource, "uid": uid, "after": after}]}).encode()
+
+
+def test_events_that_exist_are_found_by_the_model_that_they_tell_of(empty_location: str | Path) -> None:
+    """What they say of it decides; where they say nothing, the names that are never used again."""
+    told = [
+        (event("namespace/default", "u1", {"name": "default"}), ("u1", None)),
+        (event("model/default/Stra\u00dfe", "u2", {"name": "Stra\u00dfe"}), ("u1", "u2")),
+        (event("version/default/Stra\u00dfe:1", "v1", {"model": "u2"}), ("u1", "u2")),
+        (event("version/default/Stra\u00dfe:1", "v1", None), ("u1", "u2")),
+        (event("alias/default/STRASSE@a.b", "a1", None), ("u1", "u2")),
+        (event("evaluation/default/scam:1", "e1", {"model": "u2"}), ("u1", "u2")),
+        (event("model/gone/scam", "u9", None), (None, "u9")),
+        (event("alias/gone/scam@a", "a2", None), (None, None)),
+    ]
+    with connected(empty_location) as connection:
+        migrate(connection, "0005")
+        connection.execute(text("INSERT INTO namespaces VALUES (1, 'u1', 'default', '', '{}', 1, 1, 1)"))
+        columns = "id, uid, namespace_id, name, description, labels, owners, metric_directions, last_number"
+        columns += ", latest_number, create_time, update_time, creator, sequence"
+        values = "7, 'u2', 1, 'scam', '', '{}', '[]', '{}', 0, 0, 1, 1, '{}', 2"
+        connection.execute(text(f"INSERT INTO models ({columns}) VALUES ({values})"))  # noqa: S608
+        for name in ("scam", "strasse"):
+            connection.execute(text(f"INSERT INTO model_names VALUES (1, '{name}', '{name}', 7)"))  # noqa: S608
+        for sequence, (content, _) in enumerate(told, start=1):
+            row = {"sequence": sequence, "content": content}
+            connection.execute(text("INSERT INTO events VALUES (:sequence, 1, :content)"), row)
+        connection.commit()
+        migrate(connection, "0007")
+        rows = connection.execute(select(tables.events).order_by(tables.events.c.sequence)).all()
+        assert [(row.namespace_uid, row.model_uid) for row in rows] == [scope for _, scope in told]
+        assert [row.content for row in rows] == [content for content, _ in told]

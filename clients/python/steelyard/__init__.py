@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from steelyard import errors, reasons
     from steelyard.aio import AsyncClient
     from steelyard.allocator import tune_allocator
+    from steelyard.bundle.contents import Bundle
+    from steelyard.bundle.export import ExportResult
+    from steelyard.bundle.importing import ImportResult
     from steelyard.capture import Capture
     from steelyard.client import Client
     from steelyard.comparison import Comparison
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
         Alias,
         AliasMove,
         Evaluation,
+        Event,
         File,
         Model,
         Namespace,
@@ -53,6 +57,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "steelyard.aio": ("AsyncClient",),
     "steelyard.allocator": ("tune_allocator",),
+    "steelyard.bundle.contents": ("Bundle",),
+    "steelyard.bundle.export": ("ExportResult",),
+    "steelyard.bundle.importing": ("ImportResult",),
     "steelyard.capture": ("Capture",),
     "steelyard.client": ("Client",),
     "steelyard.comparison": ("Comparison",),
@@ -80,6 +87,7 @@ _HOMES = {
         "Alias",
         "AliasMove",
         "Evaluation",
+        "Event",
         "File",
         "Model",
         "Namespace",
@@ -99,14 +107,18 @@ __all__ = [
     "AliasMove",
     "AsyncClient",
     "Backup",
+    "Bundle",
     "Capture",
     "Client",
     "Comparison",
     "Dataset",
     "Evaluation",
+    "Event",
+    "ExportResult",
     "File",
     "Framework",
     "GarbageCollection",
+    "ImportResult",
     "Model",
     "Namespace",
     "NamespaceUsage",

@@ -14,6 +14,7 @@ from steelyard.aliases import Aliases
 from steelyard.client import Client
 from steelyard.errors import Stopped
 from steelyard.evaluations import Evaluations
+from steelyard.events import Events
 from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
@@ -136,6 +137,7 @@ class AsyncVersions(_Wrapper[Versions]):
     """See `steelyard.versions.Versions`."""
 
     create = _call(Versions.create)
+    batch_create = _call(Versions.batch_create)
     get = _call(Versions.get)
     batch_get = _call(Versions.batch_get)
     list = _list(Versions.list)
@@ -160,10 +162,17 @@ class AsyncAliases(_Wrapper[Aliases]):
     moves = _list(Aliases.moves)
 
 
+class AsyncEvents(_Wrapper[Events]):
+    """See `steelyard.events.Events`."""
+
+    list = _list(Events.list)
+
+
 class AsyncEvaluations(_Wrapper[Evaluations]):
     """See `steelyard.evaluations.Evaluations`."""
 
     record = _call(Evaluations.record)
+    import_ = _call(Evaluations.import_)
     list = _list(Evaluations.list)
     get = _call(Evaluations.get)
     read_report = _call(Evaluations.read_report)
@@ -190,6 +199,9 @@ class AsyncClient(_Wrapper[Client]):
     push = _transfer(Client.push)
     pull = _transfer(Client.pull)
     verify = _transfer(Client.verify)
+    export_bundle = _transfer(Client.export_bundle)
+    import_bundle = _transfer(Client.import_bundle)
+    read_bundle = _transfer(Client.read_bundle)
     server_info = _call(Client.server_info)
     who_am_i = _call(Client.who_am_i)
 
@@ -201,6 +213,7 @@ class AsyncClient(_Wrapper[Client]):
         self.aliases = AsyncAliases(self._calls.aliases)
         self.evaluations = AsyncEvaluations(self._calls.evaluations)
         self.maintenance = AsyncMaintenance(self._calls.maintenance)
+        self.events = AsyncEvents(self._calls.events)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

@@ -14,6 +14,9 @@ from platformdirs import user_cache_path
 
 from steelyard import content, manifest, pull, push, transfer, types, verify
 from steelyard.aliases import Aliases
+from steelyard.bundle.contents import opened
+from steelyard.bundle.export import export
+from steelyard.bundle.importing import import_bundle
 from steelyard.cache import BlobCache
 from steelyard.capture import capturing
 from steelyard.connection import Connection
@@ -21,6 +24,7 @@ from steelyard.digests import DigestCache
 from steelyard.download import Download
 from steelyard.errors import InvalidArgument
 from steelyard.evaluations import Evaluations
+from steelyard.events import Events
 from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
@@ -40,6 +44,9 @@ from steelyard.v1 import content_pb2, server_service_pb2
 from steelyard.versions import Versions
 
 if TYPE_CHECKING:
+    from steelyard.bundle.contents import Bundle
+    from steelyard.bundle.export import ExportResult
+    from steelyard.bundle.importing import ImportResult
     from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, ParameterValue, Parent, Reference, Schema, Source
     from steelyard.progress import OnProgress
@@ -92,11 +99,12 @@ class Client:
         self._blob_cache = BlobCache(directory / "blobs", limit_bytes=cache_bytes)
         self._digest_cache = DigestCache(directory / "digests.sqlite3")
         references = References(namespace)
-        self._references = references
+        self.references = references
         self.namespaces = Namespaces(self._connection)
         self.models = Models(self._connection, references=references)
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
+        self.events = Events(self._connection)
         self.evaluations = Evaluations(
             self._connection,
             references=references,
@@ -191,7 +199,7 @@ class Client:
             Stopped: *stop* was set.
             SteelyardError: the server refused; its reason is the class.
         """
-        name = self._references.model(model)
+        name = self.references.model(model)
         stated = content.Parts(
             parameters=parameters or {},
             metrics=metrics or {},
@@ -281,6 +289,70 @@ class Client:
         place = None if directory is None else Path(directory)
         with self._transfer(progress, stop) as ongoing:
             return verify.verify(self.get(ref), place, versions=self.versions, transfer=ongoing)
+
+    def export_bundle(
+        self,
+        refs: str | Version | Iterable[str | Version],
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+        stop: Stop | None = None,
+    ) -> ExportResult:
+        """Write versions with all that belongs to them into one file, to be imported elsewhere.
+
+        Args:
+            refs: a version, a model for all its versions that are not deleted, or several of them.
+            overwrite: replace what is at *path*.
+
+        Raises:
+            DestinationExists: there is something at *path*.
+            NotFound: one of *refs* is not there.
+        """
+        chosen = [refs] if isinstance(refs, str | types.Version) else refs
+        with self._transfer(progress, stop) as ongoing:
+            return export(chosen, Path(path), client=self, overwrite=overwrite, transfer=ongoing)
+
+    def import_bundle(
+        self,
+        path: str | Path,
+        *,
+        into: str = "",
+        renumber: bool = False,
+        reason: str = "",
+        progress: OnProgress | None = None,
+        stop: Stop | None = None,
+    ) -> ImportResult:
+        """Bring the versions of a bundle here, with their numbers, evaluations and aliases.
+
+        Each says that it was imported, and where it was before. What is here already stays as it is.
+        An import that broke off is simply made again and goes on where it was.
+
+        Args:
+            into: `risk/other` for the only model of the bundle, or `risk/` for all models into another
+                namespace; by default they keep their names.
+            renumber: give new numbers instead of keeping those that the versions had.
+
+        Raises:
+            BundleInvalid: it is no bundle, or one that was cut or changed.
+            NumberTaken: a number was used here before; nothing of the bundle was imported.
+            ContentDeleted: a version is here and deleted.
+        """
+        with self._transfer(progress, stop) as ongoing:
+            return import_bundle(
+                Path(path), client=self, into=into, renumber=renumber, reason=reason, transfer=ongoing
+            )
+
+    def read_bundle(
+        self, path: str | Path, *, progress: OnProgress | None = None, stop: Stop | None = None
+    ) -> Bundle:
+        """Check a bundle and say what is in it; no server is asked.
+
+        Raises:
+            BundleInvalid: it is no bundle, or one that was cut or changed.
+        """
+        with self._transfer(progress, stop) as ongoing, opened(Path(path), transfer=ongoing) as contents:
+            return contents.summary()
 
     @contextmanager
     def open(self, ref: str | Version, path: str) -> Iterator[Iterator[bytes]]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -19,7 +19,7 @@ from steelyard.wire import data_of
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.transfer import Transfer
-    from steelyard.types import Evaluation, File, Version
+    from steelyard.types import File
 
 CHUNK_BYTES = 1024 * 1024
 # A stream that is slower than this is broken off and resumed.
@@ -27,11 +27,23 @@ SLOWEST_BYTES_PER_SECOND = 256 * 1024
 SHORTEST_STREAM_SECONDS = 120.0
 
 
+class Place(Protocol):
+    """Says which version: a `Version`, an `Evaluation`, or a message of either."""
+
+    @property
+    def model(self) -> str:
+        """Return `namespace/model`."""
+
+    @property
+    def number(self) -> int:
+        """Return the number of the version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
     """What all files of one version have in common; with an `evaluation` its report is the only file."""
 
-    version: Version | Evaluation
+    version: Place
     meter: Meter
     transfer: Transfer
     evaluation: str = ""

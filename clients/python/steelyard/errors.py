@@ -11,6 +11,7 @@ SteelyardError
     ├── SymlinkRefused   a symbolic link among the files to push
     ├── FileUnreadable   it cannot be read
     ├── DestinationNotEmpty, DestinationExists
+    ├── BundleInvalid    a file is no bundle, or one that was cut or changed
     └── UnsafePath       the server named a path outside the directory
 """
 
@@ -128,6 +129,10 @@ class DestinationNotEmpty(LocalFileError):
 
 class DestinationExists(LocalFileError):
     """The file to write is there already."""
+
+
+class BundleInvalid(LocalFileError):
+    """A file is no bundle, or one that was cut or changed; nothing of it was used."""
 
 
 class UnsafePath(LocalFileError):

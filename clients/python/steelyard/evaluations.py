@@ -82,6 +82,22 @@ class Evaluations:
         answer = self._connection.ask("VersionService/RecordEvaluation", request, pb.RecordEvaluationResponse)
         return types.evaluation(answer.evaluation)
 
+    def import_(self, ref: str | Version, evaluation: evaluation_pb2.Evaluation, *, reason: str = "") -> bool:
+        """Append an evaluation with an origin, whose report is uploaded already; return whether it is new.
+
+        Raises:
+            EvaluationAlreadyExists: the version has it, and it measured something else.
+            BlobMissing: the namespace does not hold its report.
+        """
+        request = pb.RecordEvaluationRequest(
+            version=self._references.version(ref, exact=True),
+            evaluation=evaluation,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask("VersionService/RecordEvaluation", request, pb.RecordEvaluationResponse)
+        return answer.created
+
     def list(self, ref: str | Version) -> Iterator[Evaluation]:
         """Yield the evaluations of a version, the newest first."""
 

@@ -1,4 +1,4 @@
-"""The files of a version as its manifest names them, checked against the digest of the version."""
+"""What a manifest says: the files of a version, checked against its digest, and its whole content."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import DownloadCorrupt, UnsafePath
+from steelyard import enums
+from steelyard.errors import DownloadCorrupt, InvalidArgument, UnsafePath
 from steelyard.types import File
+from steelyard.v1 import content_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +37,59 @@ def files(encoded: bytes, *, version: Version) -> tuple[File, ...]:
             f"The manifest of {version} cannot be read; ask who runs the server whether it is a Steelyard."
         ) from None
     return found
+
+
+def content(encoded: bytes) -> pb.Content:
+    """Return the content that a manifest describes, as requests have it.
+
+    Raises:
+        ValueError: it is no manifest.
+    """
+    try:
+        members = json.loads(encoded)
+        return pb.Content(
+            files=map(_file_message, members["files"]),
+            parameters=map(_parameter, members.get("parameters", ())),
+            metrics=map(_metric, members.get("metrics", ())),
+            datasets=[pb.Dataset(**each) for each in members.get("datasets", ())],
+            parents=map(_parent, members.get("parents", ())),
+            source=pb.Source(**members["source"]) if "source" in members else None,
+            framework=pb.Framework(**members["framework"]) if "framework" in members else None,
+            schema=_schema(members["schema"]) if "schema" in members else None,
+        )
+    except (AttributeError, LookupError, RecursionError, TypeError, InvalidArgument) as error:
+        raise ValueError(f"the manifest cannot be read: {error}") from None
+
+
+def _file_message(member: dict[str, Any]) -> pb.File:
+    role = enums.number(pb.FileRole, member.get("role", "other"))
+    return pb.File(**(member | {"size_bytes": int(member["size_bytes"]), "role": role}))
+
+
+def _parameter(member: dict[str, Any]) -> pb.Parameter:
+    numbers: dict[str, Any] = {}
+    if "integer" in member:
+        numbers["integer"] = int(member["integer"])
+    if "real" in member:
+        numbers["real"] = float(member["real"])
+    return pb.Parameter(**(member | numbers))
+
+
+def _metric(member: dict[str, Any]) -> pb.Metric:
+    return pb.Metric(**(member | {"value": float(member["value"])}))
+
+
+def _parent(member: dict[str, Any]) -> pb.Parent:
+    relation = enums.number(pb.ParentRelation, member["relation"])
+    return pb.Parent(**(member | {"relation": relation}))
+
+
+def _schema(member: dict[str, Any]) -> pb.Schema:
+    sides = {
+        side: [pb.SchemaField(**(each | {"shape": map(int, each.get("shape", ()))})) for each in member[side]]
+        for side in member
+    }
+    return pb.Schema(**sides)
 
 
 def _file(member: dict[str, Any]) -> File:

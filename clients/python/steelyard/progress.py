@@ -16,10 +16,10 @@ class Progress:
     """One step of a transfer.
 
     Args:
-        phase: `hash`, `upload`, `download` or `verify`.
-        file: path that moved.
+        phase: `hash`, `upload`, `download` or `verify`; of a bundle also `read` and `import`.
+        file: path that moved, or version.
         done_bytes: of the whole phase so far.
-        total_bytes: of the whole phase.
+        total_bytes: of the whole phase; 0 when it is not known.
     """
 
     phase: str

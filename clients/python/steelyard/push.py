@@ -81,7 +81,7 @@ def store(
     ]
     digests |= _hash(to_hash, transfer=transfer)
     uploads = [Upload(file, digests.get(file.path, "")) for file in files]
-    uploads, answer = _missing(uploads, connection=connection, namespace=namespace)
+    uploads, answer = missing(uploads, connection=connection, namespace=namespace)
     _require_room(uploads, answer, namespace=namespace, versions_count=versions_count)
     try:
         send(uploads, namespace=namespace, transfer=transfer)
@@ -117,7 +117,7 @@ def _hash(files: list[LocalFile], *, transfer: Transfer) -> dict[str, str]:
     return found
 
 
-def _missing(
+def missing(
     uploads: list[Upload], *, connection: Connection, namespace: str
 ) -> tuple[list[Upload], pb.FindMissingBlobsResponse]:
     """Return what the namespace does not hold, each digest once, and what the server said."""
@@ -125,8 +125,8 @@ def _missing(
     keys = [pb.BlobKey(digest=digest, size_bytes=size_bytes) for digest, size_bytes in known.items()]
     request = pb.FindMissingBlobsRequest(namespace=namespace, blobs=keys)
     answer = connection.ask("BlobService/FindMissingBlobs", request, pb.FindMissingBlobsResponse)
-    missing = {blob.digest for blob in answer.missing}
-    chosen = {upload.digest: upload for upload in uploads if upload.digest in missing}
+    digests = {blob.digest for blob in answer.missing}
+    chosen = {upload.digest: upload for upload in uploads if upload.digest in digests}
     return [*chosen.values(), *(upload for upload in uploads if not upload.digest)], answer
 
 

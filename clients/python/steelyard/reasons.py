@@ -228,7 +228,7 @@ class DigestInvalid(errors.InvalidArgument):
 
 
 class DigestMismatch(errors.InvalidArgument):
-    """The received bytes have another digest than declared. They were deleted."""
+    """The received bytes have another digest than declared, and were deleted."""
 
     reason = "DIGEST_MISMATCH"
 
@@ -321,6 +321,18 @@ class IdempotencyKeyReused(errors.AlreadyExists):
     """The idempotency key belongs to a version with other content."""
 
     reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+class NumberTaken(errors.AlreadyExists):
+    """An import asks for a number that is not above every number ever used in the model."""
+
+    reason = "NUMBER_TAKEN"
+
+
+class EvaluationAlreadyExists(errors.AlreadyExists):
+    """The version has an evaluation from this origin already, which measured something else."""
+
+    reason = "EVALUATION_ALREADY_EXISTS"
 
 
 class BlobMissing(errors.FailedPrecondition):
@@ -575,6 +587,8 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "SEMANTIC_VERSION_ALREADY_EXISTS": SemanticVersionAlreadyExists,
     "VERSION_ALREADY_EXISTS": VersionAlreadyExists,
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
+    "NUMBER_TAKEN": NumberTaken,
+    "EVALUATION_ALREADY_EXISTS": EvaluationAlreadyExists,
     "BLOB_MISSING": BlobMissing,
     "CONTENT_DELETED": ContentDeleted,
     "NAME_DELETED": NameDeleted,

@@ -40,6 +40,14 @@ class References:
             raise InvalidArgument(f"{text!r} names a version; name the model alone, {model!r}.")
         return self._full(model)
 
+    def selects(self, text: str | Version) -> bool:
+        """Return whether *text* names a version, and not a model alone.
+
+        Raises:
+            InvalidArgument: the text names no model.
+        """
+        return isinstance(text, Version) or _split(text)[1] != ""
+
     def version(self, text: str | Version, *, exact: bool = False) -> version_pb2.VersionRef:
         """Return the reference of one version; a bare model means its newest one.
 

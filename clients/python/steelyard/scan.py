@@ -67,6 +67,7 @@ class LocalFile:
         path: in the version.
         source: where it is.
         identity: inode, size and time of the last change; another one means another content.
+        offset_bytes: where it begins in the source, of which it may be a part.
     """
 
     path: str
@@ -74,6 +75,7 @@ class LocalFile:
     size_bytes: int
     role: str
     identity: tuple[int, int, int]
+    offset_bytes: int = 0
 
     def require_unchanged(self, found: os.stat_result | None = None) -> None:
         """Compare with the file as it is now.
@@ -85,7 +87,7 @@ class LocalFile:
             found = found or self.source.lstat()
         except OSError:
             found = None
-        if found is None or _identity(found) != self.identity:
+        if found is None or identity_of(found) != self.identity:
             raise FileChanged(
                 f"{self.source} changed while it was pushed; no version was created. Push again."
             )
@@ -164,10 +166,11 @@ def local_file(path: str, *, source: Path, role: str = "") -> LocalFile:
         FileUnreadable: it is no regular file, or cannot be read.
     """
     status = regular(source, path=path, otherwise=f"leave it out with {IGNORE_FILE}")
-    return LocalFile(path, source, status.st_size, role or guess_role(path), _identity(status))
+    return LocalFile(path, source, status.st_size, role or guess_role(path), identity_of(status))
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
+def identity_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what changes with the content of a file."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

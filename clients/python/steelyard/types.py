@@ -15,7 +15,7 @@ from steelyard.v1 import actor_pb2, alias_pb2, content_pb2, model_pb2
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from steelyard.v1 import comparison_pb2, evaluation_pb2, namespace_pb2, version_pb2
+    from steelyard.v1 import comparison_pb2, evaluation_pb2, event_pb2, namespace_pb2, version_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,15 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a version was before it was copied or imported.
+    """Where a version was before it was copied or imported, or an evaluation before it was imported.
 
     Args:
         system: kind of registry, for example `steelyard`.
         uri: of the registry.
         version: its reference there.
+        create_time: when it was created or recorded there.
+        creator: who created or recorded it there, as it was stated.
+        uid: its identifier there.
     """
 
     system: str
@@ -137,6 +140,7 @@ class Origin:
     version: str
     create_time: datetime | None
     creator: str
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,8 @@ class Evaluation:
         metrics: by their text, for example `precision@newdata`.
         superseded: those of the metrics that another evaluation measured later.
         report: the file whose bytes the registry keeps, if there is one.
+        evaluator: who recorded it here.
+        origin: where it was recorded first; None for one that was recorded here.
     """
 
     uid: str
@@ -213,6 +219,7 @@ class Evaluation:
     evaluator: Actor
     create_time: datetime
     sequence: int
+    origin: Origin | None
     message: evaluation_pb2.Evaluation = field(repr=False, compare=False)
 
 
@@ -244,6 +251,25 @@ class AliasMove:
     move_time: datetime
     reason: str
     message: alias_pb2.AliasMove = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One committed change of the registry.
+
+    Args:
+        action: for example `version.create` or `version.import`.
+        content: the event itself, canonical JSON.
+        texts: free texts that it binds by their hash, by name.
+    """
+
+    sequence: int
+    time: datetime
+    actor: Actor
+    action: str
+    content: bytes
+    texts: dict[str, str]
+    message: event_pb2.Event = field(repr=False, compare=False)
 
 
 def actor(message: actor_pb2.Actor) -> Actor:
@@ -333,9 +359,9 @@ def version(message: version_pb2.Version) -> Version:
 
 
 def origin(message: version_pb2.Origin) -> Origin:
-    """Read where a version was before."""
+    """Read where something was before."""
     create_time = time(message.create_time) if message.HasField("create_time") else None
-    return Origin(message.system, message.uri, message.version, create_time, message.creator)
+    return Origin(message.system, message.uri, message.version, create_time, message.creator, message.uid)
 
 
 def evaluation(message: evaluation_pb2.Evaluation) -> Evaluation:
@@ -356,6 +382,20 @@ def evaluation(message: evaluation_pb2.Evaluation) -> Evaluation:
         evaluator=actor(message.evaluator),
         create_time=time(message.create_time),
         sequence=message.sequence,
+        origin=origin(message.origin) if message.HasField("origin") else None,
+        message=message,
+    )
+
+
+def event(message: event_pb2.Event) -> Event:
+    """Read an event."""
+    return Event(
+        sequence=message.sequence,
+        time=time(message.time),
+        actor=actor(message.actor),
+        action=message.action,
+        content=message.content,
+        texts={each.name: each.text for each in message.texts},
         message=message,
     )
 

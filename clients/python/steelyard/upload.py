@@ -279,7 +279,7 @@ def _chunks(file: LocalFile, source: int, *, start: int, end: int | None = None)
     end = file.size_bytes if end is None else end
     while start < end:
         try:
-            chunk = os.pread(source, min(CHUNK_BYTES, end - start), start)
+            chunk = os.pread(source, min(CHUNK_BYTES, end - start), file.offset_bytes + start)
         except OSError as error:
             raise FileUnreadable(f"{file.source} cannot be read: {error.strerror}.") from None
         if not chunk:

@@ -31,6 +31,23 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchMember:
+    """A version of a batch; `created` is False when the model had its content already."""
+
+    number: int
+    digest: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCreated:
+    """What became of each request of a batch, in their order."""
+
+    versions: tuple[BatchMember, ...]
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Purged:
     """What a purge ended, or would end; `sequence` is 0 then."""
 
@@ -86,6 +103,37 @@ class Versions:
         )
         answer = self._connection.ask("VersionService/CreateVersion", request, pb.CreateVersionResponse)
         return Created(types.version(answer.version), answer.created, answer.sequence)
+
+    def batch_create(
+        self,
+        model: str,
+        requests: Iterable[pb.CreateVersionRequest],
+        *,
+        validate_only: bool = False,
+        reason: str = "",
+    ) -> BatchCreated:
+        """Create up to 40 versions of one model, all or none; meant for imports.
+
+        Args:
+            requests: each as `create` sends it, without a model; all or none with an origin.
+
+        Raises:
+            BlobMissing: the namespace does not hold a file.
+            NumberTaken: a number is not above all that were ever used.
+            DigestMismatch: a content does not have its digest.
+        """
+        request = pb.BatchCreateVersionsRequest(
+            model=self._references.model(model),
+            requests=requests,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        answer = self._connection.ask(
+            "VersionService/BatchCreateVersions", request, pb.BatchCreateVersionsResponse
+        )
+        members = tuple(BatchMember(each.number, each.digest, each.created) for each in answer.versions)
+        return BatchCreated(members, answer.sequence)
 
     def get(self, ref: str | Version) -> Version:
         """Return a version.

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from steelyard.v1 import actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
 from steelyard_server.api import convert_content
 from steelyard_server.api.enums import ACTIONS, ACTOR_KINDS, DIRECTIONS
+from steelyard_server.core.origins import Origin
 from steelyard_server.core.quotas import ANY_AMOUNT, Quota
 from steelyard_server.core.references import Reference
 from steelyard_server.core.retention import KEEP_ALL, Retention
@@ -43,14 +44,23 @@ def optional_timestamp(microseconds: int | None) -> Timestamp | None:
 
 
 def read_time(request: Any, *, field: str = "read_time") -> int | None:
-    """Return the microseconds of a timestamp field, None when it is absent.
+    """Return the microseconds of a timestamp field of a request, None when it is absent.
 
     Raises:
         TimestampInvalid: it lies outside the years 0001 to 9999 or has bad nanoseconds.
     """
-    if not request.HasField(field):
+    return moment(request, field, field=field)
+
+
+def moment(message: Any, name: str, *, field: str) -> int | None:
+    """Return the microseconds of the timestamp *name*, None when it is absent. *field* leads to it.
+
+    Raises:
+        TimestampInvalid: it lies outside the years 0001 to 9999 or has bad nanoseconds.
+    """
+    if not message.HasField(name):
         return None
-    time = getattr(request, field)
+    time = getattr(message, name)
     if not SECONDS_MINIMUM <= time.seconds <= SECONDS_MAXIMUM or not 0 <= time.nanos <= NANOS_MAXIMUM:
         raise TimestampInvalid(f"`{field}` lies outside the years 0001 to 9999.", field=field)
     microseconds: int = time.seconds * 1_000_000 + time.nanos // 1000
@@ -171,11 +181,30 @@ def version(value: Version) -> version_pb2.Version:
     )
 
 
-def origin(value: Mapping[str, str]) -> version_pb2.Origin:
-    """Turn where a version comes from, as its row keeps it, into a message."""
-    message = version_pb2.Origin(
-        system=value["system"], uri=value["uri"], version=value["version"], creator=value["creator"]
+def stated_origin(request: Any, *, field: str = "origin") -> Origin | None:
+    """Read where something is said to come from; None when it is not said. *field* leads to it.
+
+    Raises:
+        TimestampInvalid: its time is none.
+    """
+    if not request.HasField("origin"):
+        return None
+    message = request.origin
+    return Origin(
+        system=message.system,
+        uri=message.uri,
+        version=message.version,
+        creator=message.creator,
+        uid=message.uid,
+        create_time=moment(message, "create_time", field=f"{field}.create_time"),
     )
+
+
+def origin(value: Mapping[str, str]) -> version_pb2.Origin:
+    """Turn where something comes from, as its row keeps it, into a message."""
+    message = version_pb2.Origin()
+    for name in value.keys() - {"create_time"}:
+        setattr(message, name, value[name])
     if "create_time" in value:
         message.create_time.FromJsonString(value["create_time"])
     return message

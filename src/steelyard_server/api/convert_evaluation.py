@@ -27,6 +27,7 @@ def draft(message: pb.Evaluation) -> Draft:
         uri=message.uri,
         report=report if message.HasField("report") else None,
         description=message.description,
+        origin=convert.stated_origin(message, field="evaluation.origin"),
     )
 
 
@@ -47,6 +48,7 @@ def evaluation(value: Evaluation) -> pb.Evaluation:
         create_time=convert.timestamp(value.create_time),
         sequence=value.sequence,
         superseded=value.superseded,
+        origin=convert.origin(value.origin) if value.origin else None,
     )
 
 

@@ -20,7 +20,18 @@ from steelyard_server.api import (
     read_files,
 )
 from steelyard_server.api.transact import mutate, observe
-from steelyard_server.core import comparisons, copies, deletions, evaluations, files, manifest, versions
+from steelyard_server.core import (
+    batches,
+    comparisons,
+    copies,
+    deletions,
+    evaluations,
+    files,
+    manifest,
+    versions,
+)
+from steelyard_server.core.drafts import Draft
+from steelyard_server.errors import ResourceMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +41,8 @@ if TYPE_CHECKING:
     from steelyard_server.api.memo import Memo
     from steelyard_server.api.pages import Pages
     from steelyard_server.blobs.store import BlobStore
-    from steelyard_server.core.evaluations import Evaluation
+    from steelyard_server.core.batches import Batch, Member
+    from steelyard_server.core.evaluations import Recorded
     from steelyard_server.core.manifest import Manifest
     from steelyard_server.core.references import Reference
     from steelyard_server.core.versions import Outcome, Version
@@ -63,12 +75,6 @@ class VersionService:
             version, sequence = _appended(outcome, rehearsal=request.validate_only)
             return pb.CreateVersionResponse(version=version, created=outcome.created, sequence=sequence)
 
-        draft = versions.Draft(
-            description=request.description,
-            labels=dict(request.labels),
-            semantic_version=request.semantic_version,
-            idempotency_key=request.idempotency_key,
-        )
         return await mutate(
             self._database,
             call,
@@ -78,7 +84,28 @@ class VersionService:
             validate_only=request.validate_only,
             model=request.model,
             built=await _build(request),
-            draft=draft,
+            draft=_draft(request),
+        )
+
+    async def BatchCreateVersions(self, request: pb.BatchCreateVersionsRequest, call: Call) -> bytes:
+        """Append versions to one model."""
+
+        def answer(batch: Batch) -> pb.BatchCreateVersionsResponse:
+            rehearsal = request.validate_only
+            return pb.BatchCreateVersionsResponse(
+                versions=[_member(each, rehearsal=rehearsal) for each in batch.members],
+                sequence=0 if rehearsal and batch.changed else batch.sequence,
+            )
+
+        return await mutate(
+            self._database,
+            call,
+            request,
+            batches.create,
+            answer,
+            validate_only=request.validate_only,
+            model=request.model,
+            wishes=await asyncio.to_thread(_wishes, request),
         )
 
     async def GetVersion(self, request: pb.GetVersionRequest, _: Call) -> bytes:
@@ -257,9 +284,11 @@ class VersionService:
     async def RecordEvaluation(self, request: pb.RecordEvaluationRequest, call: Call) -> bytes:
         """Append an evaluation."""
 
-        def answer(recorded: Evaluation) -> pb.RecordEvaluationResponse:
+        def answer(recorded: Recorded) -> pb.RecordEvaluationResponse:
             return pb.RecordEvaluationResponse(
-                evaluation=convert_evaluation.evaluation(recorded), sequence=recorded.sequence
+                evaluation=convert_evaluation.evaluation(recorded.evaluation),
+                sequence=recorded.sequence,
+                created=recorded.created,
             )
 
         return await mutate(
@@ -359,6 +388,43 @@ def _appended(outcome: Outcome, *, rehearsal: bool) -> tuple[version_pb2.Version
         version.ClearField("create_time")
         version.ClearField("import_time")
     return version, 0
+
+
+def _draft(request: pb.CreateVersionRequest, *, prefix: str = "") -> Draft:
+    """Read what is asked for beside the content; *prefix* leads to it."""
+    return Draft(
+        description=request.description,
+        labels=dict(request.labels),
+        semantic_version=request.semantic_version,
+        idempotency_key=request.idempotency_key,
+        origin=convert.stated_origin(request, field=f"{prefix}origin"),
+        number=request.number,
+        digest=request.digest,
+    )
+
+
+def _wishes(batch: pb.BatchCreateVersionsRequest) -> list[batches.Wish]:
+    """Read the requests of a batch.
+
+    Raises:
+        ResourceMismatch: one of them has what belongs to the whole batch.
+    """
+    wishes = []
+    for index, request in enumerate(batch.requests):
+        field = f"requests[{index}]"
+        if request.model not in {"", batch.model}:
+            raise ResourceMismatch(f"`{field}.model` is not that of the batch.", field=f"{field}.model")
+        if request.validate_only or request.request_id or request.reason:
+            message = f"`{field}` sets validate_only, request_id or reason; set them on the batch."
+            raise ResourceMismatch(message, field=field)
+        built = manifest.build(convert_content.from_message(request.content))
+        wishes.append(batches.Wish(built, _draft(request, prefix=f"{field}.")))
+    return wishes
+
+
+def _member(member: Member, *, rehearsal: bool) -> pb.CreatedVersion:
+    uid = "" if rehearsal and member.created else member.uid
+    return pb.CreatedVersion(number=member.number, digest=member.digest, uid=uid, created=member.created)
 
 
 async def _build(request: pb.CreateVersionRequest) -> Manifest:

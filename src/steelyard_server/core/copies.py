@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import BigInteger, bindparam, insert, select
 
 from steelyard_server.core import blobs, models, references, versions
+from steelyard_server.core.drafts import Draft
+from steelyard_server.core.origins import Origin
 from steelyard_server.db import tables
 from steelyard_server.history import events
 
@@ -54,7 +56,7 @@ def copy(
         QuotaExceeded: the namespace may not have more versions, or not hold so many bytes.
     """
     may_read(source.model)
-    draft = versions.Draft(semantic_version=semantic_version)
+    draft = Draft(semantic_version=semantic_version)
     draft.check()
     parent = _locked(tx, source=source, model=model)
     origin_model, row = references.resolve(tx, source)
@@ -69,12 +71,13 @@ def copy(
         uid=str(uuid.uuid4()),
         model=parent.text,
         model_uid=parent.uid,
-        number=versions.take_number(tx, parent=parent),
+        namespace_uid=parent.namespace_uid,
+        number=parent.last_number + 1,
         stage=versions.FIRST_STAGE,
         aliases=(),
         semantic_version=semantic_version,
         idempotency_key="",
-        origin=_origin(original, at=at),
+        origin=_origin(original, at=at).as_json(),
         creator=act.caller.as_json(),
         create_time=at.time,
         update_time=at.time,
@@ -82,6 +85,7 @@ def copy(
         sequence=at.sequence,
     )
     blobs.share(tx, version_id=row.id, namespace_id=parent.namespace_id)
+    versions.take_number(tx, parent=parent, number=version.number)
     key = versions.insert_row(tx, version, parent=parent, summary=row.summary, details=row.details)
     tx.run(_COPY_FILES, {"source": row.id, "version": key})
     events.append(tx, act, at, action="version.copy", changes=[versions.change(version, previous=0)])
@@ -98,11 +102,12 @@ def _locked(tx: Transaction, *, source: Reference, model: str) -> Model:
     return parent
 
 
-def _origin(version: Version, *, at: Stamp) -> dict[str, str]:
-    return {
-        "system": SYSTEM,
-        "uri": f"urn:uuid:{at.registry}",
-        "version": f"{version.model}:{version.number}",
-        "create_time": events.time_text(version.create_time),
-        "creator": version.creator["id"],
-    }
+def _origin(version: Version, *, at: Stamp) -> Origin:
+    return Origin(
+        system=SYSTEM,
+        uri=f"urn:uuid:{at.registry}",
+        version=f"{version.model}:{version.number}",
+        creator=version.creator["id"],
+        uid=version.uid,
+        create_time=version.create_time,
+    )

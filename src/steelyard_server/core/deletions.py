@@ -186,4 +186,4 @@ def _tombstone(row: Row, *, model: Model, purge_time: int) -> dict[str, object]:
 
 def _purged(row: Row, *, model: Model) -> Change:
     name = f"version/{model.text}:{row.number}"
-    return Change(name, row.uid, row.sequence, after=None, model_uid=model.uid)
+    return Change(name, row.uid, row.sequence, after=None, scope=model.scope)

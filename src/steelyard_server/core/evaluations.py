@@ -19,6 +19,7 @@ from steelyard_server.core.content import Dataset, File, Metric
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated
 from steelyard_server.errors import (
+    EvaluationAlreadyExists,
     EvaluationNotFound,
     FieldRequired,
     FileNotFound,
@@ -34,13 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from steelyard_server.core.models import Model
+    from steelyard_server.core.origins import Origin
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
+    from steelyard_server.history.events import Stamp
 
 _E, _M = tables.evaluations.c, tables.evaluated_metrics.c
 _BY_UID = select(tables.evaluations).where(_E.version_id == bindparam("version"), _E.uid == bindparam("uid"))
+_BY_ORIGIN = select(tables.evaluations).where(
+    _E.version_id == bindparam("version"), _E.origin_uid == bindparam("uid")
+)
+# What an evaluation says of itself, and never of who recorded it.
+_MEASURED_FIELDS = ("metrics", "datasets", "evaluate_time", "uri", "report", "description")
 _PAGE = (
     select(tables.evaluations)
     .where(
@@ -73,7 +81,10 @@ _MEASURE = _MEASURED.on_conflict_do_update(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a caller measured; *evaluate_time* is in microseconds, None for now."""
+    """What a caller measured, or says that it was measured at *origin*.
+
+    *evaluate_time* is in microseconds, None for now.
+    """
 
     metrics: tuple[Metric, ...]
     datasets: tuple[Dataset, ...] = ()
@@ -81,6 +92,7 @@ class Draft:
     uri: str = ""
     report: File | None = None
     description: str = ""
+    origin: Origin | None = None
 
     def check(self) -> None:
         """Check every rule that needs no look-up.
@@ -96,6 +108,18 @@ class Draft:
         names.description(self.description, field="evaluation.description")
         if self.report is not None:
             _check_report(self.report)
+        if self.origin is not None:
+            self.origin.check(field="evaluation.origin")
+            self._check_stated()
+
+    def _check_stated(self) -> None:
+        """Demand what tells an imported evaluation from others, and when it was made."""
+        if self.origin is not None and not self.origin.uid:
+            message = "An imported evaluation needs the uid that it had, so that it is not imported twice."
+            raise FieldRequired(message, field="evaluation.origin.uid")
+        if self.evaluate_time is None:
+            message = "An imported evaluation needs the time at which it was made."
+            raise FieldRequired(message, field="evaluation.evaluate_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +143,34 @@ class Evaluation:
     evaluator: Mapping[str, Any]
     create_time: int
     sequence: int
+    origin: Mapping[str, str] | None = None
     superseded: tuple[int, ...] = ()
 
 
-def record(tx: Transaction, act: Act, *, reference: Reference, draft: Draft) -> Evaluation:
-    """Append an evaluation to a version.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a record did; `sequence` is that of its event, or of the last one when it made none."""
+
+    evaluation: Evaluation
+    sequence: int
+    created: bool
+
+
+def record(tx: Transaction, act: Act, *, reference: Reference, draft: Draft) -> Recorded:
+    """Append an evaluation to a version, unless it is an import and the version has it.
 
     Raises:
         ModelNotFound, VersionNotFound, AliasNotFound: no such version.
         TimestampInvalid: it is said to have been made in the future.
         LimitExceeded: too many metrics, in it or in all evaluations of the version.
         BlobMissing, SizeMismatch: the namespace does not hold the report, or holds it otherwise.
+        EvaluationAlreadyExists: the version has the one of this origin, with other measures.
     """
     draft.check()
     model, version = references.resolve(tx, reference, lock=True)
+    known = _imported(tx, draft, model=model, version=version) if draft.origin else None
+    if known is not None:
+        return Recorded(known, sequence=events.seen(tx), created=False)
     if draft.report is not None:
         blobs.require(
             tx,
@@ -142,27 +180,11 @@ def record(tx: Transaction, act: Act, *, reference: Reference, draft: Draft) -> 
             field="evaluation.report",
         )
     at = events.stamp(tx)
-    evaluation = Evaluation(
-        id=0,
-        uid=str(uuid.uuid4()),
-        model=model.text,
-        number=version.number,
-        digest=version.digest,
-        metrics=draft.metrics,
-        datasets=draft.datasets,
-        evaluate_time=_evaluate_time(draft, now=at.time),
-        uri=draft.uri,
-        report=draft.report,
-        description=draft.description,
-        evaluator=act.caller.as_json(),
-        create_time=at.time,
-        sequence=at.sequence,
-    )
+    evaluation = _new(act, at, draft, model=model, version=version)
     evaluation = _insert(tx, evaluation, model=model, version=version)
-    events.append(
-        tx, act, at, action="evaluation.record", changes=[_change(evaluation, model=model, version=version)]
-    )
-    return evaluation
+    action = "evaluation.import" if draft.origin else "evaluation.record"
+    events.append(tx, act, at, action=action, changes=[_change(evaluation, model=model, version=version)])
+    return Recorded(evaluation, sequence=at.sequence, created=True)
 
 
 def page(
@@ -225,6 +247,48 @@ def _check_report(report: File) -> None:
     names.number(report.size_bytes, field=f"{field}.size_bytes", maximum=LIMITS.file_bytes)
 
 
+def _new(act: Act, at: Stamp, draft: Draft, *, model: Model, version: Row) -> Evaluation:
+    return Evaluation(
+        id=0,
+        uid=str(uuid.uuid4()),
+        model=model.text,
+        number=version.number,
+        digest=version.digest,
+        metrics=draft.metrics,
+        datasets=draft.datasets,
+        evaluate_time=_evaluate_time(draft, now=at.time),
+        uri=draft.uri,
+        report=draft.report,
+        description=draft.description,
+        evaluator=act.caller.as_json(),
+        create_time=at.time,
+        sequence=at.sequence,
+        origin=draft.origin.as_json() if draft.origin else None,
+    )
+
+
+def _imported(tx: Transaction, draft: Draft, *, model: Model, version: Row) -> Evaluation | None:
+    """Return the evaluation of a version that was recorded under the uid of an origin, here or there.
+
+    Raises:
+        EvaluationAlreadyExists: it measured something else than *draft* says.
+    """
+    if draft.origin is None:
+        return None
+    wanted = {"version": version.id, "uid": draft.origin.uid}
+    row = tx.one(_BY_ORIGIN, **wanted) or tx.one(_BY_UID, **wanted)
+    if row is None:
+        return None
+    found = _value(row, model=model, version=version)
+    stated = replace(found, **{name: getattr(draft, name) for name in _MEASURED_FIELDS})
+    if _row(stated, version_id=version.id) != _row(found, version_id=version.id):
+        message = f"{model.text}:{version.number} has this evaluation as {row.uid}, with other measures."
+        facts = {"model": model.text, "number": version.number, "evaluation": row.uid}
+        raise EvaluationAlreadyExists(message, **facts)
+    (found,) = _with_superseded(tx, [found], version_id=version.id)
+    return found
+
+
 def _evaluate_time(draft: Draft, *, now: int) -> int:
     """Return when it was measured; a time ahead of ours for ever would count for ever."""
     if draft.evaluate_time is None:
@@ -278,6 +342,8 @@ def _row(evaluation: Evaluation, *, version_id: int) -> dict[str, object]:
         "report_role": report.role if report else None,
         "description": evaluation.description,
         "evaluator": canonical.text(evaluation.evaluator),
+        "origin": canonical.text(evaluation.origin) if evaluation.origin else None,
+        "origin_uid": evaluation.origin["uid"] if evaluation.origin else None,
         "create_time": evaluation.create_time,
         "sequence": evaluation.sequence,
     }
@@ -314,7 +380,7 @@ def _superseded(evaluation: Evaluation, *, counting: set[tuple[Any, ...]]) -> It
 
 
 def _listed_bytes(row: Row) -> int:
-    texts = (row.metrics, row.datasets, row.uri, row.report_path, row.description, row.evaluator)
+    texts = (row.metrics, row.datasets, row.uri, row.report_path, row.description, row.evaluator, row.origin)
     return pages.utf8_bytes(*texts) + 512
 
 
@@ -334,6 +400,7 @@ def _value(row: Row, *, model: Model, version: Row) -> Evaluation:
         evaluator=orjson.loads(row.evaluator),
         create_time=row.create_time,
         sequence=row.sequence,
+        origin=orjson.loads(row.origin) if row.origin else None,
     )
 
 
@@ -357,8 +424,9 @@ def _change(evaluation: Evaluation, *, model: Model, version: Row) -> Change:
         "report": manifest.file_json(report) if report else {},
         "description": Text(evaluation.description),
         "evaluator": evaluation.evaluator,
+        "origin": evaluation.origin or {},
         "create_time": events.time_text(evaluation.create_time),
     }
     name = f"evaluation/{evaluation.model}:{evaluation.number}"
     # No answer about the model tells of evaluations, so none of those remembered is out of date.
-    return Change(name, evaluation.uid, previous=0, after=after)
+    return Change(name, evaluation.uid, previous=0, after=after, scope=model.scope, answered=False)

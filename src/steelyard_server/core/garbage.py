@@ -24,7 +24,7 @@ from steelyard_server.core.names import INT64_MAXIMUM
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.history import events
-from steelyard_server.history.events import Change
+from steelyard_server.history.events import Change, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,7 @@ def report(tx: Transaction, act: Act, *, outcome: Outcome) -> int:
         "stray_files": str(outcome.stray_files),
         "list_digest": outcome.list_digest,
     }
-    change = Change(f"garbage/{uid}", uid, previous=0, after=after)
+    change = Change(f"garbage/{uid}", uid, previous=0, after=after, scope=Scope())
     return events.append(tx, act, at, action="garbage.collect", changes=[change])
 
 

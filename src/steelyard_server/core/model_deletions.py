@@ -139,7 +139,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
         tx.run(statement, {"model": before.id})
     terms.remove_model(tx, model_id=before.id)
     tx.run(_BURY, {"model": before.id, "time": at.time, "event": at.sequence})
-    change = Change(f"model/{before.text}", before.uid, before.sequence, after=None, model_uid=before.uid)
+    change = Change(f"model/{before.text}", before.uid, before.sequence, after=None, scope=before.scope)
     events.append(tx, act, at, action="model.purge", changes=[change])
     return Purged(before.text, before.last_number, at.sequence)
 

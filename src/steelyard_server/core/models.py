@@ -26,7 +26,7 @@ from steelyard_server.errors import (
     ResourceMismatch,
 )
 from steelyard_server.history import canonical, events
-from steelyard_server.history.events import Change, Text
+from steelyard_server.history.events import Change, Scope, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ DIRECTIONS = frozenset({"higher-is-better", "lower-is-better"})
 
 _M, _N, _S = tables.models.c, tables.model_names.c, tables.namespaces.c
 _NAMED = (
-    select(tables.models, _S.name.label("namespace"))
+    select(tables.models, _S.name.label("namespace"), _S.uid.label("namespace_uid"))
     .join(tables.model_names, _N.model_id == _M.id)
     .join(tables.namespaces, _S.id == _N.namespace_id)
 )
 _BY_NAME = _NAMED.where(_S.name == bindparam("namespace"), _N.name_key == bindparam("key"))
 _LOCKED = _BY_NAME.with_for_update(of=tables.models)
 _BY_IDS = (
-    select(tables.models, _S.name.label("namespace"))
+    select(tables.models, _S.name.label("namespace"), _S.uid.label("namespace_uid"))
     .join(tables.namespaces, _S.id == _M.namespace_id)
     .where(any_of(_M.id, "ids"))
 )
@@ -100,6 +100,7 @@ class Model:
     id: int
     uid: str
     namespace_id: int
+    namespace_uid: str
     namespace: str
     name: str
     description: str
@@ -120,6 +121,11 @@ class Model:
         """Write the model as `namespace/model`."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def scope(self) -> Scope:
+        """Say whose history its changes belong to."""
+        return Scope(self.namespace_uid, self.uid)
+
 
 def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
     """Create a model without versions.
@@ -134,12 +140,13 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Model:
     fields = draft.check()
     _check_free(tx, namespace=namespace, name=short)
     # Before the stamp, as a deletion of the namespace does: else the two could wait for each other.
-    namespace_id = namespaces.find_id(tx, name=namespace, lock=True)
+    space = namespaces.find(tx, name=namespace, lock=True)
     at = events.stamp(tx)
     model = Model(
         id=0,
         uid=str(uuid.uuid4()),
-        namespace_id=namespace_id,
+        namespace_id=space.id,
+        namespace_uid=space.uid,
         namespace=namespace,
         name=short,
         **fields,
@@ -397,6 +404,7 @@ def _value(row: Row) -> Model:
         id=row.id,
         uid=row.uid,
         namespace_id=row.namespace_id,
+        namespace_uid=row.namespace_uid,
         namespace=row.namespace,
         name=row.name,
         description=row.description,
@@ -446,4 +454,4 @@ def change(model: Model, *, previous: int) -> Change:
     }
     if model.delete_time is not None:
         after["delete_time"] = events.time_text(model.delete_time)
-    return Change(f"model/{model.text}", model.uid, previous, after, model_uid=model.uid)
+    return Change(f"model/{model.text}", model.uid, previous, after, model.scope)

@@ -16,7 +16,7 @@ from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import NamespaceAlreadyExists, NamespaceNotEmpty, NamespaceNotFound, ReservedName
 from steelyard_server.history import canonical, events
-from steelyard_server.history.events import Change, Text
+from steelyard_server.history.events import Change, Scope, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,7 +208,7 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
     at = events.stamp(tx)
     for statement in (_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
         tx.run(statement, {"namespace": before.id})
-    change = Change(f"namespace/{name}", before.uid, before.sequence, after=None)
+    change = Change(f"namespace/{name}", before.uid, before.sequence, after=None, scope=Scope(before.uid))
     return events.append(tx, act, at, action="namespace.delete", changes=[change])
 
 
@@ -218,30 +218,30 @@ def ensure_default(tx: Transaction, act: Act) -> None:
         create(tx, act, name=names.DEFAULT_NAMESPACE)
 
 
-def find(tx: Transaction, *, name: str) -> Namespace:
-    """Return the namespace called *name*, whose form was checked before.
-
-    Raises:
-        NamespaceNotFound: there is none.
-    """
-    return _found(tx.one(_BY_NAME, name=name), name=name)
-
-
 def next_with_retention(tx: Transaction, *, after_name: str) -> Namespace | None:
     """Return the first namespace behind *after_name* from which anything goes by itself."""
     row = tx.one(_RULED, after_name=after_name)
     return None if row is None else _value(row)
 
 
-def find_id(tx: Transaction, *, name: str, lock: bool = False) -> int:
-    """Return the row key of the namespace called *name*, whose form was checked before.
+def find(tx: Transaction, *, name: str, lock: bool = False) -> Namespace:
+    """Return the namespace called *name*, whose form was checked before.
 
     With *lock* nobody can delete it until the commit.
 
     Raises:
         NamespaceNotFound: there is none.
     """
-    return _found(tx.one(_LOCKED if lock else _BY_NAME, name=name), name=name).id
+    return _found(tx.one(_LOCKED if lock else _BY_NAME, name=name), name=name)
+
+
+def find_id(tx: Transaction, *, name: str) -> int:
+    """Return the row key of the namespace called *name*, whose form was checked before.
+
+    Raises:
+        NamespaceNotFound: there is none.
+    """
+    return find(tx, name=name).id
 
 
 def _found(row: Row | None, *, name: str) -> Namespace:
@@ -296,4 +296,5 @@ def _change(namespace: Namespace, *, previous: int) -> Change:
         "create_time": events.time_text(namespace.create_time),
         "update_time": events.time_text(namespace.update_time),
     }
-    return Change(f"namespace/{namespace.name}", namespace.uid, previous, after)
+    name = f"namespace/{namespace.name}"
+    return Change(name, namespace.uid, previous, after, Scope(namespace.uid))

@@ -231,5 +231,5 @@ def _change(after: Alias | None, *, before: Alias | None) -> Change:
         alias.uid,
         before.sequence if before else 0,
         after=state,
-        model_uid=alias.model.uid,
+        scope=alias.model.scope,
     )

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, exists, select, update
 from steelyard_server.core.blobs import REFERRERS
 from steelyard_server.db import tables
 from steelyard_server.history import events
-from steelyard_server.history.events import Change
+from steelyard_server.history.events import Change, Scope
 
 if TYPE_CHECKING:
     from steelyard_server.db.database import Transaction
@@ -46,5 +46,5 @@ def begin_epoch(tx: Transaction, act: Act, *, backup_sequence: int, registry_dig
     epoch = str(uuid.uuid4())
     tx.run(_BEGIN_EPOCH, {"new": epoch})
     after = {"backup_sequence": str(backup_sequence), "registry_digest": registry_digest}
-    change = Change(f"epoch/{epoch}", epoch, previous=0, after=after)
+    change = Change(f"epoch/{epoch}", epoch, previous=0, after=after, scope=Scope())
     return epoch, events.append(tx, act, at, action="registry.restore", changes=[change])

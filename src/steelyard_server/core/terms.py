@@ -16,7 +16,7 @@ from steelyard_server.db.statements import any_of
 from steelyard_server.history import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from steelyard_server.core.content import Content, Source
     from steelyard_server.db.database import Transaction
@@ -87,22 +87,27 @@ _FACT_KEYS: dict[str, Callable[[str], str | None]] = {
 }
 
 
-def add_version(
-    tx: Transaction,
-    of: OfVersion,
-    *,
-    content: Content,
-    labels: Mapping[str, str],
-    description: str,
-    semantic_version: str,
-    origin: Mapping[str, Any] | None = None,
-) -> None:
-    """Write all rows of a new version."""
-    _add_content(tx, of, content)
-    _add_facts(tx, of, {f"origin.{name}": (origin or {}).get(name, "") for name in ORIGIN})
-    _add_facts(tx, of, {SEMANTIC_VERSION: semantic_version})
-    _insert(tx, _VERSION_LABELS[1], of, _labels(labels))
-    _insert(tx, _VERSION_WORDS[1], of, _words(description))
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What filters look at of a new version."""
+
+    of: OfVersion
+    content: Content
+    labels: Mapping[str, str]
+    description: str
+    semantic_version: str
+    origin: Mapping[str, Any] | None = None
+
+
+def add_versions(tx: Transaction, added: Iterable[NewVersion]) -> None:
+    """Write all rows of new versions, each table in one go."""
+    collected: dict[Insert, list[dict[str, Any]]] = {}
+    for each in added:
+        named = {name: getattr(each.of, name) for name in each.of.__slots__}
+        for statement, rows in _rows(each):
+            collected.setdefault(statement, []).extend(named | row for row in rows)
+    for statement, rows in collected.items():
+        tx.run(statement, rows)
 
 
 def change_version(tx: Transaction, *, version_id: int, changed: Mapping[str, Any]) -> None:
@@ -115,7 +120,7 @@ def change_version(tx: Transaction, *, version_id: int, changed: Mapping[str, An
         _replace(tx, _VERSION_LABELS, of, _labels(changed["labels"]), owner=version_id)
     if "description" in changed:
         _replace(tx, _VERSION_WORDS, of, _words(changed["description"]), owner=version_id)
-    _add_facts(tx, of, {SEMANTIC_VERSION: changed.get(SEMANTIC_VERSION, "")})
+    _insert(tx, _FACTS, of, _facts({SEMANTIC_VERSION: changed.get(SEMANTIC_VERSION, "")}))
 
 
 def remove_versions(tx: Transaction, version_ids: list[int]) -> None:
@@ -130,31 +135,33 @@ def remove_model(tx: Transaction, *, model_id: int) -> None:
         tx.run(remove, {"owner": model_id})
 
 
-def _add_content(tx: Transaction, of: OfVersion, content: Content) -> None:
-    _insert(tx, _METRICS, of, _metrics(content))
-    _insert(tx, _PARAMETERS, of, _parameters(content))
-    _insert(tx, _DATASETS, of, _placed(content.datasets, ("name", "version", "uri", "digest", "role")))
-    _insert(tx, _PARENTS, of, _placed(content.parents, ("relation", "digest", "uri")))
-    if content.schema is not None:
-        for side in SIDES:
-            fields = _placed(getattr(content.schema, side), ("name", "type"))
-            _insert(tx, _SCHEMA, of, [{"side": side} | row for row in fields])
-    facts: dict[str, str] = {}
+def _rows(added: NewVersion) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
+    content, origin = added.content, added.origin or {}
+    yield _METRICS, _metrics(content)
+    yield _PARAMETERS, _parameters(content)
+    yield _DATASETS, _placed(content.datasets, ("name", "version", "uri", "digest", "role"))
+    yield _PARENTS, _placed(content.parents, ("relation", "digest", "uri"))
+    for side in SIDES if content.schema else ():
+        fields = _placed(getattr(content.schema, side), ("name", "type"))
+        yield _SCHEMA, [{"side": side} | row for row in fields]
+    facts = {f"origin.{name}": origin.get(name, "") for name in ORIGIN}
+    facts[SEMANTIC_VERSION] = added.semantic_version
     if content.framework is not None:
         facts |= {f"framework.{name}": getattr(content.framework, name) for name in FRAMEWORK}
     if content.source is not None:
         facts |= {f"source.{name}": _source(content.source, name) for name in SOURCE}
-    _add_facts(tx, of, facts)
+    yield _FACTS, _facts(facts)
+    yield _VERSION_LABELS[1], _labels(added.labels)
+    yield _VERSION_WORDS[1], _words(added.description)
 
 
-def _add_facts(tx: Transaction, of: OfVersion, facts: Mapping[str, str]) -> None:
+def _facts(facts: Mapping[str, str]) -> list[dict[str, Any]]:
     """Write what is set once, as far as it is not empty, by the names of fields."""
-    rows = [
+    return [
         {"name": name, "value_key": _fact_key(name, value), "value": value}
         for name, value in facts.items()
         if value
     ]
-    _insert(tx, _FACTS, of, rows)
 
 
 def set_model(

@@ -24,6 +24,7 @@ from steelyard_server.core import (
     terms,
 )
 from steelyard_server.core.content import Content
+from steelyard_server.core.drafts import Draft
 from steelyard_server.core.filters import search
 from steelyard_server.core.filters.fields import VERSION_FIELDS
 from steelyard_server.core.filters.scope import VersionScope
@@ -31,7 +32,7 @@ from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
 from steelyard_server.errors import FieldRequired, LimitExceeded
 from steelyard_server.history import canonical, events
-from steelyard_server.history.events import Change, Text
+from steelyard_server.history.events import Change, Scope, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
     from steelyard_server.history.canonical import Json
+    from steelyard_server.history.events import Stamp
 
 MUTABLE = ("description", "labels")
 IMMUTABLE = ("content", "digest", "number", *identity.SET_ONCE, "origin")
@@ -73,12 +75,11 @@ _MANIFEST = select(tables.manifests.c.content).where(tables.manifests.c.digest =
 _TAKE_NUMBER = (
     update(tables.models)
     .where(tables.models.c.id == bindparam("model"))
-    .values(last_number=tables.models.c.last_number + 1, latest_number=tables.models.c.last_number + 1)
-    .returning(tables.models.c.last_number)
+    .values(last_number=bindparam("number"), latest_number=bindparam("number"))
 )
-_INSERT_MANIFEST = insert_new(tables.manifests)
+INSERT_MANIFEST = insert_new(tables.manifests)
 _INSERT = insert_generated(tables.versions)
-_INSERT_FILES = insert(tables.files)
+INSERT_FILES = insert(tables.files)
 _UPDATE = (
     update(tables.versions)
     .where(_V.id == bindparam("version"))
@@ -97,6 +98,7 @@ class Version:
     uid: str
     model: str
     model_uid: str
+    namespace_uid: str
     number: int
     digest: str
     content: Content
@@ -127,24 +129,6 @@ class Outcome:
     changed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What a caller asks for beside the content of a new version."""
-
-    description: str = ""
-    labels: Mapping[str, str] | None = None
-    semantic_version: str = ""
-    idempotency_key: str = ""
-
-    def check(self) -> dict[str, str]:
-        """Check all fields and return the labels."""
-        names.description(self.description)
-        names.text(self.idempotency_key, field="idempotency_key", maximum_bytes=LIMITS.text_bytes)
-        if self.semantic_version:
-            names.semantic_version(self.semantic_version, field="semantic_version")
-        return names.labels(self.labels or {})
-
-
 def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Draft) -> Outcome:
     """Append a version, unless the model has its content already.
 
@@ -152,43 +136,55 @@ def create(tx: Transaction, act: Act, *, model: str, built: Manifest, draft: Dra
         ModelNotFound: no such model.
         BlobMissing: the namespace does not hold a file.
         IdempotencyKeyReused, SemanticVersionAlreadyExists, VersionAlreadyExists: a set-once field clashes.
+        NumberTaken: the number that it is to keep was used already.
         ContentDeleted: the model has the content in a deleted version.
+        DigestMismatch: the content is not what is expected.
         QuotaExceeded: the namespace may not have more versions.
     """
-    labels = draft.check()
+    draft.check(digest=built.digest)
     parent = models.find(tx, name=model, lock=True)
     existing = known(tx, act, parent=parent, digest=built.digest, draft=draft)
     if existing is not None:
         return existing
     blobs.require(tx, namespace_id=parent.namespace_id, namespace=parent.namespace, files=built.content.files)
     at = events.stamp(tx)
-    version = Version(
+    number = draft.number or parent.last_number + 1
+    take_number(tx, parent=parent, number=number)
+    version = new(act, at, parent=parent, built=built, draft=draft, number=number)
+    tx.run(INSERT_MANIFEST, {"digest": built.digest, "content": built.encoded})
+    key = insert_row(tx, version, parent=parent, summary=built.summary, details=built.details)
+    tx.run(INSERT_FILES, [files.row(file, version_id=key) for file in built.content.files])
+    action = "version.import" if draft.origin else "version.create"
+    events.append(tx, act, at, action=action, changes=[change(version, previous=0)])
+    return Outcome(version, sequence=at.sequence, created=True, changed=True)
+
+
+def new(act: Act, at: Stamp, *, parent: Model, built: Manifest, draft: Draft, number: int) -> Version:
+    """Return the version that is to have *number*; nothing is written."""
+    return Version(
         id=0,
         uid=str(uuid.uuid4()),
         model=parent.text,
         model_uid=parent.uid,
-        number=take_number(tx, parent=parent),
+        namespace_uid=parent.namespace_uid,
+        number=number,
         digest=built.digest,
         content=replace(built.content, files=built.content.files[: LIMITS.version_files_count]),
         file_count=len(built.content.files),
         size_bytes=built.size_bytes,
         description=draft.description,
-        labels=labels,
+        labels=draft.labels,
         stage=FIRST_STAGE,
         aliases=(),
         semantic_version=draft.semantic_version,
         idempotency_key=draft.idempotency_key,
-        origin=None,
+        origin=draft.origin.as_json() if draft.origin else None,
         creator=act.caller.as_json(),
         create_time=at.time,
         update_time=at.time,
+        import_time=at.time if draft.origin else None,
         sequence=at.sequence,
     )
-    tx.run(_INSERT_MANIFEST, {"digest": built.digest, "content": built.encoded})
-    key = insert_row(tx, version, parent=parent, summary=built.summary, details=built.details)
-    tx.run(_INSERT_FILES, [files.row(file, version_id=key) for file in built.content.files])
-    events.append(tx, act, at, action="version.create", changes=[change(version, previous=0)])
-    return Outcome(version, sequence=at.sequence, created=True, changed=True)
 
 
 def known(tx: Transaction, act: Act, *, parent: Model, digest: str, draft: Draft) -> Outcome | None:
@@ -200,21 +196,16 @@ def known(tx: Transaction, act: Act, *, parent: Model, digest: str, draft: Draft
     if existing is None:
         return None
     before = complete(tx, existing, model=parent)
-    wanted = {name: getattr(draft, name) for name in identity.SET_ONCE if not getattr(before, name)}
-    wanted = {name: value for name, value in wanted.items() if value}
+    wanted = identity.unset(before, draft=draft)
     if not wanted:
         return Outcome(before, sequence=events.seen(tx))
     after = _changed(tx, act, before, **wanted)
     return Outcome(after, sequence=after.sequence, changed=True)
 
 
-def take_number(tx: Transaction, *, parent: Model) -> int:
-    """Take the next number of a locked model, which makes it the newest."""
-    taken = tx.one(_TAKE_NUMBER, model=parent.id)
-    if taken is None:
-        raise RuntimeError("A locked model disappeared.")
-    number: int = taken.last_number
-    return number
+def take_number(tx: Transaction, *, parent: Model, number: int) -> None:
+    """Make *number*, above all that were used, the last and the newest one of a locked model."""
+    tx.run(_TAKE_NUMBER, {"model": parent.id, "number": number})
 
 
 def get(tx: Transaction, *, reference: Reference, read_time: int | None = None) -> Version:
@@ -338,6 +329,13 @@ def without_files(tx: Transaction, rows: Sequence[Row], *, model: Model) -> list
 
 def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Version:
     at = events.stamp(tx)
+    after = save(tx, at, before, **wanted)
+    events.append(tx, act, at, action="version.update", changes=[change(after, previous=before.sequence)])
+    return after
+
+
+def save(tx: Transaction, at: Stamp, before: Version, **wanted: Any) -> Version:
+    """Write changed fields of a version and return it as it then is."""
     after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
     row = {
         "description": after.description,
@@ -349,7 +347,6 @@ def _changed(tx: Transaction, act: Act, before: Version, **wanted: Any) -> Versi
     }
     tx.run(_UPDATE, row | {"version": after.id})
     terms.change_version(tx, version_id=after.id, changed=wanted)
-    events.append(tx, act, at, action="version.update", changes=[change(after, previous=before.sequence)])
     return after
 
 
@@ -362,35 +359,17 @@ def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str
         QuotaExceeded: the namespace may not have more versions.
     """
     quotas.add(tx, namespace_id=parent.namespace_id, versions_count=1)
-    inserted = tx.one(
-        _INSERT,
-        uid=version.uid,
-        model_id=parent.id,
-        number=version.number,
-        digest=version.digest,
-        description=version.description,
-        labels=canonical.text(version.labels),
-        stage=version.stage,
-        semantic_version=version.semantic_version or None,
-        idempotency_key=version.idempotency_key or None,
-        origin=canonical.text(version.origin) if version.origin else None,
-        summary=summary,
-        details=details,
-        file_count=version.file_count,
-        size_bytes=version.size_bytes,
-        creator=canonical.text(version.creator),
-        creator_id=version.creator["id"],
-        create_time=version.create_time,
-        update_time=version.update_time,
-        import_time=version.import_time,
-        delete_time=None,
-        sequence=version.sequence,
-    )
+    inserted = tx.one(_INSERT, **row_of(version, parent=parent, summary=summary, details=details))
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
     key: int = inserted.id
-    terms.add_version(
-        tx,
+    terms.add_versions(tx, [terms_of(version, key=key, parent=parent)])
+    return key
+
+
+def terms_of(version: Version, *, key: int, parent: Model) -> terms.NewVersion:
+    """Return what filters look at of a new version, whose row has this key."""
+    return terms.NewVersion(
         terms.OfVersion(key, parent.id, version.number),
         content=version.content,
         labels=version.labels,
@@ -398,7 +377,33 @@ def insert_row(tx: Transaction, version: Version, *, parent: Model, summary: str
         semantic_version=version.semantic_version,
         origin=version.origin,
     )
-    return key
+
+
+def row_of(version: Version, *, parent: Model, summary: str, details: str) -> dict[str, object]:
+    """Write a new version as a row without its key."""
+    return {
+        "uid": version.uid,
+        "model_id": parent.id,
+        "number": version.number,
+        "digest": version.digest,
+        "description": version.description,
+        "labels": canonical.text(version.labels),
+        "stage": version.stage,
+        "semantic_version": version.semantic_version or None,
+        "idempotency_key": version.idempotency_key or None,
+        "origin": canonical.text(version.origin) if version.origin else None,
+        "summary": summary,
+        "details": details,
+        "file_count": version.file_count,
+        "size_bytes": version.size_bytes,
+        "creator": canonical.text(version.creator),
+        "creator_id": version.creator["id"],
+        "create_time": version.create_time,
+        "update_time": version.update_time,
+        "import_time": version.import_time,
+        "delete_time": None,
+        "sequence": version.sequence,
+    }
 
 
 def complete(tx: Transaction, row: Row, *, model: Model) -> Version:
@@ -447,6 +452,7 @@ def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) 
         uid=row.uid,
         model=model.text,
         model_uid=model.uid,
+        namespace_uid=model.namespace_uid,
         number=row.number,
         digest=row.digest,
         content=content,
@@ -489,4 +495,4 @@ def change(version: Version, *, previous: int) -> Change:
     if version.delete_time is not None:
         after["delete_time"] = events.time_text(version.delete_time)
     name = f"version/{version.model}:{version.number}"
-    return Change(name, version.uid, previous, after, model_uid=version.model_uid)
+    return Change(name, version.uid, previous, after, Scope(version.namespace_uid, version.model_uid))

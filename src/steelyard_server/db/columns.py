@@ -51,10 +51,14 @@ def unique_where_given(scope: str, column: str) -> sqlalchemy.Index:
     return sqlalchemy.Index(None, scope, column, unique=True, sqlite_where=given, postgresql_where=given)
 
 
-def where_given(column: str, *, given: str = "") -> sqlalchemy.Index:
-    """Make an index on *column* of the rows that have a value in it, or in *given*, which few rows have."""
+def where_given(column: str, *others: str, given: str = "") -> sqlalchemy.Index:
+    """Make an index of the rows that have a value in *column*, or in *given*, which few rows have.
+
+    Args:
+        others: columns that follow in it.
+    """
     condition = sqlalchemy.text(f"{given or column} IS NOT NULL")
-    return sqlalchemy.Index(None, column, sqlite_where=condition, postgresql_where=condition)
+    return sqlalchemy.Index(None, column, *others, sqlite_where=condition, postgresql_where=condition)
 
 
 class Base(SQLModel):

@@ -296,12 +296,14 @@ class Evaluation(Base, table=True):
     """Metrics that were measured after a version was made; a row never changes.
 
     ``metrics`` and ``datasets`` are JSON like those of a manifest. ``evaluate_time`` is when it was
-    measured. The report, if there is one, is a blob that the namespace holds.
+    measured. The report, if there is one, is a blob that the namespace holds. Of an imported one
+    ``origin`` says where it was recorded first, and ``origin_uid`` under which uid.
     """
 
     __tablename__ = "evaluations"
     __table_args__ = (
         sqlalchemy.UniqueConstraint("uid"),
+        unique_where_given("version_id", "origin_uid"),
         sqlalchemy.Index(None, "version_id", "evaluate_time", "sequence"),
         where_given("report_digest"),
     )
@@ -319,6 +321,8 @@ class Evaluation(Base, table=True):
     report_role: OptionalText
     description: Text
     evaluator: Text
+    origin: OptionalText
+    origin_uid: OptionalText
     create_time: Integer
     sequence: Integer
 
@@ -395,13 +399,22 @@ class AliasMove(Base, table=True):
 
 
 class Event(Base, table=True):
-    """The exact bytes of one committed mutation."""
+    """The exact bytes of one committed mutation, and which namespace and model it concerns.
+
+    By uid and without a foreign key: events outlive what they tell of, and keys of rows are used again.
+    """
 
     __tablename__ = "events"
+    __table_args__ = (
+        where_given("namespace_uid", "sequence"),
+        where_given("model_uid", "sequence"),
+    )
 
     sequence: GivenKey
     event_time: Integer
     content: Blob
+    namespace_uid: OptionalText
+    model_uid: OptionalText
 
 
 class EventText(Base, table=True):

@@ -8,7 +8,8 @@ An event is canonical JSON: ``{format, registry, sequence, time, actor, action, 
 changes: [{resource, uid, previous, after}]}``. `previous` is the sequence of the last change of
 that resource. Free text never stands in an event: a salted hash does, and the text lies in
 ``event_texts``, where it can be erased without breaking the history. The same holds for an
-`after` of more than 16 KiB, which becomes ``after_digest``.
+`after` of more than 16 KiB, which becomes ``after_digest``, and for the largest of several that
+would make an event of more than 64 KiB.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ AFTER_BYTES_MAXIMUM = 16 * 1024
 FRAME_BYTES_MAXIMUM = 4 * 1024
 # What stands for a text, or for a large after-state.
 HASH_TEXT = "sha256:" + 64 * "0"
+# What stands in an event for a state that does not: the name of the field, and a hash.
+DIGEST_BYTES = 90
 # Without a zone, which would be written; all times are UTC.
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
@@ -82,6 +85,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """The namespace and the model that something is or is in; empty for none."""
+
+    namespace_uid: str = ""
+    model_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What one event did to one resource.
 
@@ -90,14 +101,16 @@ class Change:
         uid: identifier of the resource.
         previous: sequence of its last change, 0 for a new one.
         after: its mutable state and what identifies it; None when it was deleted.
-        model_uid: the model whose answers change with it, if any.
+        scope: whose history it belongs to.
+        answered: whether answers about the model tell of it, so that those remembered are out of date.
     """
 
     resource: str
     uid: str
     previous: int
     after: Mapping[str, Json | Text] | None
-    model_uid: str = ""
+    scope: Scope
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,7 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
     Args:
         at: the stamp that the changed rows carry.
         action: noun and verb, for example ``alias.set``.
-        changes: at least one; together small enough for an event of 64 KiB.
+        changes: at least one, at most Limits.batch_create_count; all of one scope.
     """
     texts = _Texts(at.sequence)
     entries = [_change(change, index=index, texts=texts) for index, change in enumerate(changes)]
@@ -178,12 +191,16 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
         event["reason"] = texts.put("reason", act.reason)
     content = canonical.encode(event)
     if len(content) > AFTER_BYTES_MAXIMUM:
-        event["changes"] = [_shrunk(entry, index=index, texts=texts) for index, entry in enumerate(entries)]
+        _shrink(entries, excess_bytes=len(content) - EVENT_BYTES_MAXIMUM, texts=texts)
         content = canonical.encode(event)
-    tx.run(_INSERT, {"sequence": at.sequence, "event_time": at.time, "content": content})
+    scope = changes[0].scope
+    row = {"sequence": at.sequence, "event_time": at.time, "content": content}
+    uids = {"namespace_uid": scope.namespace_uid or None, "model_uid": scope.model_uid or None}
+    tx.run(_INSERT, row | uids)
     if texts.rows:
         tx.run(_INSERT_TEXT, texts.rows)
-    tx.after_commit(Committed(at.sequence, frozenset(change.model_uid for change in changes)))
+    answered = frozenset(change.scope.model_uid for change in changes if change.answered)
+    tx.after_commit(Committed(at.sequence, answered))
     return at.sequence
 
 
@@ -224,13 +241,16 @@ def _change(change: Change, *, index: int, texts: _Texts) -> dict[str, Json]:
     }
 
 
-def _shrunk(entry: dict[str, Json], *, index: int, texts: _Texts) -> dict[str, Json]:
-    """Put a large after-state beside the event."""
-    content = canonical.text(entry["after"])
-    if len(content.encode()) <= AFTER_BYTES_MAXIMUM:
-        return entry
-    smaller = {name: value for name, value in entry.items() if name != "after"}
-    return smaller | {"after_digest": texts.put(f"changes.{index}", content)}
+def _shrink(entries: list[dict[str, Json]], *, excess_bytes: int, texts: _Texts) -> None:
+    """Put after-states beside the event: large ones always, and the largest until no byte is too many."""
+    states = [canonical.text(entry["after"]) for entry in entries]
+    sizes_bytes = [len(state.encode()) for state in states]
+    for index in sorted(range(len(entries)), key=sizes_bytes.__getitem__, reverse=True):
+        if sizes_bytes[index] <= AFTER_BYTES_MAXIMUM and excess_bytes <= 0:
+            return
+        smaller = {name: value for name, value in entries[index].items() if name != "after"}
+        entries[index] = smaller | {"after_digest": texts.put(f"changes.{index}", states[index])}
+        excess_bytes -= sizes_bytes[index] - DIGEST_BYTES
 
 
 def time_text(microseconds: int) -> str:

@@ -262,7 +262,8 @@ const (
 	//
 	// Advice: Send the sha256 in that form.
 	ErrorReason_ERROR_REASON_DIGEST_INVALID ErrorReason = 33
-	// INVALID_ARGUMENT: The received bytes have another digest than declared. They were deleted.
+	// INVALID_ARGUMENT: The received bytes have another digest than declared, and were deleted; or the
+	// content of a version has another one than is expected of it.
 	//
 	// Metadata: `expected`, `actual`.
 	//
@@ -347,8 +348,8 @@ const (
 	//
 	// Advice: Raise the semantic version.
 	ErrorReason_ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS ErrorReason = 44
-	// ALREADY_EXISTS: The content is a version already, with another semantic version or idempotency
-	// key, which are set once.
+	// ALREADY_EXISTS: The content is a version already, with another semantic version, idempotency key or
+	// number, which are set once.
 	//
 	// Metadata: `model`, `number`.
 	//
@@ -361,6 +362,19 @@ const (
 	//
 	// Advice: Use a new key for new content.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED ErrorReason = 46
+	// ALREADY_EXISTS: An import asks for a number that is not above every number ever used in the model.
+	//
+	// Metadata: `model`, `number`, `last_number`: the highest that was used.
+	//
+	// Advice: Import into another model, or let the server assign a number.
+	ErrorReason_ERROR_REASON_NUMBER_TAKEN ErrorReason = 120
+	// ALREADY_EXISTS: The version has an evaluation from this origin already, which measured something
+	// else; evaluations are never edited.
+	//
+	// Metadata: `model`, `number`, `evaluation`: its uid here.
+	//
+	// Advice: Record what is new as an evaluation of its own.
+	ErrorReason_ERROR_REASON_EVALUATION_ALREADY_EXISTS ErrorReason = 121
 	// FAILED_PRECONDITION: A version names blobs that its namespace does not hold.
 	//
 	// Metadata: `namespace`, `count`, `digests`: the first 20, separated by spaces.
@@ -625,6 +639,8 @@ var (
 		44:  "ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS",
 		45:  "ERROR_REASON_VERSION_ALREADY_EXISTS",
 		46:  "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
+		120: "ERROR_REASON_NUMBER_TAKEN",
+		121: "ERROR_REASON_EVALUATION_ALREADY_EXISTS",
 		47:  "ERROR_REASON_BLOB_MISSING",
 		82:  "ERROR_REASON_CONTENT_DELETED",
 		83:  "ERROR_REASON_NAME_DELETED",
@@ -714,6 +730,8 @@ var (
 		"ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS": 44,
 		"ERROR_REASON_VERSION_ALREADY_EXISTS":          45,
 		"ERROR_REASON_IDEMPOTENCY_KEY_REUSED":          46,
+		"ERROR_REASON_NUMBER_TAKEN":                    120,
+		"ERROR_REASON_EVALUATION_ALREADY_EXISTS":       121,
 		"ERROR_REASON_BLOB_MISSING":                    47,
 		"ERROR_REASON_CONTENT_DELETED":                 82,
 		"ERROR_REASON_NAME_DELETED":                    83,
@@ -781,7 +799,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xd4\x17\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9f\x18\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -838,6 +856,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	",ERROR_REASON_SEMANTIC_VERSION_ALREADY_EXISTS\x10,\x12'\n" +
 	"#ERROR_REASON_VERSION_ALREADY_EXISTS\x10-\x12'\n" +
 	"#ERROR_REASON_IDEMPOTENCY_KEY_REUSED\x10.\x12\x1d\n" +
+	"\x19ERROR_REASON_NUMBER_TAKEN\x10x\x12*\n" +
+	"&ERROR_REASON_EVALUATION_ALREADY_EXISTS\x10y\x12\x1d\n" +
 	"\x19ERROR_REASON_BLOB_MISSING\x10/\x12 \n" +
 	"\x1cERROR_REASON_CONTENT_DELETED\x10R\x12\x1d\n" +
 	"\x19ERROR_REASON_NAME_DELETED\x10S\x12\x1f\n" +

@@ -57,7 +57,8 @@ type Evaluation struct {
 	Report *File `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
 	// Text for people, at most Limits.description_bytes. Empty by default.
 	Description string `protobuf:"bytes,10,opt,name=description,proto3" json:"description,omitempty"`
-	// Output only. Who recorded it.
+	// Output only. Who recorded it here; of an imported one who imported it, and `origin` says who
+	// recorded it first.
 	Evaluator *Actor `protobuf:"bytes,11,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
 	// Output only. When it was recorded.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -65,7 +66,10 @@ type Evaluation struct {
 	Sequence int64 `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Output only. Places in `metrics`, from 0, of the measures that another
 	// Evaluation superseded, as of this answer.
-	Superseded    []int32 `protobuf:"varint,14,rep,packed,name=superseded,proto3" json:"superseded,omitempty"`
+	Superseded []int32 `protobuf:"varint,14,rep,packed,name=superseded,proto3" json:"superseded,omitempty"`
+	// Where it was recorded first, as the importer stated it; `system` and `uid` are required. It makes
+	// this an import. Absent for one that was recorded here.
+	Origin        *Origin `protobuf:"bytes,15,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,11 +202,18 @@ func (x *Evaluation) GetSuperseded() []int32 {
 	return nil
 }
 
+func (x *Evaluation) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
 var File_steelyard_v1_evaluation_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_evaluation_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsteelyard/v1/evaluation.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\x94\x04\n" +
+	"\x1dsteelyard/v1/evaluation.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1asteelyard/v1/version.proto\"\xc2\x04\n" +
 	"\n" +
 	"Evaluation\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n" +
@@ -222,7 +233,8 @@ const file_steelyard_v1_evaluation_proto_rawDesc = "" +
 	"\bsequence\x18\r \x01(\x03R\bsequence\x12\x1e\n" +
 	"\n" +
 	"superseded\x18\x0e \x03(\x05R\n" +
-	"supersededB\xaf\x01\n" +
+	"superseded\x12,\n" +
+	"\x06origin\x18\x0f \x01(\v2\x14.steelyard.v1.OriginR\x06originB\xaf\x01\n" +
 	"\x10com.steelyard.v1B\x0fEvaluationProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -245,6 +257,7 @@ var file_steelyard_v1_evaluation_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 	(*File)(nil),                  // 4: steelyard.v1.File
 	(*Actor)(nil),                 // 5: steelyard.v1.Actor
+	(*Origin)(nil),                // 6: steelyard.v1.Origin
 }
 var file_steelyard_v1_evaluation_proto_depIdxs = []int32{
 	1, // 0: steelyard.v1.Evaluation.metrics:type_name -> steelyard.v1.Metric
@@ -253,11 +266,12 @@ var file_steelyard_v1_evaluation_proto_depIdxs = []int32{
 	4, // 3: steelyard.v1.Evaluation.report:type_name -> steelyard.v1.File
 	5, // 4: steelyard.v1.Evaluation.evaluator:type_name -> steelyard.v1.Actor
 	3, // 5: steelyard.v1.Evaluation.create_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 6: steelyard.v1.Evaluation.origin:type_name -> steelyard.v1.Origin
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_evaluation_proto_init() }
@@ -267,6 +281,7 @@ func file_steelyard_v1_evaluation_proto_init() {
 	}
 	file_steelyard_v1_actor_proto_init()
 	file_steelyard_v1_content_proto_init()
+	file_steelyard_v1_version_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

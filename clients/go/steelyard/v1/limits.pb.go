@@ -143,6 +143,10 @@ type Limits struct {
 	FilterTermsCount int64 `protobuf:"varint,76,opt,name=filter_terms_count,json=filterTermsCount,proto3" json:"filter_terms_count,omitempty"`
 	// Most fields that a list is ordered by.
 	OrderFieldsCount int64 `protobuf:"varint,77,opt,name=order_fields_count,json=orderFieldsCount,proto3" json:"order_fields_count,omitempty"`
+	// Most versions in one BatchCreateVersions, so that one event has room for all of them.
+	BatchCreateCount int64 `protobuf:"varint,105,opt,name=batch_create_count,json=batchCreateCount,proto3" json:"batch_create_count,omitempty"`
+	// Most bytes of descriptions and labels in one BatchCreateVersions: 512 KiB.
+	BatchCreateTextsBytes int64 `protobuf:"varint,106,opt,name=batch_create_texts_bytes,json=batchCreateTextsBytes,proto3" json:"batch_create_texts_bytes,omitempty"`
 	// Most bytes of a request message: 4 MiB.
 	MessageBytes int64 `protobuf:"varint,80,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
 	// Most bytes of a blob in one message of WriteBlobs: 1 MiB.
@@ -581,6 +585,20 @@ func (x *Limits) GetOrderFieldsCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetBatchCreateCount() int64 {
+	if x != nil {
+		return x.BatchCreateCount
+	}
+	return 0
+}
+
+func (x *Limits) GetBatchCreateTextsBytes() int64 {
+	if x != nil {
+		return x.BatchCreateTextsBytes
+	}
+	return 0
+}
+
 func (x *Limits) GetMessageBytes() int64 {
 	if x != nil {
 		return x.MessageBytes
@@ -707,7 +725,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x92\x1d\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x87\x1e\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -768,7 +786,9 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\ffilter_bytes\x18J \x01(\x03B\x05\x88\xb5\x18\x80@R\vfilterBytes\x12'\n" +
 	"\ffilter_depth\x18K \x01(\x03B\x04\x88\xb5\x18 R\vfilterDepth\x122\n" +
 	"\x12filter_terms_count\x18L \x01(\x03B\x04\x88\xb5\x18@R\x10filterTermsCount\x122\n" +
-	"\x12order_fields_count\x18M \x01(\x03B\x04\x88\xb5\x18\x04R\x10orderFieldsCount\x12,\n" +
+	"\x12order_fields_count\x18M \x01(\x03B\x04\x88\xb5\x18\x04R\x10orderFieldsCount\x122\n" +
+	"\x12batch_create_count\x18i \x01(\x03B\x04\x88\xb5\x18(R\x10batchCreateCount\x12?\n" +
+	"\x18batch_create_texts_bytes\x18j \x01(\x03B\x06\x88\xb5\x18\x80\x80 R\x15batchCreateTextsBytes\x12,\n" +
 	"\rmessage_bytes\x18P \x01(\x03B\a\x88\xb5\x18\x80\x80\x80\x02R\fmessageBytes\x12'\n" +
 	"\vchunk_bytes\x18Q \x01(\x03B\x06\x88\xb5\x18\x80\x80@R\n" +
 	"chunkBytes\x126\n" +

@@ -29,7 +29,8 @@ type Version struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. `namespace/model`, the present name of the Model.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model.
+	// Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model, unless an import
+	// kept the number that the Version had elsewhere.
 	Number int64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
 	// Output only. Digest of the manifest, unique in the Model.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -376,19 +377,23 @@ func (*VersionRef_Digest) isVersionRef_Selector() {}
 
 func (*VersionRef_SemanticVersion) isVersionRef_Selector() {}
 
-// Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes.
+// Where an imported or copied Version or an imported Evaluation was before. All of it is as the importer
+// stated it; of a copy it is as this registry knew it. Each text is one line of at most Limits.text_bytes.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Kind of registry, for example `mlflow` or `steelyard`.
+	// Required. Kind of registry, for example `mlflow` or `steelyard`.
 	System string `protobuf:"bytes,1,opt,name=system,proto3" json:"system,omitempty"`
-	// Address of the registry; of a copy `urn:uuid:` and the uid of this one.
+	// Address of the registry; of a Steelyard `urn:uuid:` and the uid of the registry, of a copy that of
+	// this one.
 	Uri string `protobuf:"bytes,2,opt,name=uri,proto3" json:"uri,omitempty"`
-	// Its version there; of a copy `namespace/model:number`.
+	// The Version there; of a Steelyard `namespace/model:number`.
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	// When it was created there. Absent when not known.
+	// When it was created or recorded there. Absent when not known.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Who created it there. Empty when not known.
-	Creator       string `protobuf:"bytes,5,opt,name=creator,proto3" json:"creator,omitempty"`
+	// Who created or recorded it there. Empty when not known.
+	Creator string `protobuf:"bytes,5,opt,name=creator,proto3" json:"creator,omitempty"`
+	// Its identifier there, by which the events of that registry name it. Empty when not known.
+	Uid           string `protobuf:"bytes,6,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -458,6 +463,13 @@ func (x *Origin) GetCreator() string {
 	return ""
 }
 
+func (x *Origin) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
 var File_steelyard_v1_version_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_proto_rawDesc = "" +
@@ -502,14 +514,15 @@ const file_steelyard_v1_version_proto_rawDesc = "" +
 	"\x06digest\x18\x04 \x01(\tH\x00R\x06digest\x12+\n" +
 	"\x10semantic_version\x18\x05 \x01(\tH\x00R\x0fsemanticVersionB\n" +
 	"\n" +
-	"\bselector\"\xa3\x01\n" +
+	"\bselector\"\xb5\x01\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x06system\x18\x01 \x01(\tR\x06system\x12\x10\n" +
 	"\x03uri\x18\x02 \x01(\tR\x03uri\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
-	"\acreator\x18\x05 \x01(\tR\acreatorB\xac\x01\n" +
+	"\acreator\x18\x05 \x01(\tR\acreator\x12\x10\n" +
+	"\x03uid\x18\x06 \x01(\tR\x03uidB\xac\x01\n" +
 	"\x10com.steelyard.v1B\fVersionProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

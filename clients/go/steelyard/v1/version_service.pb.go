@@ -45,7 +45,15 @@ type CreateVersionRequest struct {
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional.
-	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Where the Version was before, as the caller states it; `system` is required. It makes this an
+	// import. Absent for a Version that is made here.
+	Origin *Origin `protobuf:"bytes,20,opt,name=origin,proto3" json:"origin,omitempty"`
+	// The number to keep, above every number that was ever used in the Model; for content that the Model
+	// has already its number there. Only with `origin`. 0 lets the server assign one.
+	Number int64 `protobuf:"varint,21,opt,name=number,proto3" json:"number,omitempty"`
+	// Digest that the content must have, so that nothing else is created. Empty demands nothing.
+	Digest        string `protobuf:"bytes,22,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +151,27 @@ func (x *CreateVersionRequest) GetReason() string {
 	return ""
 }
 
+func (x *CreateVersionRequest) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *CreateVersionRequest) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *CreateVersionRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
 // Response of CreateVersion.
 type CreateVersionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -207,6 +236,219 @@ func (x *CreateVersionResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of BatchCreateVersions.
+type BatchCreateVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `namespace/model` of all Versions.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Required. 1 to Limits.batch_create_count Versions, in the order in which they are appended. `model`
+	// of each is empty or that of the batch; `validate_only`, `request_id` and `reason` are not set. All
+	// or none of them have an `origin`.
+	Requests []*CreateVersionRequest `protobuf:"bytes,2,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Check only: the answer is the same without uids and sequence. Nothing changes.
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why, for the history; at most Limits.reason_bytes. Optional.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchCreateVersionsRequest) Reset() {
+	*x = BatchCreateVersionsRequest{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchCreateVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchCreateVersionsRequest) ProtoMessage() {}
+
+func (x *BatchCreateVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchCreateVersionsRequest.ProtoReflect.Descriptor instead.
+func (*BatchCreateVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BatchCreateVersionsRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *BatchCreateVersionsRequest) GetRequests() []*CreateVersionRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *BatchCreateVersionsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *BatchCreateVersionsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *BatchCreateVersionsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Response of BatchCreateVersions.
+type BatchCreateVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What became of each request, in their order.
+	Versions []*CreatedVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Sequence of the event that was made; of the last one when nothing changed; 0 when `validate_only`
+	// would have changed something.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchCreateVersionsResponse) Reset() {
+	*x = BatchCreateVersionsResponse{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchCreateVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchCreateVersionsResponse) ProtoMessage() {}
+
+func (x *BatchCreateVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchCreateVersionsResponse.ProtoReflect.Descriptor instead.
+func (*BatchCreateVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BatchCreateVersionsResponse) GetVersions() []*CreatedVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *BatchCreateVersionsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// A Version of a batch, without what would make the answer larger than a message.
+type CreatedVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Its digest.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Its identifier. Empty for one that `validate_only` would create.
+	Uid string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Whether this call created it; false when the Model had the content already.
+	Created       bool `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatedVersion) Reset() {
+	*x = CreatedVersion{}
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatedVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatedVersion) ProtoMessage() {}
+
+func (x *CreatedVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatedVersion.ProtoReflect.Descriptor instead.
+func (*CreatedVersion) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CreatedVersion) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *CreatedVersion) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *CreatedVersion) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *CreatedVersion) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
 // Request of GetVersion.
 type GetVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -223,7 +465,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[2]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +477,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[2]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +490,7 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{2}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetVersionRequest) GetVersion() *VersionRef {
@@ -285,7 +527,7 @@ type GetVersionResponse struct {
 
 func (x *GetVersionResponse) Reset() {
 	*x = GetVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[3]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +539,7 @@ func (x *GetVersionResponse) String() string {
 func (*GetVersionResponse) ProtoMessage() {}
 
 func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[3]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +552,7 @@ func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionResponse.ProtoReflect.Descriptor instead.
 func (*GetVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{3}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetVersionResponse) GetVersion() *Version {
@@ -342,7 +584,7 @@ type BatchGetVersionsRequest struct {
 
 func (x *BatchGetVersionsRequest) Reset() {
 	*x = BatchGetVersionsRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +596,7 @@ func (x *BatchGetVersionsRequest) String() string {
 func (*BatchGetVersionsRequest) ProtoMessage() {}
 
 func (x *BatchGetVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +609,7 @@ func (x *BatchGetVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetVersionsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{4}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BatchGetVersionsRequest) GetNamespace() string {
@@ -404,7 +646,7 @@ type BatchGetVersionsResponse struct {
 
 func (x *BatchGetVersionsResponse) Reset() {
 	*x = BatchGetVersionsResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +658,7 @@ func (x *BatchGetVersionsResponse) String() string {
 func (*BatchGetVersionsResponse) ProtoMessage() {}
 
 func (x *BatchGetVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +671,7 @@ func (x *BatchGetVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetVersionsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{5}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BatchGetVersionsResponse) GetVersions() []*Version {
@@ -473,7 +715,7 @@ type ListVersionsRequest struct {
 
 func (x *ListVersionsRequest) Reset() {
 	*x = ListVersionsRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +727,7 @@ func (x *ListVersionsRequest) String() string {
 func (*ListVersionsRequest) ProtoMessage() {}
 
 func (x *ListVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +740,7 @@ func (x *ListVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{6}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListVersionsRequest) GetModel() string {
@@ -565,7 +807,7 @@ type ListVersionsResponse struct {
 
 func (x *ListVersionsResponse) Reset() {
 	*x = ListVersionsResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +819,7 @@ func (x *ListVersionsResponse) String() string {
 func (*ListVersionsResponse) ProtoMessage() {}
 
 func (x *ListVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +832,7 @@ func (x *ListVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{7}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListVersionsResponse) GetVersions() []*Version {
@@ -637,7 +879,7 @@ type UpdateVersionRequest struct {
 
 func (x *UpdateVersionRequest) Reset() {
 	*x = UpdateVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[8]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +891,7 @@ func (x *UpdateVersionRequest) String() string {
 func (*UpdateVersionRequest) ProtoMessage() {}
 
 func (x *UpdateVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[8]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +904,7 @@ func (x *UpdateVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateVersionRequest.ProtoReflect.Descriptor instead.
 func (*UpdateVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{8}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateVersionRequest) GetVersion() *VersionRef {
@@ -727,7 +969,7 @@ type UpdateVersionResponse struct {
 
 func (x *UpdateVersionResponse) Reset() {
 	*x = UpdateVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[9]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +981,7 @@ func (x *UpdateVersionResponse) String() string {
 func (*UpdateVersionResponse) ProtoMessage() {}
 
 func (x *UpdateVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[9]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +994,7 @@ func (x *UpdateVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateVersionResponse.ProtoReflect.Descriptor instead.
 func (*UpdateVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{9}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateVersionResponse) GetVersion() *Version {
@@ -782,7 +1024,7 @@ type GetManifestRequest struct {
 
 func (x *GetManifestRequest) Reset() {
 	*x = GetManifestRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[10]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +1036,7 @@ func (x *GetManifestRequest) String() string {
 func (*GetManifestRequest) ProtoMessage() {}
 
 func (x *GetManifestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[10]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +1049,7 @@ func (x *GetManifestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetManifestRequest.ProtoReflect.Descriptor instead.
 func (*GetManifestRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{10}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetManifestRequest) GetVersion() *VersionRef {
@@ -841,7 +1083,7 @@ type GetManifestResponse struct {
 
 func (x *GetManifestResponse) Reset() {
 	*x = GetManifestResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[11]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1095,7 @@ func (x *GetManifestResponse) String() string {
 func (*GetManifestResponse) ProtoMessage() {}
 
 func (x *GetManifestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[11]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1108,7 @@ func (x *GetManifestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetManifestResponse.ProtoReflect.Descriptor instead.
 func (*GetManifestResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{11}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetManifestResponse) GetManifest() []byte {
@@ -914,7 +1156,7 @@ type ListFilesRequest struct {
 
 func (x *ListFilesRequest) Reset() {
 	*x = ListFilesRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[12]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1168,7 @@ func (x *ListFilesRequest) String() string {
 func (*ListFilesRequest) ProtoMessage() {}
 
 func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[12]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1181,7 @@ func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{12}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListFilesRequest) GetVersion() *VersionRef {
@@ -989,7 +1231,7 @@ type ListFilesResponse struct {
 
 func (x *ListFilesResponse) Reset() {
 	*x = ListFilesResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[13]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1243,7 @@ func (x *ListFilesResponse) String() string {
 func (*ListFilesResponse) ProtoMessage() {}
 
 func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[13]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1256,7 @@ func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{13}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListFilesResponse) GetFiles() []*File {
@@ -1073,7 +1315,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[14]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1327,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[14]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1340,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{14}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReadFileRequest) GetVersion() *VersionRef {
@@ -1156,7 +1398,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[15]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1410,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[15]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1423,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{15}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadFileResponse) GetHeader() *ReadFileHeader {
@@ -1219,7 +1461,7 @@ type ReadFileHeader struct {
 
 func (x *ReadFileHeader) Reset() {
 	*x = ReadFileHeader{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[16]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1473,7 @@ func (x *ReadFileHeader) String() string {
 func (*ReadFileHeader) ProtoMessage() {}
 
 func (x *ReadFileHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[16]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1486,7 @@ func (x *ReadFileHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileHeader.ProtoReflect.Descriptor instead.
 func (*ReadFileHeader) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{16}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadFileHeader) GetFile() *File {
@@ -1304,7 +1546,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1558,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[17]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1571,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{17}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadFilesRequest) GetVersion() *VersionRef {
@@ -1370,7 +1612,7 @@ type ReadFilesResponse struct {
 
 func (x *ReadFilesResponse) Reset() {
 	*x = ReadFilesResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1624,7 @@ func (x *ReadFilesResponse) String() string {
 func (*ReadFilesResponse) ProtoMessage() {}
 
 func (x *ReadFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[18]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1637,7 @@ func (x *ReadFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesResponse.ProtoReflect.Descriptor instead.
 func (*ReadFilesResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{18}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadFilesResponse) GetParts() []*FilePart {
@@ -1439,7 +1681,7 @@ type FilePart struct {
 
 func (x *FilePart) Reset() {
 	*x = FilePart{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1693,7 @@ func (x *FilePart) String() string {
 func (*FilePart) ProtoMessage() {}
 
 func (x *FilePart) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[19]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1706,7 @@ func (x *FilePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilePart.ProtoReflect.Descriptor instead.
 func (*FilePart) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{19}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FilePart) GetFile() *File {
@@ -1500,7 +1742,7 @@ type DeleteVersionRequest struct {
 
 func (x *DeleteVersionRequest) Reset() {
 	*x = DeleteVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1754,7 @@ func (x *DeleteVersionRequest) String() string {
 func (*DeleteVersionRequest) ProtoMessage() {}
 
 func (x *DeleteVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[20]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1767,7 @@ func (x *DeleteVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVersionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{20}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteVersionRequest) GetVersion() *VersionRef {
@@ -1576,7 +1818,7 @@ type DeleteVersionResponse struct {
 
 func (x *DeleteVersionResponse) Reset() {
 	*x = DeleteVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1830,7 @@ func (x *DeleteVersionResponse) String() string {
 func (*DeleteVersionResponse) ProtoMessage() {}
 
 func (x *DeleteVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[21]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1843,7 @@ func (x *DeleteVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVersionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{21}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteVersionResponse) GetVersion() *Version {
@@ -1637,7 +1879,7 @@ type UndeleteVersionRequest struct {
 
 func (x *UndeleteVersionRequest) Reset() {
 	*x = UndeleteVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1891,7 @@ func (x *UndeleteVersionRequest) String() string {
 func (*UndeleteVersionRequest) ProtoMessage() {}
 
 func (x *UndeleteVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[22]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1904,7 @@ func (x *UndeleteVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteVersionRequest.ProtoReflect.Descriptor instead.
 func (*UndeleteVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{22}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UndeleteVersionRequest) GetVersion() *VersionRef {
@@ -1713,7 +1955,7 @@ type UndeleteVersionResponse struct {
 
 func (x *UndeleteVersionResponse) Reset() {
 	*x = UndeleteVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1967,7 @@ func (x *UndeleteVersionResponse) String() string {
 func (*UndeleteVersionResponse) ProtoMessage() {}
 
 func (x *UndeleteVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[23]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1980,7 @@ func (x *UndeleteVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteVersionResponse.ProtoReflect.Descriptor instead.
 func (*UndeleteVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{23}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UndeleteVersionResponse) GetVersion() *Version {
@@ -1774,7 +2016,7 @@ type PurgeVersionRequest struct {
 
 func (x *PurgeVersionRequest) Reset() {
 	*x = PurgeVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +2028,7 @@ func (x *PurgeVersionRequest) String() string {
 func (*PurgeVersionRequest) ProtoMessage() {}
 
 func (x *PurgeVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[24]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1799,7 +2041,7 @@ func (x *PurgeVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeVersionRequest.ProtoReflect.Descriptor instead.
 func (*PurgeVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{24}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PurgeVersionRequest) GetVersion() *VersionRef {
@@ -1852,7 +2094,7 @@ type PurgeVersionResponse struct {
 
 func (x *PurgeVersionResponse) Reset() {
 	*x = PurgeVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2106,7 @@ func (x *PurgeVersionResponse) String() string {
 func (*PurgeVersionResponse) ProtoMessage() {}
 
 func (x *PurgeVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[25]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2119,7 @@ func (x *PurgeVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeVersionResponse.ProtoReflect.Descriptor instead.
 func (*PurgeVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{25}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PurgeVersionResponse) GetNumber() int64 {
@@ -1923,7 +2165,7 @@ type CopyVersionRequest struct {
 
 func (x *CopyVersionRequest) Reset() {
 	*x = CopyVersionRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2177,7 @@ func (x *CopyVersionRequest) String() string {
 func (*CopyVersionRequest) ProtoMessage() {}
 
 func (x *CopyVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[26]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2190,7 @@ func (x *CopyVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyVersionRequest.ProtoReflect.Descriptor instead.
 func (*CopyVersionRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{26}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CopyVersionRequest) GetSource() *VersionRef {
@@ -2009,7 +2251,7 @@ type CopyVersionResponse struct {
 
 func (x *CopyVersionResponse) Reset() {
 	*x = CopyVersionResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2263,7 @@ func (x *CopyVersionResponse) String() string {
 func (*CopyVersionResponse) ProtoMessage() {}
 
 func (x *CopyVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[27]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2276,7 @@ func (x *CopyVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyVersionResponse.ProtoReflect.Descriptor instead.
 func (*CopyVersionResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{27}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CopyVersionResponse) GetVersion() *Version {
@@ -2076,7 +2318,7 @@ type CompareVersionsRequest struct {
 
 func (x *CompareVersionsRequest) Reset() {
 	*x = CompareVersionsRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2330,7 @@ func (x *CompareVersionsRequest) String() string {
 func (*CompareVersionsRequest) ProtoMessage() {}
 
 func (x *CompareVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[28]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2343,7 @@ func (x *CompareVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareVersionsRequest.ProtoReflect.Descriptor instead.
 func (*CompareVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{28}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CompareVersionsRequest) GetNamespace() string {
@@ -2145,7 +2387,7 @@ type CompareVersionsResponse struct {
 
 func (x *CompareVersionsResponse) Reset() {
 	*x = CompareVersionsResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2399,7 @@ func (x *CompareVersionsResponse) String() string {
 func (*CompareVersionsResponse) ProtoMessage() {}
 
 func (x *CompareVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[29]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2412,7 @@ func (x *CompareVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareVersionsResponse.ProtoReflect.Descriptor instead.
 func (*CompareVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{29}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CompareVersionsResponse) GetComparison() *Comparison {
@@ -2204,7 +2446,7 @@ type RecordEvaluationRequest struct {
 
 func (x *RecordEvaluationRequest) Reset() {
 	*x = RecordEvaluationRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2458,7 @@ func (x *RecordEvaluationRequest) String() string {
 func (*RecordEvaluationRequest) ProtoMessage() {}
 
 func (x *RecordEvaluationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[30]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2471,7 @@ func (x *RecordEvaluationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvaluationRequest.ProtoReflect.Descriptor instead.
 func (*RecordEvaluationRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{30}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RecordEvaluationRequest) GetVersion() *VersionRef {
@@ -2265,15 +2507,17 @@ type RecordEvaluationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Evaluation.
 	Evaluation *Evaluation `protobuf:"bytes,1,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
-	// Sequence of the event that was made.
-	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Sequence of the event that was made; of the last one when nothing was recorded.
+	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Whether this call recorded it; false when an import found it there.
+	Created       bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecordEvaluationResponse) Reset() {
 	*x = RecordEvaluationResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2529,7 @@ func (x *RecordEvaluationResponse) String() string {
 func (*RecordEvaluationResponse) ProtoMessage() {}
 
 func (x *RecordEvaluationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[31]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2542,7 @@ func (x *RecordEvaluationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvaluationResponse.ProtoReflect.Descriptor instead.
 func (*RecordEvaluationResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{31}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RecordEvaluationResponse) GetEvaluation() *Evaluation {
@@ -2313,6 +2557,13 @@ func (x *RecordEvaluationResponse) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *RecordEvaluationResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
 }
 
 // Request of ListEvaluations.
@@ -2332,7 +2583,7 @@ type ListEvaluationsRequest struct {
 
 func (x *ListEvaluationsRequest) Reset() {
 	*x = ListEvaluationsRequest{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2595,7 @@ func (x *ListEvaluationsRequest) String() string {
 func (*ListEvaluationsRequest) ProtoMessage() {}
 
 func (x *ListEvaluationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[32]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2608,7 @@ func (x *ListEvaluationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvaluationsRequest.ProtoReflect.Descriptor instead.
 func (*ListEvaluationsRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{32}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListEvaluationsRequest) GetVersion() *VersionRef {
@@ -2403,7 +2654,7 @@ type ListEvaluationsResponse struct {
 
 func (x *ListEvaluationsResponse) Reset() {
 	*x = ListEvaluationsResponse{}
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2666,7 @@ func (x *ListEvaluationsResponse) String() string {
 func (*ListEvaluationsResponse) ProtoMessage() {}
 
 func (x *ListEvaluationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_version_service_proto_msgTypes[33]
+	mi := &file_steelyard_v1_version_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2679,7 @@ func (x *ListEvaluationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvaluationsResponse.ProtoReflect.Descriptor instead.
 func (*ListEvaluationsResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{33}
+	return file_steelyard_v1_version_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListEvaluationsResponse) GetEvaluations() []*Evaluation {
@@ -2456,7 +2707,7 @@ var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\n" +
-	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xb2\x03\n" +
+	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\x90\x04\n" +
 	"\x14CreateVersionRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12/\n" +
 	"\acontent\x18\x02 \x01(\v2\x15.steelyard.v1.ContentR\acontent\x12 \n" +
@@ -2467,14 +2718,32 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\b \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\x1a9\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12,\n" +
+	"\x06origin\x18\x14 \x01(\v2\x14.steelyard.v1.OriginR\x06origin\x12\x16\n" +
+	"\x06number\x18\x15 \x01(\x03R\x06number\x12\x16\n" +
+	"\x06digest\x18\x16 \x01(\tR\x06digest\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"~\n" +
 	"\x15CreateVersionResponse\x12/\n" +
 	"\aversion\x18\x01 \x01(\v2\x15.steelyard.v1.VersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xab\x01\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xce\x01\n" +
+	"\x1aBatchCreateVersionsRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12>\n" +
+	"\brequests\x18\x02 \x03(\v2\".steelyard.v1.CreateVersionRequestR\brequests\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"s\n" +
+	"\x1bBatchCreateVersionsResponse\x128\n" +
+	"\bversions\x18\x01 \x03(\v2\x1c.steelyard.v1.CreatedVersionR\bversions\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"l\n" +
+	"\x0eCreatedVersion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\bR\acreated\"\xab\x01\n" +
 	"\x11GetVersionRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x127\n" +
 	"\tread_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\x12)\n" +
@@ -2630,12 +2899,13 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"evaluation\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"p\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8a\x01\n" +
 	"\x18RecordEvaluationResponse\x128\n" +
 	"\n" +
 	"evaluation\x18\x01 \x01(\v2\x18.steelyard.v1.EvaluationR\n" +
 	"evaluation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb3\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\bR\acreated\"\xb3\x01\n" +
 	"\x16ListEvaluationsRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -2645,9 +2915,10 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x17ListEvaluationsResponse\x12:\n" +
 	"\vevaluations\x18\x01 \x03(\v2\x18.steelyard.v1.EvaluationR\vevaluations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence2\x81\x0e\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xfc\x0e\n" +
 	"\x0eVersionService\x12g\n" +
-	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
+	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12y\n" +
+	"\x13BatchCreateVersions\x12(.steelyard.v1.BatchCreateVersionsRequest\x1a).steelyard.v1.BatchCreateVersionsResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
 	"GetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12w\n" +
 	"\x10BatchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12g\n" +
@@ -2678,129 +2949,138 @@ func file_steelyard_v1_version_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_service_proto_rawDescData
 }
 
-var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_steelyard_v1_version_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_steelyard_v1_version_service_proto_goTypes = []any{
-	(*CreateVersionRequest)(nil),     // 0: steelyard.v1.CreateVersionRequest
-	(*CreateVersionResponse)(nil),    // 1: steelyard.v1.CreateVersionResponse
-	(*GetVersionRequest)(nil),        // 2: steelyard.v1.GetVersionRequest
-	(*GetVersionResponse)(nil),       // 3: steelyard.v1.GetVersionResponse
-	(*BatchGetVersionsRequest)(nil),  // 4: steelyard.v1.BatchGetVersionsRequest
-	(*BatchGetVersionsResponse)(nil), // 5: steelyard.v1.BatchGetVersionsResponse
-	(*ListVersionsRequest)(nil),      // 6: steelyard.v1.ListVersionsRequest
-	(*ListVersionsResponse)(nil),     // 7: steelyard.v1.ListVersionsResponse
-	(*UpdateVersionRequest)(nil),     // 8: steelyard.v1.UpdateVersionRequest
-	(*UpdateVersionResponse)(nil),    // 9: steelyard.v1.UpdateVersionResponse
-	(*GetManifestRequest)(nil),       // 10: steelyard.v1.GetManifestRequest
-	(*GetManifestResponse)(nil),      // 11: steelyard.v1.GetManifestResponse
-	(*ListFilesRequest)(nil),         // 12: steelyard.v1.ListFilesRequest
-	(*ListFilesResponse)(nil),        // 13: steelyard.v1.ListFilesResponse
-	(*ReadFileRequest)(nil),          // 14: steelyard.v1.ReadFileRequest
-	(*ReadFileResponse)(nil),         // 15: steelyard.v1.ReadFileResponse
-	(*ReadFileHeader)(nil),           // 16: steelyard.v1.ReadFileHeader
-	(*ReadFilesRequest)(nil),         // 17: steelyard.v1.ReadFilesRequest
-	(*ReadFilesResponse)(nil),        // 18: steelyard.v1.ReadFilesResponse
-	(*FilePart)(nil),                 // 19: steelyard.v1.FilePart
-	(*DeleteVersionRequest)(nil),     // 20: steelyard.v1.DeleteVersionRequest
-	(*DeleteVersionResponse)(nil),    // 21: steelyard.v1.DeleteVersionResponse
-	(*UndeleteVersionRequest)(nil),   // 22: steelyard.v1.UndeleteVersionRequest
-	(*UndeleteVersionResponse)(nil),  // 23: steelyard.v1.UndeleteVersionResponse
-	(*PurgeVersionRequest)(nil),      // 24: steelyard.v1.PurgeVersionRequest
-	(*PurgeVersionResponse)(nil),     // 25: steelyard.v1.PurgeVersionResponse
-	(*CopyVersionRequest)(nil),       // 26: steelyard.v1.CopyVersionRequest
-	(*CopyVersionResponse)(nil),      // 27: steelyard.v1.CopyVersionResponse
-	(*CompareVersionsRequest)(nil),   // 28: steelyard.v1.CompareVersionsRequest
-	(*CompareVersionsResponse)(nil),  // 29: steelyard.v1.CompareVersionsResponse
-	(*RecordEvaluationRequest)(nil),  // 30: steelyard.v1.RecordEvaluationRequest
-	(*RecordEvaluationResponse)(nil), // 31: steelyard.v1.RecordEvaluationResponse
-	(*ListEvaluationsRequest)(nil),   // 32: steelyard.v1.ListEvaluationsRequest
-	(*ListEvaluationsResponse)(nil),  // 33: steelyard.v1.ListEvaluationsResponse
-	nil,                              // 34: steelyard.v1.CreateVersionRequest.LabelsEntry
-	nil,                              // 35: steelyard.v1.UpdateVersionRequest.LabelsEntry
-	(*Content)(nil),                  // 36: steelyard.v1.Content
-	(*Version)(nil),                  // 37: steelyard.v1.Version
-	(*VersionRef)(nil),               // 38: steelyard.v1.VersionRef
-	(*timestamppb.Timestamp)(nil),    // 39: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 40: google.protobuf.FieldMask
-	(*File)(nil),                     // 41: steelyard.v1.File
-	(*MetricSelector)(nil),           // 42: steelyard.v1.MetricSelector
-	(*Comparison)(nil),               // 43: steelyard.v1.Comparison
-	(*Evaluation)(nil),               // 44: steelyard.v1.Evaluation
+	(*CreateVersionRequest)(nil),        // 0: steelyard.v1.CreateVersionRequest
+	(*CreateVersionResponse)(nil),       // 1: steelyard.v1.CreateVersionResponse
+	(*BatchCreateVersionsRequest)(nil),  // 2: steelyard.v1.BatchCreateVersionsRequest
+	(*BatchCreateVersionsResponse)(nil), // 3: steelyard.v1.BatchCreateVersionsResponse
+	(*CreatedVersion)(nil),              // 4: steelyard.v1.CreatedVersion
+	(*GetVersionRequest)(nil),           // 5: steelyard.v1.GetVersionRequest
+	(*GetVersionResponse)(nil),          // 6: steelyard.v1.GetVersionResponse
+	(*BatchGetVersionsRequest)(nil),     // 7: steelyard.v1.BatchGetVersionsRequest
+	(*BatchGetVersionsResponse)(nil),    // 8: steelyard.v1.BatchGetVersionsResponse
+	(*ListVersionsRequest)(nil),         // 9: steelyard.v1.ListVersionsRequest
+	(*ListVersionsResponse)(nil),        // 10: steelyard.v1.ListVersionsResponse
+	(*UpdateVersionRequest)(nil),        // 11: steelyard.v1.UpdateVersionRequest
+	(*UpdateVersionResponse)(nil),       // 12: steelyard.v1.UpdateVersionResponse
+	(*GetManifestRequest)(nil),          // 13: steelyard.v1.GetManifestRequest
+	(*GetManifestResponse)(nil),         // 14: steelyard.v1.GetManifestResponse
+	(*ListFilesRequest)(nil),            // 15: steelyard.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),           // 16: steelyard.v1.ListFilesResponse
+	(*ReadFileRequest)(nil),             // 17: steelyard.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),            // 18: steelyard.v1.ReadFileResponse
+	(*ReadFileHeader)(nil),              // 19: steelyard.v1.ReadFileHeader
+	(*ReadFilesRequest)(nil),            // 20: steelyard.v1.ReadFilesRequest
+	(*ReadFilesResponse)(nil),           // 21: steelyard.v1.ReadFilesResponse
+	(*FilePart)(nil),                    // 22: steelyard.v1.FilePart
+	(*DeleteVersionRequest)(nil),        // 23: steelyard.v1.DeleteVersionRequest
+	(*DeleteVersionResponse)(nil),       // 24: steelyard.v1.DeleteVersionResponse
+	(*UndeleteVersionRequest)(nil),      // 25: steelyard.v1.UndeleteVersionRequest
+	(*UndeleteVersionResponse)(nil),     // 26: steelyard.v1.UndeleteVersionResponse
+	(*PurgeVersionRequest)(nil),         // 27: steelyard.v1.PurgeVersionRequest
+	(*PurgeVersionResponse)(nil),        // 28: steelyard.v1.PurgeVersionResponse
+	(*CopyVersionRequest)(nil),          // 29: steelyard.v1.CopyVersionRequest
+	(*CopyVersionResponse)(nil),         // 30: steelyard.v1.CopyVersionResponse
+	(*CompareVersionsRequest)(nil),      // 31: steelyard.v1.CompareVersionsRequest
+	(*CompareVersionsResponse)(nil),     // 32: steelyard.v1.CompareVersionsResponse
+	(*RecordEvaluationRequest)(nil),     // 33: steelyard.v1.RecordEvaluationRequest
+	(*RecordEvaluationResponse)(nil),    // 34: steelyard.v1.RecordEvaluationResponse
+	(*ListEvaluationsRequest)(nil),      // 35: steelyard.v1.ListEvaluationsRequest
+	(*ListEvaluationsResponse)(nil),     // 36: steelyard.v1.ListEvaluationsResponse
+	nil,                                 // 37: steelyard.v1.CreateVersionRequest.LabelsEntry
+	nil,                                 // 38: steelyard.v1.UpdateVersionRequest.LabelsEntry
+	(*Content)(nil),                     // 39: steelyard.v1.Content
+	(*Origin)(nil),                      // 40: steelyard.v1.Origin
+	(*Version)(nil),                     // 41: steelyard.v1.Version
+	(*VersionRef)(nil),                  // 42: steelyard.v1.VersionRef
+	(*timestamppb.Timestamp)(nil),       // 43: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),       // 44: google.protobuf.FieldMask
+	(*File)(nil),                        // 45: steelyard.v1.File
+	(*MetricSelector)(nil),              // 46: steelyard.v1.MetricSelector
+	(*Comparison)(nil),                  // 47: steelyard.v1.Comparison
+	(*Evaluation)(nil),                  // 48: steelyard.v1.Evaluation
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
-	36, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
-	34, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
-	37, // 2: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 3: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	39, // 4: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
-	37, // 5: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 6: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	37, // 7: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
-	37, // 8: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	38, // 9: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	35, // 10: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	40, // 11: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	37, // 12: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 13: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	38, // 14: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	41, // 15: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	38, // 16: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
-	16, // 17: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	41, // 18: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	38, // 19: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	19, // 20: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
-	41, // 21: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
-	38, // 22: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	37, // 23: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 24: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	37, // 25: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 26: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	38, // 27: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
-	37, // 28: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
-	38, // 29: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	42, // 30: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
-	43, // 31: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
-	38, // 32: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
-	44, // 33: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
-	44, // 34: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
-	38, // 35: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
-	44, // 36: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
-	0,  // 37: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 38: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	4,  // 39: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	6,  // 40: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	8,  // 41: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	20, // 42: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
-	22, // 43: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
-	24, // 44: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
-	26, // 45: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
-	28, // 46: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
-	30, // 47: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
-	32, // 48: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
-	10, // 49: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	12, // 50: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	14, // 51: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	17, // 52: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 53: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 54: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	5,  // 55: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	7,  // 56: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	9,  // 57: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	21, // 58: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
-	23, // 59: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
-	25, // 60: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
-	27, // 61: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
-	29, // 62: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
-	31, // 63: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
-	33, // 64: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
-	11, // 65: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	13, // 66: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	15, // 67: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	18, // 68: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	53, // [53:69] is the sub-list for method output_type
-	37, // [37:53] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	39, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
+	37, // 1: steelyard.v1.CreateVersionRequest.labels:type_name -> steelyard.v1.CreateVersionRequest.LabelsEntry
+	40, // 2: steelyard.v1.CreateVersionRequest.origin:type_name -> steelyard.v1.Origin
+	41, // 3: steelyard.v1.CreateVersionResponse.version:type_name -> steelyard.v1.Version
+	0,  // 4: steelyard.v1.BatchCreateVersionsRequest.requests:type_name -> steelyard.v1.CreateVersionRequest
+	4,  // 5: steelyard.v1.BatchCreateVersionsResponse.versions:type_name -> steelyard.v1.CreatedVersion
+	42, // 6: steelyard.v1.GetVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	43, // 7: steelyard.v1.GetVersionRequest.read_time:type_name -> google.protobuf.Timestamp
+	41, // 8: steelyard.v1.GetVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 9: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	41, // 10: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
+	41, // 11: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
+	42, // 12: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	38, // 13: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	44, // 14: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	41, // 15: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 16: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	42, // 17: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	45, // 18: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	42, // 19: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	19, // 20: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
+	45, // 21: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	42, // 22: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	22, // 23: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
+	45, // 24: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	42, // 25: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 26: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 27: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 28: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 29: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	42, // 30: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
+	41, // 31: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 32: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	46, // 33: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
+	47, // 34: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
+	42, // 35: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
+	48, // 36: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
+	48, // 37: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
+	42, // 38: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
+	48, // 39: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
+	0,  // 40: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 41: steelyard.v1.VersionService.BatchCreateVersions:input_type -> steelyard.v1.BatchCreateVersionsRequest
+	5,  // 42: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	7,  // 43: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	9,  // 44: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	11, // 45: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	23, // 46: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
+	25, // 47: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
+	27, // 48: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
+	29, // 49: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
+	31, // 50: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
+	33, // 51: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
+	35, // 52: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
+	13, // 53: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	15, // 54: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	17, // 55: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	20, // 56: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 57: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 58: steelyard.v1.VersionService.BatchCreateVersions:output_type -> steelyard.v1.BatchCreateVersionsResponse
+	6,  // 59: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	8,  // 60: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	10, // 61: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	12, // 62: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	24, // 63: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
+	26, // 64: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
+	28, // 65: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
+	30, // 66: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
+	32, // 67: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
+	34, // 68: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
+	36, // 69: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
+	14, // 70: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	16, // 71: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	18, // 72: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	21, // 73: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	57, // [57:74] is the sub-list for method output_type
+	40, // [40:57] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -2819,7 +3099,7 @@ func file_steelyard_v1_version_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_service_proto_rawDesc), len(file_steelyard_v1_version_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

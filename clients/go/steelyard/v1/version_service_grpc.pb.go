@@ -19,22 +19,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	VersionService_CreateVersion_FullMethodName    = "/steelyard.v1.VersionService/CreateVersion"
-	VersionService_GetVersion_FullMethodName       = "/steelyard.v1.VersionService/GetVersion"
-	VersionService_BatchGetVersions_FullMethodName = "/steelyard.v1.VersionService/BatchGetVersions"
-	VersionService_ListVersions_FullMethodName     = "/steelyard.v1.VersionService/ListVersions"
-	VersionService_UpdateVersion_FullMethodName    = "/steelyard.v1.VersionService/UpdateVersion"
-	VersionService_DeleteVersion_FullMethodName    = "/steelyard.v1.VersionService/DeleteVersion"
-	VersionService_UndeleteVersion_FullMethodName  = "/steelyard.v1.VersionService/UndeleteVersion"
-	VersionService_PurgeVersion_FullMethodName     = "/steelyard.v1.VersionService/PurgeVersion"
-	VersionService_CopyVersion_FullMethodName      = "/steelyard.v1.VersionService/CopyVersion"
-	VersionService_CompareVersions_FullMethodName  = "/steelyard.v1.VersionService/CompareVersions"
-	VersionService_RecordEvaluation_FullMethodName = "/steelyard.v1.VersionService/RecordEvaluation"
-	VersionService_ListEvaluations_FullMethodName  = "/steelyard.v1.VersionService/ListEvaluations"
-	VersionService_GetManifest_FullMethodName      = "/steelyard.v1.VersionService/GetManifest"
-	VersionService_ListFiles_FullMethodName        = "/steelyard.v1.VersionService/ListFiles"
-	VersionService_ReadFile_FullMethodName         = "/steelyard.v1.VersionService/ReadFile"
-	VersionService_ReadFiles_FullMethodName        = "/steelyard.v1.VersionService/ReadFiles"
+	VersionService_CreateVersion_FullMethodName       = "/steelyard.v1.VersionService/CreateVersion"
+	VersionService_BatchCreateVersions_FullMethodName = "/steelyard.v1.VersionService/BatchCreateVersions"
+	VersionService_GetVersion_FullMethodName          = "/steelyard.v1.VersionService/GetVersion"
+	VersionService_BatchGetVersions_FullMethodName    = "/steelyard.v1.VersionService/BatchGetVersions"
+	VersionService_ListVersions_FullMethodName        = "/steelyard.v1.VersionService/ListVersions"
+	VersionService_UpdateVersion_FullMethodName       = "/steelyard.v1.VersionService/UpdateVersion"
+	VersionService_DeleteVersion_FullMethodName       = "/steelyard.v1.VersionService/DeleteVersion"
+	VersionService_UndeleteVersion_FullMethodName     = "/steelyard.v1.VersionService/UndeleteVersion"
+	VersionService_PurgeVersion_FullMethodName        = "/steelyard.v1.VersionService/PurgeVersion"
+	VersionService_CopyVersion_FullMethodName         = "/steelyard.v1.VersionService/CopyVersion"
+	VersionService_CompareVersions_FullMethodName     = "/steelyard.v1.VersionService/CompareVersions"
+	VersionService_RecordEvaluation_FullMethodName    = "/steelyard.v1.VersionService/RecordEvaluation"
+	VersionService_ListEvaluations_FullMethodName     = "/steelyard.v1.VersionService/ListEvaluations"
+	VersionService_GetManifest_FullMethodName         = "/steelyard.v1.VersionService/GetManifest"
+	VersionService_ListFiles_FullMethodName           = "/steelyard.v1.VersionService/ListFiles"
+	VersionService_ReadFile_FullMethodName            = "/steelyard.v1.VersionService/ReadFile"
+	VersionService_ReadFiles_FullMethodName           = "/steelyard.v1.VersionService/ReadFiles"
 )
 
 // VersionServiceClient is the client API for VersionService service.
@@ -55,6 +56,10 @@ type VersionServiceClient interface {
 	// have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
 	// Repeating a call with the same `request_id` answers the first result.
 	//
+	// With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+	// `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+	// Version that is created gets the number after it.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
 	// * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -71,9 +76,26 @@ type VersionServiceClient interface {
 	//   others: a field of the content is wrong; the message names it.
 	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-	//   semantic version or idempotency key.
+	//   semantic version, idempotency key or number.
 	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+	// * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+	// * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
 	CreateVersion(ctx context.Context, in *CreateVersionRequest, opts ...grpc.CallOption) (*CreateVersionResponse, error)
+	// Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+	// one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+	//
+	// Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+	// Content that the Model has already is answered with `created` false.
+	//
+	// Errors, beside those of CreateVersion:
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+	//   the whole batch has: `validate_only`, `request_id` or `reason`.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+	//   descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+	//   idempotency key.
+	BatchCreateVersions(ctx context.Context, in *BatchCreateVersionsRequest, opts ...grpc.CallOption) (*BatchCreateVersionsResponse, error)
 	// Answers one Version.
 	//
 	// Errors:
@@ -189,11 +211,16 @@ type VersionServiceClient interface {
 	// several were made. Repeating a call with the same `request_id` answers the first result;
 	// without one each call appends.
 	//
+	// With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+	// has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+	// is with `created` false.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
 	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+	// * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
 	//   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
 	// * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
@@ -270,6 +297,16 @@ func (c *versionServiceClient) CreateVersion(ctx context.Context, in *CreateVers
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateVersionResponse)
 	err := c.cc.Invoke(ctx, VersionService_CreateVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *versionServiceClient) BatchCreateVersions(ctx context.Context, in *BatchCreateVersionsRequest, opts ...grpc.CallOption) (*BatchCreateVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchCreateVersionsResponse)
+	err := c.cc.Invoke(ctx, VersionService_BatchCreateVersions_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -462,6 +499,10 @@ type VersionServiceServer interface {
 	// have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
 	// Repeating a call with the same `request_id` answers the first result.
 	//
+	// With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+	// `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+	// Version that is created gets the number after it.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
 	// * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -478,9 +519,26 @@ type VersionServiceServer interface {
 	//   others: a field of the content is wrong; the message names it.
 	// * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
 	// * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-	//   semantic version or idempotency key.
+	//   semantic version, idempotency key or number.
 	// * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+	// * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+	// * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
 	CreateVersion(context.Context, *CreateVersionRequest) (*CreateVersionResponse, error)
+	// Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+	// one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+	//
+	// Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+	// Content that the Model has already is answered with `created` false.
+	//
+	// Errors, beside those of CreateVersion:
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+	// * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+	//   the whole batch has: `validate_only`, `request_id` or `reason`.
+	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+	//   descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+	// * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+	//   idempotency key.
+	BatchCreateVersions(context.Context, *BatchCreateVersionsRequest) (*BatchCreateVersionsResponse, error)
 	// Answers one Version.
 	//
 	// Errors:
@@ -596,11 +654,16 @@ type VersionServiceServer interface {
 	// several were made. Repeating a call with the same `request_id` answers the first result;
 	// without one each call appends.
 	//
+	// With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+	// has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+	// is with `created` false.
+	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+	// * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
 	// * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+	// * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
 	//   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
 	// * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
@@ -675,6 +738,9 @@ type UnimplementedVersionServiceServer struct{}
 
 func (UnimplementedVersionServiceServer) CreateVersion(context.Context, *CreateVersionRequest) (*CreateVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateVersion not implemented")
+}
+func (UnimplementedVersionServiceServer) BatchCreateVersions(context.Context, *BatchCreateVersionsRequest) (*BatchCreateVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchCreateVersions not implemented")
 }
 func (UnimplementedVersionServiceServer) GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVersion not implemented")
@@ -756,6 +822,24 @@ func _VersionService_CreateVersion_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(VersionServiceServer).CreateVersion(ctx, req.(*CreateVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _VersionService_BatchCreateVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchCreateVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VersionServiceServer).BatchCreateVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VersionService_BatchCreateVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VersionServiceServer).BatchCreateVersions(ctx, req.(*BatchCreateVersionsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1026,6 +1110,10 @@ var VersionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateVersion",
 			Handler:    _VersionService_CreateVersion_Handler,
+		},
+		{
+			MethodName: "BatchCreateVersions",
+			Handler:    _VersionService_BatchCreateVersions_Handler,
 		},
 		{
 			MethodName: "GetVersion",

@@ -11,6 +11,7 @@ import typer
 from steelyard.cli import (
     aliases,
     backup,
+    bundles,
     compare,
     contexts,
     evaluations,
@@ -55,6 +56,7 @@ transfer.register(app)
 compare.register(app)
 maintenance.register(app)
 backup.register(app)
+bundles.register(app)
 serve.register(app)
 
 
@@ -136,6 +138,7 @@ def exit_code(error: Exception) -> int | None:
         (errors.NotFound, EXIT_NOT_FOUND),
         (errors.PermissionDenied, EXIT_DENIED),
         (errors.DataLoss, EXIT_DAMAGED),
+        (errors.BundleInvalid, EXIT_DAMAGED),
         (errors.Unreachable, EXIT_UNREACHABLE),
         (errors.Unavailable, EXIT_UNREACHABLE),
         (errors.DeadlineExceeded, EXIT_UNREACHABLE),

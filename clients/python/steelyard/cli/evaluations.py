@@ -109,10 +109,18 @@ def _row(evaluation: Evaluation) -> tuple[object, ...]:
         metrics,
         [each.name for each in evaluation.datasets],
         f"{report.path}, {output.size(report.size_bytes)}" if report else "",
-        output.actor(evaluation.evaluator),
+        _measured_by(evaluation),
         evaluation.uri,
         evaluation.uid,
     )
+
+
+def _measured_by(evaluation: Evaluation) -> str:
+    """Say who recorded an evaluation; of an imported one who is said to have, and who imported it."""
+    who = output.actor(evaluation.evaluator)
+    if evaluation.origin is None:
+        return who
+    return f"{evaluation.origin.creator or 'unknown'} (stated), imported by {who}"
 
 
 def _dataset(name: str, place: str) -> Dataset:

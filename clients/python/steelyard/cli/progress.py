@@ -67,7 +67,7 @@ def bar(*, quiet: bool) -> Iterator[OnProgress | None]:
 
         def show(progress: Progress) -> None:
             if progress.phase not in tasks:
-                tasks[progress.phase] = drawn.add_task("", total=progress.total_bytes)
+                tasks[progress.phase] = drawn.add_task("", total=progress.total_bytes or None)
             text = f"{progress.phase} {progress.file}".rstrip()[-TEXT_CHARACTERS:]
             drawn.update(tasks[progress.phase], description=text, completed=progress.done_bytes)
 

@@ -9,7 +9,8 @@ import typer
 from steelyard.cli import output, session, values
 
 if TYPE_CHECKING:
-    from steelyard.types import Version
+    from steelyard import Client
+    from steelyard.types import Origin, Version
 
 app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
@@ -64,10 +65,11 @@ def show(context: typer.Context, ref: Ref, json: output.Json = False) -> None:
     """Show one version with all that it carries."""
     with session.of(context).client() as client:
         found = client.get(ref)
+        origin = {} if found.origin is None or json else _origin(found.origin, client=client)
     if json:
         output.message_json(found.message)
         return
-    output.details(_facts(found))
+    output.details(_facts(found) | origin)
 
 
 @app.command("edit")
@@ -218,6 +220,16 @@ def _facts(version: Version) -> dict[str, object]:
         "labels": version.labels,
         "idempotency key": version.idempotency_key,
         "created": f"{output.age(version.create_time)} by {output.actor(version.creator)}",
-        "copied from": version.origin.version if version.origin else "",
         "uid": version.uid,
+    }
+
+
+def _origin(origin: Origin, *, client: Client) -> dict[str, object]:
+    """Say where a version was before; what another registry is said to know was not verified here."""
+    if origin.uri == f"urn:uuid:{client.server_info().registry_uid}":
+        return {"copied from": origin.version}
+    created = f", created {output.age(origin.create_time)}" if origin.create_time else ""
+    creator = f" by {origin.creator} (stated)" if origin.creator else ""
+    return {
+        "imported from": f"{origin.version} in {origin.system} {origin.uri}{created}{creator}",
     }

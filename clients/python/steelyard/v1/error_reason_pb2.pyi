@@ -292,7 +292,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Send the sha256 in that form.
     """
     ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 34
-    """INVALID_ARGUMENT: The received bytes have another digest than declared. They were deleted.
+    """INVALID_ARGUMENT: The received bytes have another digest than declared, and were deleted; or the
+    content of a version has another one than is expected of it.
 
     Metadata: `expected`, `actual`.
 
@@ -391,8 +392,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Raise the semantic version.
     """
     ERROR_REASON_VERSION_ALREADY_EXISTS: _ErrorReason.ValueType  # 45
-    """ALREADY_EXISTS: The content is a version already, with another semantic version or idempotency
-    key, which are set once.
+    """ALREADY_EXISTS: The content is a version already, with another semantic version, idempotency key or
+    number, which are set once.
 
     Metadata: `model`, `number`.
 
@@ -405,6 +406,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `model`, `number`, `idempotency_key`.
 
     Advice: Use a new key for new content.
+    """
+    ERROR_REASON_NUMBER_TAKEN: _ErrorReason.ValueType  # 120
+    """ALREADY_EXISTS: An import asks for a number that is not above every number ever used in the model.
+
+    Metadata: `model`, `number`, `last_number`: the highest that was used.
+
+    Advice: Import into another model, or let the server assign a number.
+    """
+    ERROR_REASON_EVALUATION_ALREADY_EXISTS: _ErrorReason.ValueType  # 121
+    """ALREADY_EXISTS: The version has an evaluation from this origin already, which measured something
+    else; evaluations are never edited.
+
+    Metadata: `model`, `number`, `evaluation`: its uid here.
+
+    Advice: Record what is new as an evaluation of its own.
     """
     ERROR_REASON_BLOB_MISSING: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION: A version names blobs that its namespace does not hold.
@@ -924,7 +940,8 @@ Metadata: `field`.
 Advice: Send the sha256 in that form.
 """
 ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 34
-"""INVALID_ARGUMENT: The received bytes have another digest than declared. They were deleted.
+"""INVALID_ARGUMENT: The received bytes have another digest than declared, and were deleted; or the
+content of a version has another one than is expected of it.
 
 Metadata: `expected`, `actual`.
 
@@ -1023,8 +1040,8 @@ Metadata: `model`, `number`, `semantic_version`.
 Advice: Raise the semantic version.
 """
 ERROR_REASON_VERSION_ALREADY_EXISTS: ErrorReason.ValueType  # 45
-"""ALREADY_EXISTS: The content is a version already, with another semantic version or idempotency
-key, which are set once.
+"""ALREADY_EXISTS: The content is a version already, with another semantic version, idempotency key or
+number, which are set once.
 
 Metadata: `model`, `number`.
 
@@ -1037,6 +1054,21 @@ purged: a key is never used twice.
 Metadata: `model`, `number`, `idempotency_key`.
 
 Advice: Use a new key for new content.
+"""
+ERROR_REASON_NUMBER_TAKEN: ErrorReason.ValueType  # 120
+"""ALREADY_EXISTS: An import asks for a number that is not above every number ever used in the model.
+
+Metadata: `model`, `number`, `last_number`: the highest that was used.
+
+Advice: Import into another model, or let the server assign a number.
+"""
+ERROR_REASON_EVALUATION_ALREADY_EXISTS: ErrorReason.ValueType  # 121
+"""ALREADY_EXISTS: The version has an evaluation from this origin already, which measured something
+else; evaluations are never edited.
+
+Metadata: `model`, `number`, `evaluation`: its uid here.
+
+Advice: Record what is new as an evaluation of its own.
 """
 ERROR_REASON_BLOB_MISSING: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION: A version names blobs that its namespace does not hold.

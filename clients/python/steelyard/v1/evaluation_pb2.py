@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from steelyard.v1 import actor_pb2 as steelyard_dot_v1_dot_actor__pb2
 from steelyard.v1 import content_pb2 as steelyard_dot_v1_dot_content__pb2
+from steelyard.v1 import version_pb2 as steelyard_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsteelyard/v1/evaluation.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\x94\x04\n\nEvaluation\x12\x10\n\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x04 \x01(\tR\x06\x64igest\x12.\n\x07metrics\x18\x05 \x03(\x0b\x32\x14.steelyard.v1.MetricR\x07metrics\x12\x31\n\x08\x64\x61tasets\x18\x06 \x03(\x0b\x32\x15.steelyard.v1.DatasetR\x08\x64\x61tasets\x12?\n\revaluate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x65valuateTime\x12\x10\n\x03uri\x18\x08 \x01(\tR\x03uri\x12*\n\x06report\x18\t \x01(\x0b\x32\x12.steelyard.v1.FileR\x06report\x12 \n\x0b\x64\x65scription\x18\n \x01(\tR\x0b\x64\x65scription\x12\x31\n\tevaluator\x18\x0b \x01(\x0b\x32\x13.steelyard.v1.ActorR\tevaluator\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1a\n\x08sequence\x18\r \x01(\x03R\x08sequence\x12\x1e\n\nsuperseded\x18\x0e \x03(\x05R\nsupersededB\xaf\x01\n\x10\x63om.steelyard.v1B\x0f\x45valuationProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsteelyard/v1/evaluation.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1asteelyard/v1/version.proto\"\xc2\x04\n\nEvaluation\x12\x10\n\x03uid\x18\x01 \x01(\tR\x03uid\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x16\n\x06number\x18\x03 \x01(\x03R\x06number\x12\x16\n\x06\x64igest\x18\x04 \x01(\tR\x06\x64igest\x12.\n\x07metrics\x18\x05 \x03(\x0b\x32\x14.steelyard.v1.MetricR\x07metrics\x12\x31\n\x08\x64\x61tasets\x18\x06 \x03(\x0b\x32\x15.steelyard.v1.DatasetR\x08\x64\x61tasets\x12?\n\revaluate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x65valuateTime\x12\x10\n\x03uri\x18\x08 \x01(\tR\x03uri\x12*\n\x06report\x18\t \x01(\x0b\x32\x12.steelyard.v1.FileR\x06report\x12 \n\x0b\x64\x65scription\x18\n \x01(\tR\x0b\x64\x65scription\x12\x31\n\tevaluator\x18\x0b \x01(\x0b\x32\x13.steelyard.v1.ActorR\tevaluator\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1a\n\x08sequence\x18\r \x01(\x03R\x08sequence\x12\x1e\n\nsuperseded\x18\x0e \x03(\x05R\nsuperseded\x12,\n\x06origin\x18\x0f \x01(\x0b\x32\x14.steelyard.v1.OriginR\x06originB\xaf\x01\n\x10\x63om.steelyard.v1B\x0f\x45valuationProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +36,6 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'steelyard.v1.evaluation_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.steelyard.v1B\017EvaluationProtoP\001Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\242\002\003SXX\252\002\014Steelyard.V1\312\002\014Steelyard\\V1\342\002\030Steelyard\\V1\\GPBMetadata\352\002\rSteelyard::V1'
-  _globals['_EVALUATION']._serialized_start=135
-  _globals['_EVALUATION']._serialized_end=667
+  _globals['_EVALUATION']._serialized_start=163
+  _globals['_EVALUATION']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

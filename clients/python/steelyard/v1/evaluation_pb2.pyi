@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from steelyard.v1 import actor_pb2 as _actor_pb2
 from steelyard.v1 import content_pb2 as _content_pb2
+from steelyard.v1 import version_pb2 as _version_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -49,6 +50,7 @@ class Evaluation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
     """Output only. Identifier that is never given to another resource."""
     model: _builtins.str
@@ -91,7 +93,9 @@ class Evaluation(_message.Message):
 
     @_builtins.property
     def evaluator(self) -> _actor_pb2.Actor:
-        """Output only. Who recorded it."""
+        """Output only. Who recorded it here; of an imported one who imported it, and `origin` says who
+        recorded it first.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -101,6 +105,12 @@ class Evaluation(_message.Message):
     def superseded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Output only. Places in `metrics`, from 0, of the measures that another
         Evaluation superseded, as of this answer.
+        """
+
+    @_builtins.property
+    def origin(self) -> _version_pb2.Origin:
+        """Where it was recorded first, as the importer stated it; `system` and `uid` are required. It makes
+        this an import. Absent for one that was recorded here.
         """
 
     def __init__(
@@ -120,10 +130,11 @@ class Evaluation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         sequence: _builtins.int = ...,
         superseded: _abc.Iterable[_builtins.int] | None = ...,
+        origin: _version_pb2.Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluate_time", b"evaluate_time", "evaluator", b"evaluator", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluate_time", b"evaluate_time", "evaluator", b"evaluator", "origin", b"origin", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "datasets", b"datasets", "description", b"description", "digest", b"digest", "evaluate_time", b"evaluate_time", "evaluator", b"evaluator", "metrics", b"metrics", "model", b"model", "number", b"number", "report", b"report", "sequence", b"sequence", "superseded", b"superseded", "uid", b"uid", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "datasets", b"datasets", "description", b"description", "digest", b"digest", "evaluate_time", b"evaluate_time", "evaluator", b"evaluator", "metrics", b"metrics", "model", b"model", "number", b"number", "origin", b"origin", "report", b"report", "sequence", b"sequence", "superseded", b"superseded", "uid", b"uid", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

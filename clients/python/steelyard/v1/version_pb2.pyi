@@ -73,7 +73,9 @@ class Version(_message.Message):
     model: _builtins.str
     """Output only. `namespace/model`, the present name of the Model."""
     number: _builtins.int
-    """Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model."""
+    """Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model, unless an import
+    kept the number that the Version had elsewhere.
+    """
     digest: _builtins.str
     """Output only. Digest of the manifest, unique in the Model."""
     uid: _builtins.str
@@ -211,7 +213,9 @@ Global___VersionRef: _TypeAlias = VersionRef  # noqa: Y015
 
 @_typing.final
 class Origin(_message.Message):
-    """Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes."""
+    """Where an imported or copied Version or an imported Evaluation was before. All of it is as the importer
+    stated it; of a copy it is as this registry knew it. Each text is one line of at most Limits.text_bytes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,17 +224,22 @@ class Origin(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CREATOR_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     system: _builtins.str
-    """Kind of registry, for example `mlflow` or `steelyard`."""
+    """Required. Kind of registry, for example `mlflow` or `steelyard`."""
     uri: _builtins.str
-    """Address of the registry; of a copy `urn:uuid:` and the uid of this one."""
+    """Address of the registry; of a Steelyard `urn:uuid:` and the uid of the registry, of a copy that of
+    this one.
+    """
     version: _builtins.str
-    """Its version there; of a copy `namespace/model:number`."""
+    """The Version there; of a Steelyard `namespace/model:number`."""
     creator: _builtins.str
-    """Who created it there. Empty when not known."""
+    """Who created or recorded it there. Empty when not known."""
+    uid: _builtins.str
+    """Its identifier there, by which the events of that registry name it. Empty when not known."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created there. Absent when not known."""
+        """When it was created or recorded there. Absent when not known."""
 
     def __init__(
         self,
@@ -240,10 +249,11 @@ class Origin(_message.Message):
         version: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         creator: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "system", b"system", "uri", b"uri", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "system", b"system", "uid", b"uid", "uri", b"uri", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

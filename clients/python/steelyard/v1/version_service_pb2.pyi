@@ -59,6 +59,9 @@ class CreateVersionRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. `namespace/model`."""
     description: _builtins.str
@@ -77,6 +80,12 @@ class CreateVersionRequest(_message.Message):
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str
     """Why, for the history; at most Limits.reason_bytes. Optional."""
+    number: _builtins.int
+    """The number to keep, above every number that was ever used in the Model; for content that the Model
+    has already its number there. Only with `origin`. 0 lets the server assign one.
+    """
+    digest: _builtins.str
+    """Digest that the content must have, so that nothing else is created. Empty demands nothing."""
     @_builtins.property
     def content(self) -> _content_pb2.Content:
         """Required. What the Version is made of."""
@@ -84,6 +93,12 @@ class CreateVersionRequest(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Key and value pairs for programs."""
+
+    @_builtins.property
+    def origin(self) -> _version_pb2.Origin:
+        """Where the Version was before, as the caller states it; `system` is required. It makes this an
+        import. Absent for a Version that is made here.
+        """
 
     def __init__(
         self,
@@ -97,10 +112,13 @@ class CreateVersionRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        origin: _version_pb2.Origin | None = ...,
+        number: _builtins.int = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "description", b"description", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "reason", b"reason", "request_id", b"request_id", "semantic_version", b"semantic_version", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "description", b"description", "digest", b"digest", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "number", b"number", "origin", b"origin", "reason", b"reason", "request_id", b"request_id", "semantic_version", b"semantic_version", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,6 +155,113 @@ class CreateVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateVersionResponse: _TypeAlias = CreateVersionResponse  # noqa: Y015
+
+@_typing.final
+class BatchCreateVersionsRequest(_message.Message):
+    """Request of BatchCreateVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Required. `namespace/model` of all Versions."""
+    validate_only: _builtins.bool
+    """Check only: the answer is the same without uids and sequence. Nothing changes."""
+    request_id: _builtins.str
+    """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
+    reason: _builtins.str
+    """Why, for the history; at most Limits.reason_bytes. Optional."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateVersionRequest]:
+        """Required. 1 to Limits.batch_create_count Versions, in the order in which they are appended. `model`
+        of each is empty or that of the batch; `validate_only`, `request_id` and `reason` are not set. All
+        or none of them have an `origin`.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        requests: _abc.Iterable[Global___CreateVersionRequest] | None = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateVersionsRequest: _TypeAlias = BatchCreateVersionsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateVersionsResponse(_message.Message):
+    """Response of BatchCreateVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the event that was made; of the last one when nothing changed; 0 when `validate_only`
+    would have changed something.
+    """
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreatedVersion]:
+        """What became of each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___CreatedVersion] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateVersionsResponse: _TypeAlias = BatchCreateVersionsResponse  # noqa: Y015
+
+@_typing.final
+class CreatedVersion(_message.Message):
+    """A Version of a batch, without what would make the answer larger than a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number."""
+    digest: _builtins.str
+    """Its digest."""
+    uid: _builtins.str
+    """Its identifier. Empty for one that `validate_only` would create."""
+    created: _builtins.bool
+    """Whether this call created it; false when the Model had the content already."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "digest", b"digest", "number", b"number", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatedVersion: _TypeAlias = CreatedVersion  # noqa: Y015
 
 @_typing.final
 class GetVersionRequest(_message.Message):
@@ -1198,8 +1323,11 @@ class RecordEvaluationResponse(_message.Message):
 
     EVALUATION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made."""
+    """Sequence of the event that was made; of the last one when nothing was recorded."""
+    created: _builtins.bool
+    """Whether this call recorded it; false when an import found it there."""
     @_builtins.property
     def evaluation(self) -> _evaluation_pb2.Evaluation:
         """The Evaluation."""
@@ -1209,10 +1337,11 @@ class RecordEvaluationResponse(_message.Message):
         *,
         evaluation: _evaluation_pb2.Evaluation | None = ...,
         sequence: _builtins.int = ...,
+        created: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "evaluation", b"evaluation", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

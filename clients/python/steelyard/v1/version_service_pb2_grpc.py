@@ -40,6 +40,11 @@ class VersionServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.CreateVersionRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_version__service__pb2.CreateVersionResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateVersions = channel.unary_unary(
+                '/steelyard.v1.VersionService/BatchCreateVersions',
+                request_serializer=steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsResponse.FromString,
+                _registered_method=True)
         self.GetVersion = channel.unary_unary(
                 '/steelyard.v1.VersionService/GetVersion',
                 request_serializer=steelyard_dot_v1_dot_version__service__pb2.GetVersionRequest.SerializeToString,
@@ -134,6 +139,10 @@ class VersionServiceServicer(object):
         have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
         Repeating a call with the same `request_id` answers the first result.
 
+        With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+        `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+        Version that is created gets the number after it.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -150,8 +159,30 @@ class VersionServiceServicer(object):
         others: a field of the content is wrong; the message names it.
         * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
         * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-        semantic version or idempotency key.
+        semantic version, idempotency key or number.
         * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+        * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+        * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateVersions(self, request, context):
+        """Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+        one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+
+        Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+        Content that the Model has already is answered with `created` false.
+
+        Errors, beside those of CreateVersion:
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+        the whole batch has: `validate_only`, `request_id` or `reason`.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+        descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+        * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+        idempotency key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -318,11 +349,16 @@ class VersionServiceServicer(object):
         several were made. Repeating a call with the same `request_id` answers the first result;
         without one each call appends.
 
+        With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+        has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+        is with `created` false.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
         * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+        * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
         Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
         * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
@@ -421,6 +457,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.CreateVersion,
                     request_deserializer=steelyard_dot_v1_dot_version__service__pb2.CreateVersionRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_version__service__pb2.CreateVersionResponse.SerializeToString,
+            ),
+            'BatchCreateVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateVersions,
+                    request_deserializer=steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsResponse.SerializeToString,
             ),
             'GetVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVersion,
@@ -526,6 +567,33 @@ class VersionService(object):
             '/steelyard.v1.VersionService/CreateVersion',
             steelyard_dot_v1_dot_version__service__pb2.CreateVersionRequest.SerializeToString,
             steelyard_dot_v1_dot_version__service__pb2.CreateVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steelyard.v1.VersionService/BatchCreateVersions',
+            steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsRequest.SerializeToString,
+            steelyard_dot_v1_dot_version__service__pb2.BatchCreateVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class VersionServiceStub:
     have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
     Repeating a call with the same `request_id` answers the first result.
 
+    With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+    `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+    Version that is created gets the number after it.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -62,8 +66,26 @@ class VersionServiceStub:
       others: a field of the content is wrong; the message names it.
     * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-      semantic version or idempotency key.
+      semantic version, idempotency key or number.
     * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+    * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+    * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
+    """
+    BatchCreateVersions: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.BatchCreateVersionsRequest, _version_service_pb2.BatchCreateVersionsResponse]
+    """Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+    one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+
+    Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+    Content that the Model has already is answered with `created` false.
+
+    Errors, beside those of CreateVersion:
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+      the whole batch has: `validate_only`, `request_id` or `reason`.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+      descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+    * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+      idempotency key.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.GetVersionRequest, _version_service_pb2.GetVersionResponse]
     """Answers one Version.
@@ -190,11 +212,16 @@ class VersionServiceStub:
     several were made. Repeating a call with the same `request_id` answers the first result;
     without one each call appends.
 
+    With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+    has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+    is with `created` false.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
     * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+    * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
       Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
     * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
@@ -281,6 +308,10 @@ class VersionServiceAsyncStub(VersionServiceStub):
     have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
     Repeating a call with the same `request_id` answers the first result.
 
+    With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+    `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+    Version that is created gets the number after it.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -297,8 +328,26 @@ class VersionServiceAsyncStub(VersionServiceStub):
       others: a field of the content is wrong; the message names it.
     * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
     * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-      semantic version or idempotency key.
+      semantic version, idempotency key or number.
     * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+    * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+    * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
+    """
+    BatchCreateVersions: _aio.UnaryUnaryMultiCallable[_version_service_pb2.BatchCreateVersionsRequest, _version_service_pb2.BatchCreateVersionsResponse]  # type: ignore[assignment]
+    """Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+    one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+
+    Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+    Content that the Model has already is answered with `created` false.
+
+    Errors, beside those of CreateVersion:
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+    * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+      the whole batch has: `validate_only`, `request_id` or `reason`.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+      descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+    * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+      idempotency key.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.GetVersionRequest, _version_service_pb2.GetVersionResponse]  # type: ignore[assignment]
     """Answers one Version.
@@ -425,11 +474,16 @@ class VersionServiceAsyncStub(VersionServiceStub):
     several were made. Repeating a call with the same `request_id` answers the first result;
     without one each call appends.
 
+    With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+    has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+    is with `created` false.
+
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+    * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
     * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+    * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
       Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
     * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
@@ -519,6 +573,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
         Repeating a call with the same `request_id` answers the first result.
 
+        With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+        `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+        Version that is created gets the number after it.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -535,8 +593,32 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
           others: a field of the content is wrong; the message names it.
         * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
         * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-          semantic version or idempotency key.
+          semantic version, idempotency key or number.
         * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+        * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+        * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateVersions(
+        self,
+        request: _version_service_pb2.BatchCreateVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_version_service_pb2.BatchCreateVersionsResponse, _abc.Awaitable[_version_service_pb2.BatchCreateVersionsResponse]]:
+        """Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+        one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+
+        Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+        Content that the Model has already is answered with `created` false.
+
+        Errors, beside those of CreateVersion:
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+        * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+          the whole batch has: `validate_only`, `request_id` or `reason`.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+          descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+        * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+          idempotency key.
         """
 
     @_abc_1.abstractmethod
@@ -723,11 +805,16 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         several were made. Repeating a call with the same `request_id` answers the first result;
         without one each call appends.
 
+        With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+        has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+        is with `created` false.
+
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+        * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
         * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+        * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
           Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
         * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is

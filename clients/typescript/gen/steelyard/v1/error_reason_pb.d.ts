@@ -443,7 +443,8 @@ export enum ErrorReason {
   DIGEST_INVALID = 33,
 
   /**
-   * INVALID_ARGUMENT: The received bytes have another digest than declared. They were deleted.
+   * INVALID_ARGUMENT: The received bytes have another digest than declared, and were deleted; or the
+   * content of a version has another one than is expected of it.
    *
    * Metadata: `expected`, `actual`.
    *
@@ -598,8 +599,8 @@ export enum ErrorReason {
   SEMANTIC_VERSION_ALREADY_EXISTS = 44,
 
   /**
-   * ALREADY_EXISTS: The content is a version already, with another semantic version or idempotency
-   * key, which are set once.
+   * ALREADY_EXISTS: The content is a version already, with another semantic version, idempotency key or
+   * number, which are set once.
    *
    * Metadata: `model`, `number`.
    *
@@ -620,6 +621,29 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_IDEMPOTENCY_KEY_REUSED = 46;
    */
   IDEMPOTENCY_KEY_REUSED = 46,
+
+  /**
+   * ALREADY_EXISTS: An import asks for a number that is not above every number ever used in the model.
+   *
+   * Metadata: `model`, `number`, `last_number`: the highest that was used.
+   *
+   * Advice: Import into another model, or let the server assign a number.
+   *
+   * @generated from enum value: ERROR_REASON_NUMBER_TAKEN = 120;
+   */
+  NUMBER_TAKEN = 120,
+
+  /**
+   * ALREADY_EXISTS: The version has an evaluation from this origin already, which measured something
+   * else; evaluations are never edited.
+   *
+   * Metadata: `model`, `number`, `evaluation`: its uid here.
+   *
+   * Advice: Record what is new as an evaluation of its own.
+   *
+   * @generated from enum value: ERROR_REASON_EVALUATION_ALREADY_EXISTS = 121;
+   */
+  EVALUATION_ALREADY_EXISTS = 121,
 
   /**
    * FAILED_PRECONDITION: A version names blobs that its namespace does not hold.

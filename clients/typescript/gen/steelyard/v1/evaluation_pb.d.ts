@@ -7,6 +7,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Dataset, File, Metric } from "./content_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor } from "./actor_pb.js";
+import type { Origin } from "./version_pb.js";
 
 /**
  * Describes the file steelyard/v1/evaluation.proto.
@@ -102,7 +103,8 @@ export declare type Evaluation = Message<"steelyard.v1.Evaluation"> & {
   description: string;
 
   /**
-   * Output only. Who recorded it.
+   * Output only. Who recorded it here; of an imported one who imported it, and `origin` says who
+   * recorded it first.
    *
    * @generated from field: steelyard.v1.Actor evaluator = 11;
    */
@@ -129,6 +131,14 @@ export declare type Evaluation = Message<"steelyard.v1.Evaluation"> & {
    * @generated from field: repeated int32 superseded = 14;
    */
   superseded: number[];
+
+  /**
+   * Where it was recorded first, as the importer stated it; `system` and `uid` are required. It makes
+   * this an import. Absent for one that was recorded here.
+   *
+   * @generated from field: steelyard.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**

@@ -406,6 +406,20 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   orderFieldsCount: bigint;
 
   /**
+   * Most versions in one BatchCreateVersions, so that one event has room for all of them.
+   *
+   * @generated from field: int64 batch_create_count = 105;
+   */
+  batchCreateCount: bigint;
+
+  /**
+   * Most bytes of descriptions and labels in one BatchCreateVersions: 512 KiB.
+   *
+   * @generated from field: int64 batch_create_texts_bytes = 106;
+   */
+  batchCreateTextsBytes: bigint;
+
+  /**
    * Most bytes of a request message: 4 MiB.
    *
    * @generated from field: int64 message_bytes = 80;

@@ -29,7 +29,8 @@ export declare type Version = Message<"steelyard.v1.Version"> & {
   model: string;
 
   /**
-   * Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model.
+   * Output only. 1, 2, 3 …: one more than the largest that was ever used in the Model, unless an import
+   * kept the number that the Version had elsewhere.
    *
    * @generated from field: int64 number = 2;
    */
@@ -233,45 +234,54 @@ export declare type VersionRef = Message<"steelyard.v1.VersionRef"> & {
 export declare const VersionRefSchema: GenMessage<VersionRef>;
 
 /**
- * Where an imported or copied Version was before. Each text is one line of at most Limits.text_bytes.
+ * Where an imported or copied Version or an imported Evaluation was before. All of it is as the importer
+ * stated it; of a copy it is as this registry knew it. Each text is one line of at most Limits.text_bytes.
  *
  * @generated from message steelyard.v1.Origin
  */
 export declare type Origin = Message<"steelyard.v1.Origin"> & {
   /**
-   * Kind of registry, for example `mlflow` or `steelyard`.
+   * Required. Kind of registry, for example `mlflow` or `steelyard`.
    *
    * @generated from field: string system = 1;
    */
   system: string;
 
   /**
-   * Address of the registry; of a copy `urn:uuid:` and the uid of this one.
+   * Address of the registry; of a Steelyard `urn:uuid:` and the uid of the registry, of a copy that of
+   * this one.
    *
    * @generated from field: string uri = 2;
    */
   uri: string;
 
   /**
-   * Its version there; of a copy `namespace/model:number`.
+   * The Version there; of a Steelyard `namespace/model:number`.
    *
    * @generated from field: string version = 3;
    */
   version: string;
 
   /**
-   * When it was created there. Absent when not known.
+   * When it was created or recorded there. Absent when not known.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * Who created it there. Empty when not known.
+   * Who created or recorded it there. Empty when not known.
    *
    * @generated from field: string creator = 5;
    */
   creator: string;
+
+  /**
+   * Its identifier there, by which the events of that registry name it. Empty when not known.
+   *
+   * @generated from field: string uid = 6;
+   */
+  uid: string;
 };
 
 /**

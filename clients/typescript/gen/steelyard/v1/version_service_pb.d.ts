@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Content, File } from "./content_pb.js";
-import type { Version, VersionRef } from "./version_pb.js";
+import type { Origin, Version, VersionRef } from "./version_pb.js";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Comparison, MetricSelector } from "./comparison_pb.js";
 import type { Evaluation } from "./evaluation_pb.js";
@@ -85,6 +85,29 @@ export declare type CreateVersionRequest = Message<"steelyard.v1.CreateVersionRe
    * @generated from field: string reason = 9;
    */
   reason: string;
+
+  /**
+   * Where the Version was before, as the caller states it; `system` is required. It makes this an
+   * import. Absent for a Version that is made here.
+   *
+   * @generated from field: steelyard.v1.Origin origin = 20;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * The number to keep, above every number that was ever used in the Model; for content that the Model
+   * has already its number there. Only with `origin`. 0 lets the server assign one.
+   *
+   * @generated from field: int64 number = 21;
+   */
+  number: bigint;
+
+  /**
+   * Digest that the content must have, so that nothing else is created. Empty demands nothing.
+   *
+   * @generated from field: string digest = 22;
+   */
+  digest: string;
 };
 
 /**
@@ -126,6 +149,125 @@ export declare type CreateVersionResponse = Message<"steelyard.v1.CreateVersionR
  * Use `create(CreateVersionResponseSchema)` to create a new message.
  */
 export declare const CreateVersionResponseSchema: GenMessage<CreateVersionResponse>;
+
+/**
+ * Request of BatchCreateVersions.
+ *
+ * @generated from message steelyard.v1.BatchCreateVersionsRequest
+ */
+export declare type BatchCreateVersionsRequest = Message<"steelyard.v1.BatchCreateVersionsRequest"> & {
+  /**
+   * Required. `namespace/model` of all Versions.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Required. 1 to Limits.batch_create_count Versions, in the order in which they are appended. `model`
+   * of each is empty or that of the batch; `validate_only`, `request_id` and `reason` are not set. All
+   * or none of them have an `origin`.
+   *
+   * @generated from field: repeated steelyard.v1.CreateVersionRequest requests = 2;
+   */
+  requests: CreateVersionRequest[];
+
+  /**
+   * Check only: the answer is the same without uids and sequence. Nothing changes.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+
+  /**
+   * Why, for the history; at most Limits.reason_bytes. Optional.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message steelyard.v1.BatchCreateVersionsRequest.
+ * Use `create(BatchCreateVersionsRequestSchema)` to create a new message.
+ */
+export declare const BatchCreateVersionsRequestSchema: GenMessage<BatchCreateVersionsRequest>;
+
+/**
+ * Response of BatchCreateVersions.
+ *
+ * @generated from message steelyard.v1.BatchCreateVersionsResponse
+ */
+export declare type BatchCreateVersionsResponse = Message<"steelyard.v1.BatchCreateVersionsResponse"> & {
+  /**
+   * What became of each request, in their order.
+   *
+   * @generated from field: repeated steelyard.v1.CreatedVersion versions = 1;
+   */
+  versions: CreatedVersion[];
+
+  /**
+   * Sequence of the event that was made; of the last one when nothing changed; 0 when `validate_only`
+   * would have changed something.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.BatchCreateVersionsResponse.
+ * Use `create(BatchCreateVersionsResponseSchema)` to create a new message.
+ */
+export declare const BatchCreateVersionsResponseSchema: GenMessage<BatchCreateVersionsResponse>;
+
+/**
+ * A Version of a batch, without what would make the answer larger than a message.
+ *
+ * @generated from message steelyard.v1.CreatedVersion
+ */
+export declare type CreatedVersion = Message<"steelyard.v1.CreatedVersion"> & {
+  /**
+   * Its number.
+   *
+   * @generated from field: int64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * Its digest.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * Its identifier. Empty for one that `validate_only` would create.
+   *
+   * @generated from field: string uid = 3;
+   */
+  uid: string;
+
+  /**
+   * Whether this call created it; false when the Model had the content already.
+   *
+   * @generated from field: bool created = 4;
+   */
+  created: boolean;
+};
+
+/**
+ * Describes the message steelyard.v1.CreatedVersion.
+ * Use `create(CreatedVersionSchema)` to create a new message.
+ */
+export declare const CreatedVersionSchema: GenMessage<CreatedVersion>;
 
 /**
  * Request of GetVersion.
@@ -1282,11 +1424,18 @@ export declare type RecordEvaluationResponse = Message<"steelyard.v1.RecordEvalu
   evaluation?: Evaluation | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; of the last one when nothing was recorded.
    *
    * @generated from field: int64 sequence = 2;
    */
   sequence: bigint;
+
+  /**
+   * Whether this call recorded it; false when an import found it there.
+   *
+   * @generated from field: bool created = 3;
+   */
+  created: boolean;
 };
 
 /**
@@ -1389,6 +1538,10 @@ export declare const VersionService: GenService<{
    * have yet is set, once. An `idempotency_key` is kept for ever, also after a purge.
    * Repeating a call with the same `request_id` answers the first result.
    *
+   * With `origin` the Version is imported: `import_time` and the event say so, and it may keep the
+   * `number` that it had elsewhere. Numbers that are left out below it are never given out; the next
+   * Version that is created gets the number after it.
+   *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
    * * NOT_FOUND, MODEL_DELETED: the Model is deleted.
@@ -1405,8 +1558,10 @@ export declare const VersionService: GenService<{
    *   others: a field of the content is wrong; the message names it.
    * * ALREADY_EXISTS, SEMANTIC_VERSION_ALREADY_EXISTS: another Version has it, perhaps a deleted one.
    * * ALREADY_EXISTS, VERSION_ALREADY_EXISTS: the content exists with another
-   *   semantic version or idempotency key.
+   *   semantic version, idempotency key or number.
    * * ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED: the key belongs to other content, or to a purged Version.
+   * * ALREADY_EXISTS, NUMBER_TAKEN: `number` was used or left out in the Model before.
+   * * INVALID_ARGUMENT, DIGEST_MISMATCH: the content does not have the `digest` that is expected.
    *
    * @generated from rpc steelyard.v1.VersionService.CreateVersion
    */
@@ -1414,6 +1569,29 @@ export declare const VersionService: GenService<{
     methodKind: "unary";
     input: typeof CreateVersionRequestSchema;
     output: typeof CreateVersionResponseSchema;
+  },
+  /**
+   * Appends up to Limits.batch_create_count Versions to one Model, all or none, in one transaction with
+   * one event. Meant for imports: it costs a fraction of as many calls of CreateVersion.
+   *
+   * Each request is one of CreateVersion, and the rules are those of it, in the order of the requests.
+   * Content that the Model has already is answered with `created` false.
+   *
+   * Errors, beside those of CreateVersion:
+   * * INVALID_ARGUMENT, FIELD_REQUIRED: no request, or one without an `origin` beside one with.
+   * * INVALID_ARGUMENT, RESOURCE_MISMATCH: a request names another Model, or has a field of its own that
+   *   the whole batch has: `validate_only`, `request_id` or `reason`.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: too many requests, more files than one Version may have, or
+   *   descriptions and labels of more than Limits.batch_create_texts_bytes; send fewer at once.
+   * * INVALID_ARGUMENT, DUPLICATE_KEY: two requests have the same content, semantic version or
+   *   idempotency key.
+   *
+   * @generated from rpc steelyard.v1.VersionService.BatchCreateVersions
+   */
+  batchCreateVersions: {
+    methodKind: "unary";
+    input: typeof BatchCreateVersionsRequestSchema;
+    output: typeof BatchCreateVersionsResponseSchema;
   },
   /**
    * Answers one Version.
@@ -1603,11 +1781,16 @@ export declare const VersionService: GenService<{
    * several were made. Repeating a call with the same `request_id` answers the first result;
    * without one each call appends.
    *
+   * With `origin` the Evaluation is imported, and its event says so. One whose `origin.uid` the Version
+   * has already, as such or as the uid of an Evaluation that was recorded here, is answered as it
+   * is with `created` false.
+   *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
    * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: undelete it first.
-   * * INVALID_ARGUMENT, FIELD_REQUIRED: no metric.
+   * * INVALID_ARGUMENT, FIELD_REQUIRED: no metric; with `origin` no `origin.uid` or no `evaluate_time`.
    * * INVALID_ARGUMENT, TIMESTAMP_INVALID: `evaluate_time` lies in the future.
+   * * ALREADY_EXISTS, EVALUATION_ALREADY_EXISTS: the Evaluation with this `origin.uid` measured something else.
    * * INVALID_ARGUMENT, LIMIT_EXCEEDED: too much in one Evaluation, or more than
    *   Limits.evaluated_metrics_count different metrics in all Evaluations of the Version.
    * * INVALID_ARGUMENT, DUPLICATE_KEY, INVALID_FILE_PATH, SIZE_MISMATCH and others: a field is
