@@ -88,7 +88,7 @@ async def test_a_page_is_bounded_by_the_texts_beside_its_events(registry: Databa
 async def test_a_new_namespace_does_not_have_the_events_of_an_old_one_with_its_name(
     registry: Database,
 ) -> None:
-    await registry.write(namespaces.create, act(), name="other", description="the old one")
+    await registry.write(namespaces.create, act(), name="other", draft=namespaces.Draft("the old one"))
     await add_model(registry, "other/churn")
     await end_model(registry, "other/churn")
     await registry.write(namespaces.remove, act(), name="other")

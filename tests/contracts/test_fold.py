@@ -260,7 +260,7 @@ class Player:
         await self.write(namespaces.remove, name=self.dice.choice(("other", "empty")))
 
 
-@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("seed", [2, 4])
 async def test_the_state_is_the_fold_of_the_events(board: Database, seed: int) -> None:
     player = Player(board, random.Random(seed))  # noqa: S311 - the same game each time
     for _ in range(STEPS):
