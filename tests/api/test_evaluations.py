@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steelyard_server.api import pages
+from steelyard_server.api.pages import Pages
 from steelyard_server.limits import LIMITS
 from tests.api.calls import Refused, call
 from tests.api.uploads import digest_of, put
@@ -144,7 +144,8 @@ async def test_pages_of_evaluations_stay_with_the_version_and_within_their_limit
     ["", "1", "1/2", "1/2/x", "0/1/1", f"1/{1 << 64}/1", f"1/1/{1 << 63}", "-1/1/1", "1/1/1/1", "١/1/1"],
 )
 async def test_a_page_token_that_names_no_place_is_refused(fraud: Running, text: str) -> None:
-    token = pages.encode(("evaluations", MODEL, "number", 1), text)
+    epoch = (await call(fraud.channel, "GetServerInfo")).epoch
+    token = Pages(epoch).encode(("evaluations", MODEL, "number", 1), text)
     with pytest.raises(Refused, match="PAGE_TOKEN_INVALID"):
         await call(fraud.channel, "ListEvaluations", {"version": ONE, "pageToken": token})
 

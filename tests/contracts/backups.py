@@ -134,7 +134,8 @@ async def fill(registry: Registry) -> None:
     write = registry.database.write
     store_bytes(registry.store)
     await write(namespaces.ensure_default, act("steelyard"))
-    await write(namespaces.create, act(), name="risk", description=HARD_TEXTS[2], labels={"é": "🦉"})
+    described = namespaces.Draft(HARD_TEXTS[2], labels={"é": "🦉"})
+    await write(namespaces.create, act(), name="risk", draft=described)
     for space in ("default", "risk"):
         held = [(digest_of(data), len(data)) for data in BYTES]
         await write(blobs.record, namespace=space, blobs=held)

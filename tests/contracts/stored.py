@@ -103,8 +103,11 @@ def require_namespaces(tx: Transaction, history: Fold) -> None:
         row.uid: state_of(row, names) | {name: numbers_of(row, name) for name in NUMBERED}
         for row in select_all(tx, "namespaces")
     }
+    # Events from before there were quotas and retention say nothing of them.
+    nothing: State = {name: {} for name in NUMBERED}
+    told = {uid: nothing | state for uid, state in history.of_kind("namespace").items()}
     assert stored
-    assert stored == part(history.of_kind("namespace"), *names, *NUMBERED)
+    assert stored == part(told, *names, *NUMBERED)
 
 
 def numbers_of(row: Row, name: str) -> dict[str, str]:

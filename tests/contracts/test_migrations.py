@@ -64,6 +64,18 @@ def test_the_migrated_schema_is_that_of_the_tables(location: str | Path) -> None
         assert compare_metadata(context, tables.Base.metadata) == []
 
 
+def test_no_table_ends_as_sqlite_cannot_check_it(sqlite_path: Path) -> None:
+    """Where the last column is of the key, integrity_check of SQLite 3.40 finds NULL that is not there."""
+    with connected(sqlite_path) as connection:
+        inspector = sqlalchemy.inspect(connection)
+        for table in tables.Base.metadata.sorted_tables:
+            if table.dialect_options["sqlite"]["with_rowid"]:
+                continue
+            names = [column["name"] for column in inspector.get_columns(table.name)]
+            key = inspector.get_pk_constraint(table.name)["constrained_columns"]
+            assert names[-1] not in key or set(names) == set(key), f"Put the key of {table.name} first."
+
+
 def test_checks_and_primary_keys_are_those_of_the_tables(location: str | Path) -> None:
     """Compare what Alembic does not look at."""
     with connected(location) as connection:
@@ -172,9 +184,9 @@ FIRST_ROWS = (
     "INSERT INTO models VALUES (7, 'u2', 1, 'fraud', 'words', '{}', '[]', '{}', 2, 1, 1, '{}', 2)",
     "INSERT INTO manifests VALUES ('sha256:a', ''), ('sha256:b', '')",
     (
-        "INSERT INTO versions VALUES (11, 'v1', 7, 1, 'sha256:a', '', '{}', '', '1.0.1', NULL, NULL, '', '', "
-        "1, 1, 1, 1, '{}', 3), "
-        "(12, 'v2', 7, 2, 'sha256:b', '', '{}', '', '1.0.2', NULL, NULL, '', '', 1, 1, 1, 1, '{}', 3)"
+        "INSERT INTO versions VALUES (11, 'v1', 7, 1, 'sha256:a', '', '{}', '', '1.0.1', NULL, NULL, "
+        "'{}', '{}', 1, 1, 1, 1, '{}', 3), "
+        "(12, 'v2', 7, 2, 'sha256:b', '', '{}', '', '1.0.2', NULL, NULL, '{}', '{}', 1, 1, 1, 1, '{}', 3)"
     ),
     "INSERT INTO aliases VALUES (1, 'u3', 7, 'champion', 2, 1, 1, 4)",
     "INSERT INTO files VALUES (12, 'a', 'sha256:c', 1, 'other', NULL)",

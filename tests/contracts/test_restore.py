@@ -445,5 +445,7 @@ async def test_a_backup_of_the_first_schema_is_migrated(database: str, tmp_path:
         await restored.database.read(require_equal)
         await restored.database.write(models.create, act(), name="default/after", draft=Draft())
     assert len(rows["versions"]) == 2
+    # What is derived and was not there then is found in what was.
+    assert len(rows["version_facts"]) == 2
     assert json.loads(rows["events"][-1][2])["action"] == "registry.restore"
     assert build(0).digest in {row[0] for row in rows["manifests"]}
