@@ -41,6 +41,8 @@ from steelyard_server.core.content import (
     SchemaField,
 )
 from steelyard_server.core.models import Draft
+from steelyard_server.core.quotas import Quota
+from steelyard_server.core.retention import Retention
 from steelyard_server.db.database import Database, open_database
 from steelyard_server.history.act import Act, RequestKey
 from steelyard_server.history.caller import Caller
@@ -134,8 +136,13 @@ async def fill(registry: Registry) -> None:
     write = registry.database.write
     store_bytes(registry.store)
     await write(namespaces.ensure_default, act("steelyard"))
-    described = namespaces.Draft(HARD_TEXTS[2], labels={"é": "🦉"})
-    await write(namespaces.create, act(), name="risk", draft=described)
+    ruled = namespaces.Draft(
+        HARD_TEXTS[2],
+        labels={"é": "🦉"},
+        quota=Quota(size_bytes=1 << 40, versions_count=100),
+        retention=Retention(keep_versions_count=50, keep_seconds=60, purge_after_seconds=3600),
+    )
+    await write(namespaces.create, act(), name="risk", draft=ruled)
     for space in ("default", "risk"):
         held = [(digest_of(data), len(data)) for data in BYTES]
         await write(blobs.record, namespace=space, blobs=held)

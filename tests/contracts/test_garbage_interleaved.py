@@ -24,9 +24,9 @@ from steelyard_server.db.database import open_database
 from steelyard_server.maintenance.runs import Stop
 from steelyard_server.maintenance.storage import Storage
 from tests.api.uploads import digest_of
-from tests.contracts.ends import end_versions
-from tests.contracts.garbage_game import CONTENTS, SCRIPTS, Game, state
-from tests.contracts.registry import end_leases
+from tests.contracts.ends import copy, end_model, end_versions
+from tests.contracts.garbage_game import CONTENTS, COPIES, SCRIPTS, Game, state
+from tests.contracts.registry import end_leases, number
 from tests.contracts.turns import StepDatabase, StepStorage, Turns
 from tests.databases import empty
 
@@ -124,6 +124,18 @@ def test_in_any_order_of_steps_nothing_needed_is_lost_and_all_garbage_goes(
 ) -> None:
     with fresh(location, migrated_file) as (database, root):
         asyncio.run(play(database, root, scripts=scripts, trashes=trashes, data=data))
+
+
+async def test_a_collection_lets_a_namespace_hold_no_longer_what_only_another_one_names(
+    location: Any, tmp_path: Path
+) -> None:
+    async with begun(location, tmp_path) as game:
+        await copy(game.database, number(1), COPIES)
+        await end_model(game.database, COPIES)
+        _, named, held = await game.database.read(state)
+        assert len(held) == 2
+        await collect_whole(game)
+        assert await game.database.read(state) == ({digest_of(CONTENTS[0]): len(CONTENTS[0])}, named, named)
 
 
 async def play_against_a_collector(game: Game, name: str, data: bytes, *, turn: int, whole: bool) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from typing import Any
 
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import blobs, namespaces
+from steelyard_server.core import blobs, copies, namespaces
 from steelyard_server.core.quotas import Quota
-from steelyard_server.db.database import Database
-from tests.contracts.ends import add_model, copy, delete, end, end_model, numbers, undelete
-from tests.contracts.registry import BLOB, FRAUD, act, create, everything, number
+from steelyard_server.db.database import Database, Transaction
+from tests.contracts.ends import add_model, anybody, copy, delete, end, end_model, numbers, undelete
+from tests.contracts.registry import BLOB, FRAUD, act, create, end_leases, everything, is_held, number
 from tests.contracts.stored import require_equal
 
 COPY = "other/copy"
@@ -150,6 +151,72 @@ async def test_a_copy_takes_bytes_of_the_namespace_that_gets_it(registry: Databa
     assert await numbers(registry, model=COPY) == []
     await allow(registry, "other", size_bytes=BLOB[1])
     await copy(registry, number(1), COPY)
+    assert await usage(registry, "other") == (BLOB[1], 1)
+
+
+async def release(database: Database, **options: Any) -> list[str]:
+    """Do what a collection does with what namespaces hold, and return what was found."""
+    found = await database.read(blobs.needless, after_digest="", last_digest="sha256:g", **options)
+    await database.write(blobs.release_needless, digests=found, **options)
+    return found
+
+
+async def test_bytes_that_only_another_namespace_names_stop_counting(registry: Database) -> None:
+    await registry.write(namespaces.create, act(), name="other")
+    await add_model(registry, COPY)
+    await create(registry, 1)
+    await registry.write(end_leases)
+    await copy(registry, number(1), COPY)
+
+    assert await release(registry) == []
+    await delete(registry, 1, model=COPY)
+    assert await release(registry) == [], "It may be undeleted."
+    await end_model(registry, COPY)
+    assert await usage(registry, "other") == (BLOB[1], 0)
+    assert await release(registry) == [BLOB[0]]
+    assert (await usage(registry), await usage(registry, "other")) == ((BLOB[1], 1), (0, 0))
+    assert (await is_held(registry, BLOB), await is_held(registry, BLOB, namespace="other")) == (True, False)
+
+
+async def test_a_lease_holds_what_only_another_namespace_names(registry: Database) -> None:
+    await create(registry, 1)
+    await registry.write(namespaces.create, act(), name="other")
+    await registry.write(blobs.record, namespace="other", blobs=[BLOB])
+
+    assert await release(registry) == []
+    assert await is_held(registry, BLOB, namespace="other")
+    assert await release(registry, end_leases=True) == [BLOB[0]]
+    assert not await is_held(registry, BLOB, namespace="other")
+    assert await is_held(registry, BLOB)
+
+
+async def test_what_nobody_names_is_left_to_its_grace(registry: Database) -> None:
+    await registry.write(end_leases)
+    assert await release(registry) == []
+    assert await is_held(registry, BLOB)
+
+
+async def test_what_a_copy_under_way_relies_on_is_not_released(registry: Database) -> None:
+    await create(registry, 1)
+    await registry.write(namespaces.create, act(), name="other")
+    await add_model(registry, COPY)
+    await registry.write(blobs.record, namespace="other", blobs=[BLOB])
+    await registry.write(end_leases)
+    copied, released = threading.Event(), threading.Event()
+
+    def copy_and_wait(tx: Transaction) -> None:
+        copies.copy(tx, act(), source=number(1), model=COPY, may_read=anybody)
+        copied.set()
+        # Nobody comes past while this is not committed.
+        released.wait(0.5)
+
+    copying = asyncio.create_task(registry.write(copy_and_wait))
+    await asyncio.to_thread(copied.wait, 10)
+    await registry.write(blobs.release_needless, digests=[BLOB[0]])
+    released.set()
+    await copying
+
+    assert await is_held(registry, BLOB, namespace="other")
     assert await usage(registry, "other") == (BLOB[1], 1)
 
 

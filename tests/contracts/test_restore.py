@@ -203,6 +203,27 @@ async def test_a_live_registry_is_refused(original: Registry, tmp_path: Path) ->
     assert names(data_dir) >= {"registry.db", "blobs"}
 
 
+class Overtaken(type(Path())):  # type: ignore[misc]
+    """A directory that another process makes right after somebody saw that it is not there."""
+
+    locks: list[DirectoryLock]
+
+    def exists(self) -> bool:
+        found: bool = super().exists()
+        if not found:
+            self.locks = [DirectoryLock(Path(self))]
+            (Path(self) / "registry.db").touch()
+        return found
+
+
+def test_a_registry_that_begins_while_a_restore_does_is_left_alone(tmp_path: Path) -> None:
+    data = Overtaken(tmp_path / "data")
+    with pytest.raises(DirectoryInUse), target.empty(data, database=""):
+        pass
+    assert (tmp_path / "data" / "registry.db").exists()
+    data.locks.pop().close()
+
+
 async def test_a_database_that_has_a_server_or_tables_is_refused(
     original: Registry, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -146,6 +146,8 @@ LARGE = [
     ("8 KB of back-slashes", '"' + "\\" * (LIMITS.filter_bytes - 2) + '"', errors.FilterInvalid),
     ("8 KB of empty parentheses", "()" * (LIMITS.filter_bytes // 2), errors.FilterInvalid),
     ("too many terms", " ".join("a" for _ in range(LIMITS.filter_terms_count + 1)), errors.FilterInvalid),
+    ("too many words in quotes", '"' + " ".join(map(str, range(LIMITS.filter_terms_count + 1))) + '"', errors.FilterInvalid),
+    ("8 KB of words in quotes", '"' + "a " * (LIMITS.filter_bytes // 2 - 1) + '"', errors.FilterInvalid),
     ("too many digits", "number = " + "9" * 8000 + "x", errors.FilterInvalid),
 ]  # fmt: skip
 
@@ -183,6 +185,7 @@ async def test_a_filter_of_the_greatest_depth_and_size_is_answered(registry: Dat
         )
         == []
     )
+    assert await search(registry, '"' + " ".join(f"w{each}" for each in range(terms)) + '"') == []
     assert await search(registry, "number < " + "9" * 8000) == [1]
     assert await search(registry, "metrics.a:* OR number < 1e999999999") == [1]
 

@@ -37,14 +37,16 @@ def empty(data_dir: Path, *, database: str) -> Iterator[Path]:
         StorageUnavailable: the server of the database cannot be reached.
     """
     with ExitStack() as stack:
-        if not data_dir.exists():
-            _remove_on_error(data_dir, stack)
-        elif not (data_dir / LOCK).exists():
+        is_new = not data_dir.exists()
+        if not is_new and not (data_dir / LOCK).exists():
             # Not even the file of the lock is left where a restore was refused.
             _require_empty(data_dir)
         stack.callback(DirectoryLock(data_dir, work="restore").close)
         # Nothing is removed before it is known that nothing here belongs to a registry.
         _require_empty(data_dir)
+        # Not before it is locked and looked through: a server may have begun there meanwhile.
+        if is_new:
+            _remove_on_error(data_dir, stack)
         if database:
             _hold_database(database, stack)
         _remove_unfinished(data_dir)

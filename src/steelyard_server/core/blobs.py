@@ -14,13 +14,27 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Insert, bindparam, cast, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from steelyard_server.core import names, namespaces, quotas
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_new
 from steelyard_server.errors import BlobMissing, SizeMismatch
+from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -36,7 +50,7 @@ DIGESTS_SHOWN = 20
 PAGE_BLOBS = 1000
 
 _B, _H, _F = tables.blobs.c, tables.holdings.c, tables.files.c
-_E = tables.evaluations.c
+_E, _M, _V = tables.evaluations.c, tables.models.c, tables.versions.c
 
 
 class Referrer(NamedTuple):
@@ -100,6 +114,39 @@ _HOLD_FILES = _hold(
 )
 _RELEASE = (
     delete(tables.holdings).where(any_of(_H.digest, "digests")).returning(_H.namespace_id, _H.size_bytes)
+)
+
+
+def _named_within(each: Referrer) -> ColumnElement[bool]:
+    """Hold for holdings of a namespace of whose versions one names the blob."""
+    rows = select(_V.id).select_from(tables.versions).join(tables.models, _M.id == _V.model_id)
+    within = _M.namespace_id == _H.namespace_id
+    return rows.where(_V.id == each.version_id, each.digest == _H.digest, each.counts, within).exists()
+
+
+# Of what nobody names the holdings go with the blob.
+_NEEDLESS = and_(
+    _H.lease_expire_time <= bindparam("leases_until"),
+    or_(*(exists().where(each.digest == _H.digest, each.counts) for each in REFERRERS)),
+    *(~_named_within(each) for each in REFERRERS),
+)
+_FIND_NEEDLESS = (
+    select(_H.digest)
+    .where(_H.digest > bindparam("after"), _H.digest <= bindparam("last"), _NEEDLESS)
+    .distinct()
+    .order_by(_H.digest)
+)
+# Whoever holds a lock relies on the blob, so what is held of it stays.
+_LOCK_FREE = (
+    select(_B.digest)
+    .where(any_of(_B.digest, "digests"))
+    .order_by(_B.digest)
+    .with_for_update(skip_locked=True)
+)
+_RELEASE_NEEDLESS = (
+    delete(tables.holdings)
+    .where(any_of(_H.digest, "digests"), _NEEDLESS)
+    .returning(_H.namespace_id, _H.size_bytes)
 )
 _DUE = (
     _B.condemn_time.is_(None),
@@ -279,8 +326,39 @@ def share(tx: Transaction, *, version_id: int, namespace_id: int) -> None:
 
 def release(tx: Transaction, *, digests: Sequence[str]) -> None:
     """Let no namespace hold these blobs any more."""
+    _uncount(tx, tx.all(_RELEASE, digests=list(digests)))
+
+
+def needless(tx: Transaction, *, after_digest: str, last_digest: str, end_leases: bool = False) -> list[str]:
+    """Find blobs behind *after_digest* up to *last_digest* that some namespace holds and only others name.
+
+    Args:
+        end_leases: whether a lease keeps nothing.
+    """
+    bounds = {"after": after_digest, "last": last_digest, "leases_until": _leases_until(end_leases)}
+    return [row.digest for row in tx.all(_FIND_NEEDLESS, **bounds)]
+
+
+def release_needless(tx: Transaction, *, digests: Sequence[str], end_leases: bool = False) -> None:
+    """Let namespaces hold those of *digests* no longer that they do not name and others do."""
+    # Copies rely on what their namespace holds without locking it, but behind the head.
+    events.lock_head(tx)
+    locked = lock_free(tx, digests=digests)
+    _uncount(tx, tx.all(_RELEASE_NEEDLESS, digests=locked, leases_until=_leases_until(end_leases)))
+
+
+def lock_free(tx: Transaction, *, digests: Sequence[str]) -> list[str]:
+    """Lock those of *digests* on which no other transaction relies, and return them in order."""
+    return [row.digest for row in tx.all(_LOCK_FREE, digests=list(digests))]
+
+
+def _leases_until(end_leases: bool) -> int:  # noqa: FBT001 - named where it comes from
+    return names.INT64_MAXIMUM if end_leases else _now()
+
+
+def _uncount(tx: Transaction, released: Sequence[Row]) -> None:
     sizes: dict[int, int] = {}
-    for row in tx.all(_RELEASE, digests=list(digests)):
+    for row in released:
         sizes[row.namespace_id] = sizes.get(row.namespace_id, 0) + row.size_bytes
     for namespace_id, size_bytes in sorted(sizes.items()):
         quotas.subtract(tx, namespace_id=namespace_id, size_bytes=size_bytes)

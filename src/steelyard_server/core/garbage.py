@@ -66,13 +66,6 @@ _EXAMINE, _EXAMINE_LATER = (
     .limit(PAGE_BLOBS)
     for is_garbage in (_GARBAGE, _garbage(and_(*(~_named_longer(each) for each in REFERRERS))))
 )
-# Whoever holds a lock relies on the blob, so it is left alone.
-_LOCK = (
-    select(_B.digest)
-    .where(any_of(_B.digest, "digests"))
-    .order_by(_B.digest)
-    .with_for_update(skip_locked=True)
-)
 _CONDEMN = (
     update(tables.blobs)
     .where(any_of(_B.digest, "digests"), _GARBAGE)
@@ -154,7 +147,7 @@ def condemn(
     tx: Transaction, *, digests: Sequence[str], grace_seconds: int, end_leases: bool = False
 ) -> list[Blob]:
     """Condemn those of *digests* that are garbage, and return them in the order of their digests."""
-    locked = [row.digest for row in tx.all(_LOCK, digests=list(digests))]
+    locked = blobs.lock_free(tx, digests=digests)
     now = _now()
     ages = _ages(now, grace_seconds=grace_seconds, end_leases=end_leases)
     rows = tx.all(_CONDEMN, digests=locked, now=now, **ages)

@@ -55,6 +55,7 @@ _TAKE = (
     .returning(_HEAD.c.sequence, _HEAD.c.event_time, _HEAD.c.uid)
 )
 _SEEN = select(_HEAD.c.sequence, _HEAD.c.uid, _HEAD.c.epoch).where(_HEAD.c.id == 1)
+_LOCK_HEAD = select(_HEAD.c.id).where(_HEAD.c.id == 1).with_for_update()
 _INSERT = insert(tables.events)
 _INSERT_TEXT = insert(tables.event_texts)
 
@@ -143,6 +144,11 @@ def stamp(tx: Transaction) -> Stamp:
     if row is None:
         raise RuntimeError("The registry row is missing; the database was not set up by this server.")
     return Stamp(sequence=row.sequence, time=row.event_time, registry=row.uid)
+
+
+def lock_head(tx: Transaction) -> None:
+    """Let no event be appended by another transaction until the commit, without making one."""
+    tx.one(_LOCK_HEAD)
 
 
 def head(tx: Transaction) -> Head:

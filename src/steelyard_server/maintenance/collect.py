@@ -93,9 +93,10 @@ class Collection:
         after_digest = ""
         while True:
             self._storage.stop.check()
+            begin_digest = after_digest
             found, after_digest, examined = await self._storage.database.read(
                 garbage.examine,
-                after_digest=after_digest,
+                after_digest=begin_digest,
                 grace_seconds=self._options.grace_seconds,
                 end_leases=self._options.end_leases,
                 purged_at=self._now if self._options.dry_run else None,
@@ -105,6 +106,7 @@ class Collection:
             for begin in range(0, len(found), garbage.BATCH_BLOBS):
                 self._storage.stop.check()
                 await self._condemn(found[begin : begin + garbage.BATCH_BLOBS])
+            await self._release(after_digest=begin_digest, last_digest=after_digest)
             self._progress.examined_blobs += examined
 
     async def settle(self) -> None:
@@ -190,6 +192,19 @@ class Collection:
         self._progress.condemned_bytes += size_bytes
         self._note("condemned", digests)
         self._rehearse_freeing(digests, size_bytes)
+
+    async def _release(self, *, after_digest: str, last_digest: str) -> None:
+        """Let namespaces hold no longer what only others name; the bytes stay."""
+        if self._options.dry_run:
+            return
+        ending = {"end_leases": self._options.end_leases}
+        needless = await self._storage.database.read(
+            blobs.needless, after_digest=after_digest, last_digest=last_digest, **ending
+        )
+        for begin in range(0, len(needless), garbage.BATCH_BLOBS):
+            self._storage.stop.check()
+            batch = needless[begin : begin + garbage.BATCH_BLOBS]
+            await self._storage.database.write(blobs.release_needless, digests=batch, **ending)
 
     async def _settle(self, claimed: list[str]) -> None:
         gone, condemned = await self._storage.database.write(

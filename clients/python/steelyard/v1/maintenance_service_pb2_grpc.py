@@ -81,7 +81,8 @@ class MaintenanceServiceServicer(object):
         older than the grace, are condemned: no Namespace holds them any more, and their bytes
         move to a trash. After the trash time they are gone. An upload of the same
         bytes at any moment brings a condemned blob back. Bytes in the store that
-        no blob is recorded for go the same way.
+        no blob is recorded for go the same way. A blob that only other Namespaces name is not held by
+        a Namespace any more once its lease there is over, and counts for nothing in its Quota.
 
         What a Version names, also a deleted one until it is purged, what is the report of an
         Evaluation, and what is being uploaded is never touched; what a lease holds only with

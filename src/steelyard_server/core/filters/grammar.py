@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard_server.core import names
 from steelyard_server.core.filters import tree
 from steelyard_server.core.filters.tree import Comparison, Fault, Node, OrderKey, Path, Value, Words
+from steelyard_server.db import search_keys
 from steelyard_server.errors import TooLong
 from steelyard_server.limits import LIMITS
 
@@ -82,10 +83,12 @@ def parse_filter(text: str) -> Node:
     _check_nesting(text)
     node: Node = _parsed(text, start="filter")
     count = 0
-    for count, leaf in enumerate(tree.leaves(node), start=1):
+    for leaf in tree.leaves(node):
+        # Each word of a text in quotes is looked up by itself.
+        count += len(search_keys.words(leaf.text)) if isinstance(leaf, Words) else 1
         if count > LIMITS.filter_terms_count:
-            column = leaf.path.column if isinstance(leaf, Comparison) else leaf.column
-            message = f"this is term {count}; a filter has at most {LIMITS.filter_terms_count}"
+            column = leaf.column if isinstance(leaf, Words) else leaf.path.column
+            message = f"with this there are {count} terms; a filter has at most {LIMITS.filter_terms_count}"
             raise Fault(message, column=column, expected="the end")
     return tree.normal(node)
 
