@@ -73,6 +73,15 @@ def test_a_large_file_whose_digest_is_not_known_yet_is_refused_too(
     assert client.namespaces.get(name).usage.size_bytes == 0
 
 
+def test_large_files_that_are_the_same_count_once(
+    client: steelyard.Client, name: str, tmp_path: Path
+) -> None:
+    data = bytes(range(256)) * 2600
+    tree = write_tree(tmp_path / "model", {"a.bin": data, "b.bin": data})
+    client.push("first", tree)
+    assert client.namespaces.get(name).usage.size_bytes == len(data)
+
+
 def test_a_version_too_many_is_refused_before_its_bytes_and_a_repeated_push_is_not(
     client: steelyard.Client, name: str, tmp_path: Path
 ) -> None:

@@ -82,6 +82,12 @@ def store(
     digests |= _hash(to_hash, transfer=transfer)
     uploads = [Upload(file, digests.get(file.path, "")) for file in files]
     uploads, answer = missing(uploads, connection=connection, namespace=namespace)
+    unhashed = [upload.file for upload in uploads if not upload.digest]
+    if unhashed and _excess_bytes(uploads, answer) > 0:
+        # Some of them may be the same, and count once.
+        digests |= _hash(unhashed, transfer=transfer)
+        uploads = [Upload(file, digests[file.path]) for file in files]
+        uploads, answer = missing(uploads, connection=connection, namespace=namespace)
     _require_room(uploads, answer, namespace=namespace, versions_count=versions_count)
     try:
         send(uploads, namespace=namespace, transfer=transfer)
@@ -130,12 +136,19 @@ def missing(
     return [*chosen.values(), *(upload for upload in uploads if not upload.digest)], answer
 
 
+def _excess_bytes(uploads: list[Upload], answer: pb.FindMissingBlobsResponse) -> int:
+    """Return by how much the files are too large for the quota; 0 or less when they fit."""
+    if not answer.HasField("available_bytes"):
+        return 0
+    return sum(upload.file.size_bytes for upload in uploads) - answer.available_bytes
+
+
 def _require_room(
     uploads: list[Upload], answer: pb.FindMissingBlobsResponse, *, namespace: str, versions_count: int
 ) -> None:
     """Refuse before the first byte what the server would refuse after some of them."""
-    size_bytes = sum(upload.file.size_bytes for upload in uploads)
-    if answer.HasField("available_bytes") and size_bytes > answer.available_bytes:
+    if _excess_bytes(uploads, answer) > 0:
+        size_bytes = sum(upload.file.size_bytes for upload in uploads)
         raise QuotaExceeded(
             f"The files that are new have {size_bytes} bytes, and the quota of the namespace {namespace} "
             f"leaves {answer.available_bytes}. Purge versions that nobody needs and collect garbage, or have "

@@ -7,7 +7,7 @@ sequence of the event that changed the row last; it is the etag of the resource.
 Text compares byte by byte on both databases, so that they sort alike.
 
 Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``. Those of
-``search_tables.py`` are among them.
+``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import sqlalchemy
 from sqlmodel import Field
 
+from .bookkeeping_tables import blobs, holdings, namespace_usages, requests
 from .columns import (
     CLUSTERED,
     Base,
@@ -53,14 +54,18 @@ __all__ = [
     "Base",
     "BinaryText",
     "Key",
+    "blobs",
     "comparable",
     "datasets",
+    "holdings",
     "model_directions",
     "model_labels",
     "model_owners",
     "model_words",
+    "namespace_usages",
     "parameters",
     "parents",
+    "requests",
     "schema_fields",
     "version_facts",
     "version_labels",
@@ -100,22 +105,6 @@ class Namespace(Base, table=True):
     create_time: Integer
     update_time: Integer
     sequence: Integer
-
-
-class NamespaceUsage(Base, table=True):
-    """What a namespace has: the bytes of its holdings, and its versions, deleted ones included.
-
-    It changes with every version, so it stands beside the row of the namespace, which many look at.
-    """
-
-    __tablename__ = "namespace_usages"
-    __table_args__ = (CLUSTERED,)
-
-    namespace_id: Annotated[
-        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")
-    ]
-    size_bytes: Integer
-    versions_count: Integer
 
 
 class Model(Base, table=True):
@@ -431,64 +420,8 @@ class EventText(Base, table=True):
     content: Text
 
 
-class Request(Base, table=True):
-    """The answer to a mutation that carried a request id, kept until ``expire_time``.
-
-    Rows lie in the order in which they came: a tree of answers by their random ids would have each
-    write change a page of its own.
-    """
-
-    __tablename__ = "requests"
-    __table_args__ = (sqlalchemy.UniqueConstraint("request_id", "method", "principal"),)
-
-    id: GeneratedKey
-    request_id: Text
-    method: Text
-    principal: Text
-    digest: Text
-    answer: Blob
-    expire_time: Integer
-
-
-class StoredBlob(Base, table=True):
-    """Bytes that the blob store has, whole and durable.
-
-    ``condemn_time`` is set while the bytes are on their way out: nothing refers to such a blob, and no
-    namespace holds it. ``verify_time`` is when they were read and found right, NULL when they were
-    verified only as they came in.
-    """
-
-    __tablename__ = "blobs"
-    __table_args__ = (where_given("digest", given="condemn_time"),)
-
-    digest: TextKey
-    size_bytes: Integer
-    create_time: Integer
-    condemn_time: OptionalInteger
-    verify_time: OptionalInteger
-
-
-class Holding(Base, table=True):
-    """A blob that a namespace uploaded or refers to; without it the namespace does not see the blob."""
-
-    __tablename__ = "holdings"
-    __table_args__ = (
-        sqlalchemy.Index(None, "namespace_id", "size_bytes"),
-        sqlalchemy.Index(None, "digest"),
-        CLUSTERED,
-    )
-
-    namespace_id: Annotated[
-        int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True, foreign_key="namespaces.id")
-    ]
-    digest: Annotated[str, Field(sa_type=BinaryText, primary_key=True, foreign_key="blobs.digest")]
-    size_bytes: Integer
-    lease_expire_time: Integer
-
-
 registry: Final = Registry.__table__
 namespaces: Final = Namespace.__table__
-namespace_usages: Final = NamespaceUsage.__table__
 models: Final = Model.__table__
 model_names: Final = ModelName.__table__
 manifests: Final = Manifest.__table__
@@ -503,6 +436,3 @@ aliases: Final = Alias.__table__
 alias_moves: Final = AliasMove.__table__
 events: Final = Event.__table__
 event_texts: Final = EventText.__table__
-requests: Final = Request.__table__
-blobs: Final = StoredBlob.__table__
-holdings: Final = Holding.__table__
