@@ -51,8 +51,8 @@ class Filled:
         self.records: list[Record] = []
         self.seeds = itertools.count()
         self.unused: dict[str, list[str]] = {}
-        # All that was deleted, also if it came back.
-        self.deletions: list[tuple[str, int]] = []
+        # All that was deleted, brought back or purged, in that order.
+        self.ends: list[tuple[str, int]] = []
 
     def __repr__(self) -> str:
         return f"a registry of {len(self.records)} versions"
@@ -126,19 +126,21 @@ class Filled:
         chosen = self.dice.choice([each for each in self.current() if each.number > 1 and not each.aliases])
         deleted = await ends.delete(self.database, chosen.number, model=f"default/{chosen.model}")
         self._put(replace(chosen, delete_time=deleted.delete_time))
-        self.deletions.append(key_of(chosen))
+        self.ends.append(key_of(chosen))
 
     async def undelete(self) -> None:
         """Bring a deleted version back, if there is one."""
         for chosen in self._deleted():
             await ends.undelete(self.database, chosen.number, model=f"default/{chosen.model}")
             self._put(replace(chosen, delete_time=None))
+            self.ends.append(key_of(chosen))
 
     async def purge(self) -> None:
         """Purge a deleted version, if there is one."""
         for chosen in self._deleted():
             await ends.purge(self.database, chosen.number, model=f"default/{chosen.model}")
             self.records = [each for each in self.records if key_of(each) != key_of(chosen)]
+            self.ends.append(key_of(chosen))
 
     def _chosen(self) -> Record:
         return self.dice.choice([each for each in self.records if each.delete_time is None])

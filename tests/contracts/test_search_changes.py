@@ -128,8 +128,8 @@ async def test_a_copy_is_found_by_all_that_it_has_and_by_where_it_comes_from(fou
     await ends.copy(four, number(5), OTHER, semantic_version="2.0.0")
     for text in (
         "labels.team = risk", "best", "parameters.seed = 7", "semantic_version = 2.0.0",
-        f'origin.version = "{FRAUD}:5"', "origin.creator = ada", "origin.create_time > 2020-01-01",
-        "import_time > 2020-01-01", 'origin.uri = "urn:uuid:*"', "origin.system = steelyard",
+        f'origin.version = "{FRAUD}:5"', "origin.creator = ada", "origin.uid:*", "import_time > 2020-01-01",
+        "origin.create_time > 2020-01-01", 'origin.uri = "urn:uuid:*"', "origin.system = steelyard",
     ):  # fmt: skip
         assert await found(four, text, model=OTHER) == [1], text
     assert await found(four, "origin.create_time > 2099-01-01", model=OTHER) == []

@@ -25,7 +25,7 @@ SEMANTIC_VERSION = "semantic_version"
 FRAMEWORK = ("name", "version")
 SOURCE = ("repository", "commit", "dirty", "run", "pipeline", "user")
 SIDES = ("inputs", "outputs")
-ORIGIN = ("system", "uri", "version", "creator", "create_time")
+ORIGIN = ("system", "uri", "version", "uid", "creator", "create_time")
 
 
 @dataclass(frozen=True, slots=True)

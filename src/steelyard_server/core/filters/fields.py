@@ -372,6 +372,7 @@ VERSION_FIELDS: Final = Fields(
         "origin.system": _fact("origin.system", KeyedText()),
         "origin.uri": _fact("origin.uri", KeyedText()),
         "origin.version": _fact("origin.version", KeyedText()),
+        "origin.uid": _fact("origin.uid", KeyedText()),
         "origin.creator": _fact("origin.creator", KeyedText()),
         "origin.create_time": _fact("origin.create_time", KeyedTime()),
     },
