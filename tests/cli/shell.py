@@ -93,15 +93,19 @@ class Shell:
         return done
 
     def on_terminal(
-        self, *arguments: str | Path, seen: Callable[[str], object] = lambda drawn: None
+        self,
+        *arguments: str | Path,
+        seen: Callable[[str], object] = lambda drawn: None,
+        columns: int = COLUMNS,
     ) -> Outcome:
         """Run a command on a terminal of its own; all that it draws there is its output.
 
         Args:
             seen: told again and again what is drawn so far, without colours.
+            columns: characters in a line of the terminal.
         """
         near, far = pty.openpty()
-        ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
         process = self.start(*arguments, stdin=far, stdout=far, stderr=far)
         os.close(far)
         drawn = bytearray()

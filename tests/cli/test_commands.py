@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import steelyard
-from tests.cli.shell import Outcome, Shell
+from tests.cli.shell import Outcome, Shell, plain
 from tests.client.trees import MODEL, tree_of, write_tree
 
 ESCAPE = "\x1b"
@@ -214,6 +214,26 @@ def test_a_wrong_filter_says_where_and_what_is_right(shell: Shell, fraud: str) -
     assert "FILTER_INVALID" in done.err
     done = shell.run("versions", "ls", "fraud", "--order-by", "number", "--oldest-first")
     assert (done.code, "--oldest-first" in done.err) == (2, True)
+
+
+def test_what_finds_or_orders_nothing_says_so(shell: Shell, fraud: str) -> None:
+    none = shell.ok("versions", "ls", "fraud", "--filter", "metrics.f2 > 0.5")
+    assert (none.out, none.err) == ("", "None passes the filter.\n")
+    assert shell.ok("models", "ls", "--filter", "nowhere").err == "None passes the filter.\n"
+    assert shell.ok("models", "ls", "--filter", "nowhere", "--json").err == ""
+    for order in ("metrics.f2 desc", "metrics.precision@elsewhere, number"):
+        field = re.split("[ ,]", order)[0]
+        said = shell.ok("versions", "ls", "fraud", "--order-by", order).err
+        assert said == f"None of these has {field}, so it orders nothing.\n"
+    for order in ("metrics.precision desc", "metrics.precision@holdout", "number"):
+        assert shell.ok("versions", "ls", "fraud", "--order-by", order).err == ""
+
+
+def test_a_narrow_terminal_gets_a_line_for_each_value(shell: Shell, fraud: str) -> None:
+    narrow = plain(shell.on_terminal("versions", "ls", "fraud", columns=50).out)
+    assert re.search(r"^stage +development", narrow, re.MULTILINE), narrow
+    wide = plain(shell.on_terminal("versions", "ls", "fraud").out)
+    assert wide.startswith("version "), wide
 
 
 def test_aliases_are_set_listed_logged_rolled_back_and_removed(shell: Shell, fraud: str) -> None:

@@ -96,6 +96,8 @@ def test_df_lists_namespaces_and_models_the_largest_first(own: Shell) -> None:
     assert re.fullmatch(r"3 blobs stored, 293\.0 KiB; 0 B in the trash, .* free\.\n", own.ok("df").err)
     assert json.loads(own.ok("df", "--json").out)["storedBlobsCount"] == "3"
     assert own.run("df", "none-such").code == 5
+    a_model = own.run("df", "risk/small")
+    assert (a_model.code, "write the namespace alone" in a_model.err) == (2, True)
 
 
 def test_on_a_terminal_df_draws_bars_and_in_a_pipe_none(own: Shell) -> None:
@@ -103,6 +105,9 @@ def test_on_a_terminal_df_draws_bars_and_in_a_pipe_none(own: Shell) -> None:
     assert re.search("namespace +versions +blobs +size +shared +unique", drawn)
     assert re.search("default +1 +3 +293.0 KiB +0 B +293.0 KiB +█{24}", drawn), drawn
     assert not re.search("[█░]", own.ok("df").out)
+    drawn = plain(own.on_terminal("df", columns=80).out)
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert re.search(r"^default .* KiB +█+\s*$", drawn, re.MULTILINE), drawn
 
 
 def test_on_a_terminal_long_runs_draw_a_bar(own: Shell) -> None:
@@ -120,6 +125,7 @@ def test_on_a_terminal_long_runs_draw_a_bar(own: Shell) -> None:
         (("gc", "--grace", "soon"), "--grace"),
         (("gc", "--trash", "-1"), "--trash"),
         (("gc", "--grace", "1w"), "--grace"),
+        (("gc", "--grace", "5"), "--grace"),
         (("fsck", "--rate", "50Mb"), "--rate"),
         (("fsck", "--older-than", ""), "--older-than"),
     ],

@@ -208,6 +208,7 @@ def test_a_push_points_the_alias_to_its_version(client: steelyard.Client, tmp_pa
     pushed = client.push("fraud", write_tree(tmp_path / "m", MODEL), alias="champion")
     assert pushed.version.aliases == ("champion",)
     assert client.get("fraud@champion").number == 1
+    assert client.push("fraud", tmp_path / "m", alias=None).version.number == 1
 
 
 def test_the_same_idempotency_key_is_the_same_version_and_other_content_is_refused(

@@ -44,7 +44,9 @@ FILTERS = [
     # what has no such field
     ("nmber = 3", 1, "perhaps number"),
     ("metrcs.auc > 1", 1, "perhaps metrics.auc"),
+    ("metrcs.auc@holdout > 1", 1, "perhaps metrics.auc"),
     ("label.team = a", 1, "perhaps labels.team"),
+    ("team = a", 1, "labels.NAME, parameters.NAME, metrics.NAME"),
     ("dataset.digest = a", 1, "perhaps datasets.digest"),
     ("xyzzy = 3", 1, "one of number, model"),
     ("number = 1 AND datasets.colour = red", 16, "perhaps datasets."),

@@ -169,7 +169,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         semantic_version: str = "",
         idempotency_key: str = "",
-        alias: str | Iterable[str] = (),
+        alias: str | Iterable[str] | None = None,
         reason: str = "",
         capture: bool = False,
         environment: str | Path | None = None,
@@ -459,9 +459,9 @@ class Client:
         )
 
 
-def _list(texts: str | Iterable[str]) -> list[str]:
-    """Take one text or several; an empty one is none."""
-    return [each for each in ([texts] if isinstance(texts, str) else texts) if each]
+def _list(texts: str | Iterable[str] | None) -> list[str]:
+    """Take one text, several or none; an empty one is none."""
+    return [each for each in ([texts] if isinstance(texts, str) else texts or ()) if each]
 
 
 def _account() -> str:

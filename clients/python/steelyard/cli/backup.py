@@ -27,10 +27,10 @@ def backup(
     ] = "",
     json: output.Json = False,
 ) -> None:
-    """Have the server copy the whole registry to a new directory, while it serves.
+    """Copy the whole registry to a new directory.
 
-    `steelyard restore` brings it back. Exit code 8 says that the backup is complete but for bytes that are
-    damaged or missing on the server.
+    The server does it below its --backup-dir, while it serves. `steelyard restore` brings it back. Exit
+    code 8 says that the backup is complete but for bytes that are damaged or missing on the server.
     """
     from steelyard.errors import DataLoss
 

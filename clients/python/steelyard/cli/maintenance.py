@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from steelyard.maintenance import OwnerUsage
     from steelyard.progress import OnProgress
 
-BAR_CHARACTERS = 24
+BAR_MINIMUM, BAR_MAXIMUM = 8, 24
+# Of `df` between name and bar, the blanks included.
+CELLS_CHARACTERS = 52
 VERSIONS_SHOWN = 3
 
 
@@ -45,11 +47,12 @@ def gc(
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     json: output.Json = False,
 ) -> None:
-    """Free the bytes that no version needs and no upload holds, while the server serves.
+    """Free the bytes that nothing needs any more.
 
-    Versions that the retention of their namespaces keeps no longer are deleted before, and what was
-    deleted long enough ago is purged. Bytes go in two steps: first to a trash, from which an upload of
-    the same bytes brings them back; later they are gone.
+    Those are the ones that no version needs and no upload holds; the server goes on serving. Versions
+    that the retention of their namespaces keeps no longer are deleted before, and what was deleted long
+    enough ago is purged. Bytes go in two steps: first to a trash, from which an upload of the same bytes
+    brings them back; later they are gone.
     """
     grace_seconds = None if grace is None else values.seconds(grace, option="--grace")
     trash_seconds = None if trash is None else values.seconds(trash, option="--trash")
@@ -74,9 +77,10 @@ def fsck(
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Have the server read every stored byte and compare it with its digest.
+    """Read every stored byte on the server again.
 
-    Exit code 8 says that bytes are damaged or missing. They are not served until they are uploaded again.
+    Each blob is compared with its digest. Exit code 8 says that bytes are damaged or missing. They are
+    not served until they are uploaded again.
     """
     from steelyard.errors import DataLoss
 
@@ -113,6 +117,10 @@ def df(
 
     Bytes that others use too are shared; the unique ones would be free without it.
     """
+    if "/" in namespace:
+        raise typer.BadParameter(
+            "write the namespace alone; all its models are shown.", param_hint="namespace"
+        )
     with session.of(context).client() as client:
         found = client.maintenance.storage_usage(namespace)
     if json:
@@ -120,7 +128,11 @@ def df(
         return
     largest = max((each.size_bytes for each in found.usages), default=0)
     drawn = sys.stdout.isatty()
-    rows = [(*_cells(each), *([_bar(each, largest=largest)] if drawn else [])) for each in found.usages]
+    characters = _room(found.usages)
+    rows = [
+        (*_cells(each), *([_bar(each, largest=largest, characters=characters)] if drawn else []))
+        for each in found.usages
+    ]
     noun = "model" if namespace else "namespace"
     bar = ("█ unique ░ shared",) if drawn else ()
     output.table((noun, "versions", "blobs", "size", "shared", "unique", *bar), rows)
@@ -212,8 +224,14 @@ def _cells(usage: OwnerUsage) -> tuple[object, ...]:
     )
 
 
-def _bar(usage: OwnerUsage, *, largest: int) -> str:
+def _room(usages: Sequence[OwnerUsage]) -> int:
+    """Return how many characters the longest bar takes beside the other columns of the terminal."""
+    names = max((len(each.name) for each in usages), default=0)
+    return max(BAR_MINIMUM, min(BAR_MAXIMUM, output.columns() - names - CELLS_CHARACTERS))
+
+
+def _bar(usage: OwnerUsage, *, largest: int, characters: int) -> str:
     """Draw the unique bytes solid and the shared ones light, on the scale of the largest."""
-    whole = round(BAR_CHARACTERS * usage.size_bytes / largest) if largest else 0
-    unique = round(BAR_CHARACTERS * usage.unique_bytes / largest) if largest else 0
+    whole = round(characters * usage.size_bytes / largest) if largest else 0
+    unique = round(characters * usage.unique_bytes / largest) if largest else 0
     return "█" * unique + "░" * (whole - unique)

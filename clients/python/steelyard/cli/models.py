@@ -44,6 +44,7 @@ def ls(
     if json:
         output.messages_json(each.message for each in found)
         return
+    output.note_absent(found, filter=filter)
     headers = ("model", "latest", "description", "changed")
     rows = [(*_row(each), output.age(each.delete_time)) if deleted else _row(each) for each in found]
     output.table((*headers, "deleted") if deleted else headers, rows)

@@ -71,7 +71,7 @@ def show(context: typer.Context, name: Name, json: output.Json = False) -> None:
             "purge after": output.span(retention.purge_after_seconds),
             "description": found.description,
             "labels": found.labels,
-            "created": found.create_time,
+            "created": output.age(found.create_time),
             "uid": found.uid,
         }
     )

@@ -32,6 +32,10 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
 _NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
+# Columns whose short cells are not broken at blanks, and what a broken word leaves legible in others.
+_UNBROKEN = _NUMBERS | {"created", "changed", "deleted"}
+_WORD_MAXIMUM = 20
+_GAP = 2
 # With so many digits a double is written shorter as the text that is read back as it.
 _DIGITS_MAXIMUM = 17
 _DAY_SECONDS, _HOUR_SECONDS, _MINUTE_SECONDS = 86_400, 3_600, 60
@@ -101,16 +105,32 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         for row in rows:
             line(row)
         return
+    cells = [[_plain(cell) for cell in row] for row in rows]
+    if cells and _needed(headers, cells) > columns():
+        _records(headers, cells)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for header in headers:
-        drawn.add_column(header, justify="right" if header in _NUMBERS else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(_plain(cell)) for cell in row))
+        drawn.add_column(
+            header,
+            justify="right" if header in _NUMBERS else "left",
+            overflow="fold",
+            no_wrap=header in _UNBROKEN,
+        )
+    for each in cells:
+        drawn.add_row(*map(Text, each))
     Console(highlight=False).print(drawn)
+
+
+def columns() -> int:
+    """Return how many characters a line of the terminal has."""
+    from rich.console import Console
+
+    return Console().width
 
 
 def first(entries: Iterator[Entry], *, limit: int | None, json: bool) -> list[Entry]:
@@ -120,6 +140,12 @@ def first(entries: Iterator[Entry], *, limit: int | None, json: bool) -> list[En
     if len(found) == wanted and next(entries, None) is not None:
         note(f"These are the first {wanted}; there are more, see --limit.")
     return found
+
+
+def note_absent(found: Sequence[object], *, filter: str) -> None:  # noqa: A002 - the name of the option
+    """Say that a filter let nothing pass, which looks like success otherwise."""
+    if filter and not found:
+        note("None passes the filter.")
 
 
 def details(facts: Mapping[str, object]) -> None:
@@ -210,6 +236,29 @@ def actor(who: Actor) -> str:
 def short(digest: str) -> str:
     """Cut a digest to what people compare."""
     return digest[:19]
+
+
+def _needed(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table must be so that no word in it is broken but long ones."""
+    widths = [
+        max(_unbroken(cell, header=header) for cell in (header, *column))
+        for header, column in zip(headers, zip(*rows, strict=True), strict=True)
+    ]
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _unbroken(cell: str, *, header: str) -> int:
+    if header in _UNBROKEN:
+        return len(cell)
+    return min(max(map(len, cell.split()), default=0), _WORD_MAXIMUM)
+
+
+def _records(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print each row as names with values, as a narrow terminal can show it."""
+    for place, row in enumerate(rows):
+        if place:
+            print()
+        details(dict(zip(headers, row, strict=True)))
 
 
 def _json(message: Any) -> Any:

@@ -14,7 +14,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _INT64 = range(-(2**63), 2**63)
 _INTEGER_CHARACTERS = 64
 _MEASURE = re.compile(r"(?P<number>[0-9]{1,12}) ?(?P<unit>[A-Za-z]*)")
-_TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_TIME_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DECIMAL_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BINARY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE_UNITS = {"": 1, "B": 1} | _DECIMAL_UNITS | _BINARY_UNITS
@@ -134,12 +134,15 @@ def directions(texts: list[str]) -> dict[str, str]:
 
 
 def seconds(text: str, *, option: str) -> int:
-    """Read ``90s``, ``30m``, ``12h``, ``7d``, or a whole number of seconds.
+    """Read ``90s``, ``30m``, ``12h``, ``7d``, or ``0``.
+
+    A bare number has no unit to know: five seconds of grace for five days would cost bytes.
 
     Raises:
         typer.BadParameter: it is written otherwise.
     """
-    return _measured(text, units=_TIME_UNITS, option=option, example="90s, 30m, 12h or 7d")
+    units = {"": 0} | _TIME_UNITS if text.strip() == "0" else _TIME_UNITS
+    return _measured(text, units=units, option=option, example="90s, 30m, 12h or 7d")
 
 
 def size_bytes(text: str, *, option: str) -> int:

@@ -9,6 +9,8 @@ import typer
 from steelyard.cli import output, session, values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steelyard import Client
     from steelyard.types import Origin, Version
 
@@ -52,6 +54,8 @@ def ls(
     if json:
         output.messages_json(each.message for each in found)
         return
+    output.note_absent(found, filter=filter)
+    _note_unmeasured(found, order_by=order_by)
     headers = ["version", "aliases", "stage", "metrics", "size", "created", "by"]
     rows = [[str(each) if everywhere else _number(each), *_row(each)] for each in found]
     if deleted:
@@ -177,6 +181,17 @@ def copy(
     output.result(str(done.version))
 
 
+def _note_unmeasured(found: Sequence[Version], *, order_by: str) -> None:
+    """Say that a metric orders nothing: what has none comes last, so when the first has none, none has."""
+    field = (order_by.partition(",")[0].split() or [""])[0]
+    prefix, _, metric = field.partition(".")
+    if not found or prefix != "metrics" or '"' in metric or "'" in metric:
+        return
+    measured = found[0].metrics
+    if metric not in (measured if "@" in metric else {name.partition("@")[0] for name in measured}):
+        output.note(f"None of these has {field}, so it orders nothing.")
+
+
 def _number(version: Version) -> object:
     return f"{version.number} ({version.semantic_version})" if version.semantic_version else version.number
 
@@ -205,7 +220,10 @@ def _facts(version: Version) -> dict[str, object]:
         "references": [f"{file.path} at {file.uri}" for file in version.files if file.uri],
         "metrics": version.metrics,
         "parameters": version.parameters,
-        "datasets": [f"{each.role or 'data'} {each.name} {each.digest[:19]}" for each in version.datasets],
+        "datasets": [
+            " ".join(filter(None, (each.role or "data", each.name, each.version, each.digest[:19])))
+            for each in version.datasets
+        ],
         "parents": [f"{each.relation} {each.uri or each.digest}" for each in version.parents],
         "framework": f"{framework.name} {framework.version}".strip() if framework else "",
     }

@@ -248,6 +248,8 @@ class Fields:
         group = self.groups.get(path.segments[0])
         measured = group is not None and group.measured and len(path.segments) > 1
         if path.dataset is not None and not measured:
+            if group is None and path.text not in self.plain:
+                raise self._unknown(path)
             raise Fault(f"{path.text} is measured on no dataset", column=path.column, expected="no @")
         if path.text in self.plain:
             return self.plain[path.text]
@@ -274,7 +276,8 @@ class Fields:
             ".".join([each, *rest])
             for each in difflib.get_close_matches(head, self.groups, n=1, cutoff=NEARNESS)
         ]
-        expected = f"perhaps {near[0]}" if near else f"one of {', '.join([*self.plain, *self.groups])}"
+        parts = [f"{name}.NAME" if group.part else name for name, group in self.groups.items()]
+        expected = f"perhaps {near[0]}" if near else f"one of {', '.join([*self.plain, *parts])}"
         if head in self.groups and not rest:
             expected = f"a dot behind {head} and the name of a part"
         return Fault(
