@@ -143,6 +143,9 @@ async def test_a_deleted_model_is_purged_whole_with_its_bytes(running: Running) 
     answers = [await collect(running, dryRun=True), await collect(running)]
     for answer in answers:
         assert (answer.purged_models_count, answer.purged_versions_count) == (1, 5)
+        (expired,) = answer.expired
+        assert (expired.model, expired.model_purged) == (FRAUD, True)
+        assert (list(expired.deleted_numbers), list(expired.purged_numbers)) == ([], [1, 2, 3, 4, 5])
         assert (answer.condemned_blobs_count, answer.freed_blobs_count) == (6, 6)
     usage = (await call(running.channel, "GetNamespace", {"name": "default"})).namespace.usage
     assert (usage.size_bytes, usage.versions_count) == (0, 0)
@@ -167,4 +170,6 @@ async def test_a_rehearsal_keeps_blobs_that_something_else_names(running: Runnin
 
     rehearsed, done = await collect(running, dryRun=True), await collect(running)
     assert rehearsed.purged_versions_count == done.purged_versions_count == 4
+    assert list(rehearsed.expired) == list(done.expired)
+    assert [list(each.purged_numbers) for each in done.expired] == [[1, 2, 3, 4]]
     assert rehearsed.freed_blobs_count == done.freed_blobs_count == 2

@@ -294,7 +294,9 @@ def test_a_retention_is_set_shown_rehearsed_and_lifted(pushed: Shell) -> None:
     facts = pushed.ok("namespaces", "show", name).facts
     assert (facts["keep last"], facts["purge after"]) == ("1", "36h")
     assert "keep for" not in facts
-    assert "1 version would be deleted by retention. " in pushed.ok("gc", "--dry-run").err
+    rehearsed = pushed.ok("gc", "--dry-run")
+    assert "1 version would be deleted by retention. " in rehearsed.err
+    assert rehearsed.rows == [[f"{name}/fraud", "2", ""]], "The first has an alias."
     pushed.ok("namespaces", "edit", name, "--keep-last", "0")
     assert "retention" not in pushed.ok("gc", "--dry-run").err
     facts = pushed.ok("namespaces", "show", name).facts

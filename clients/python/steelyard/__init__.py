@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from steelyard.errors import SteelyardError
     from steelyard.maintenance import (
         Backup,
+        ExpiredVersions,
         GarbageCollection,
         StorageProblem,
         StorageUsage,
@@ -75,6 +76,7 @@ _HOMES = {
     "steelyard.errors": ("SteelyardError",),
     "steelyard.maintenance": (
         "Backup",
+        "ExpiredVersions",
         "GarbageCollection",
         "StorageProblem",
         "StorageUsage",
@@ -114,6 +116,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Event",
+    "ExpiredVersions",
     "ExportResult",
     "File",
     "Framework",

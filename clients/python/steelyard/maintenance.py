@@ -24,6 +24,22 @@ PATIENCE_SECONDS_MINIMUM = 20.0
 
 
 @dataclass(frozen=True, slots=True)
+class ExpiredVersions:
+    """Versions of one model that the retention of its namespace let go.
+
+    Args:
+        deleted_numbers: of the first 100 that were deleted.
+        purged_numbers: of the first 100 that were purged.
+        model_purged: whether the model was purged with them.
+    """
+
+    model: str
+    deleted_numbers: tuple[int, ...]
+    purged_numbers: tuple[int, ...]
+    model_purged: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GarbageCollection:
     """What a collection did, or has done so far.
 
@@ -33,6 +49,7 @@ class GarbageCollection:
         stray_files_count: files that belonged to no blob, now in the trash.
         deleted_versions_count: versions that the retention of their namespaces deleted.
         purged_versions_count: versions that it purged, those of purged models included.
+        expired: which ones these are, of the first 100 models.
         sequence: of the event; 0 when no bytes went.
         waits_for_backup: it goes on when a backup has the bytes that it needs.
     """
@@ -49,6 +66,7 @@ class GarbageCollection:
     blobs_count: int
     sequence: int
     waits_for_backup: bool
+    expired: tuple[ExpiredVersions, ...]
     message: pb.CollectGarbageResponse = field(repr=False, compare=False)
 
 
@@ -314,8 +332,14 @@ def _collection(message: pb.CollectGarbageResponse) -> GarbageCollection:
         blobs_count=message.blobs_count,
         sequence=message.sequence,
         waits_for_backup=message.waits_for_backup,
+        expired=tuple(map(_expired, message.expired)),
         message=message,
     )
+
+
+def _expired(message: pb.ExpiredVersions) -> ExpiredVersions:
+    numbers = tuple(message.deleted_numbers), tuple(message.purged_numbers)
+    return ExpiredVersions(message.model, *numbers, model_purged=message.model_purged)
 
 
 def _verification(message: pb.VerifyStorageResponse) -> StorageVerification:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from steelyard_server.api.call import Call, Stream
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.db.database import Database
+    from steelyard_server.maintenance.retain import Expired
     from steelyard_server.maintenance.runs import Run, Runs
 
 # Least and longest time between two responses of a run.
@@ -155,6 +156,16 @@ def _collected(progress: Collected, *, done: bool) -> pb.CollectGarbageResponse:
         deleted_versions_count=progress.deleted_versions,
         purged_versions_count=progress.purged_versions,
         purged_models_count=progress.purged_models,
+        expired=map(_expired, progress.expired),
+    )
+
+
+def _expired(value: Expired) -> pb.ExpiredVersions:
+    return pb.ExpiredVersions(
+        model=value.model,
+        deleted_numbers=value.deleted,
+        purged_numbers=value.purged,
+        model_purged=value.is_purged,
     )
 
 

@@ -20,6 +20,7 @@ from steelyard_server.errors import LimitExceeded, ModelNotFound, NamespaceNotFo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from steelyard_server.core.deletions import Purged
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.db.database import Row, Transaction
@@ -30,6 +31,8 @@ STEP_VERSIONS = 100
 STEP_FILES = 10_000
 # Models that one read looks at.
 PAGE_MODELS = 100
+# Of one model that a rehearsal names.
+NAMED_VERSIONS = 100
 
 _M, _N, _V = tables.models.c, tables.namespaces.c, tables.versions.c
 _newer = tables.versions.alias("newer")
@@ -78,6 +81,14 @@ _SOME_EXPIRED, _SOME_OVER = (
     .limit(STEP_VERSIONS + 1)
     for which in (_EXPIRED, _OVER)
 )
+_EXPIRED_NUMBERS, _OVER_NUMBERS = (
+    select(_V.number)
+    .join(tables.models, _M.id == _V.model_id)
+    .where(_M.id == bindparam("model"), which)
+    .order_by(_V.number)
+    .limit(NAMED_VERSIONS)
+    for which in (_EXPIRED, _OVER)
+)
 
 # Holds for rows of `versions`, joined with `models` and `namespaces`, that are purged at the moment `now`.
 _purges_until: ColumnElement[int] = bindparam("now") - _N.retention_purge_after_seconds * 1_000_000
@@ -108,12 +119,22 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one transaction let go; `sequence` is that of its event."""
+    """What one transaction let go, by number; `sequence` is that of its event."""
 
     sequence: int
-    deleted_versions: int = 0
-    purged_versions: int = 0
+    deleted: tuple[int, ...] = ()
+    purged: tuple[int, ...] = ()
     purged_models: int = 0
+
+    @property
+    def deleted_versions(self) -> int:
+        """How many versions were deleted."""
+        return len(self.deleted)
+
+    @property
+    def purged_versions(self) -> int:
+        """How many versions were purged."""
+        return len(self.purged)
 
 
 def due(tx: Transaction, *, namespace: Namespace, now: int, after_id: int) -> tuple[list[Due], int]:
@@ -130,6 +151,19 @@ def due(tx: Transaction, *, namespace: Namespace, now: int, after_id: int) -> tu
     return [each for each in found if each[2:] != (False, 0, 0)], rows[-1].id if rows else 0
 
 
+def name(tx: Transaction, *, namespace: Namespace, due: Due, now: int) -> tuple[list[int], list[int]]:
+    """Return the numbers of versions that are to be deleted at *now*, and of those to be purged.
+
+    They are the first ones, at most NAMED_VERSIONS of each.
+    """
+    bounds = _bounds(namespace, now=now)
+    expired, over = (
+        tx.all(statement, model=due.id, **bounds) if count else []
+        for statement, count in ((_EXPIRED_NUMBERS, due.deleted), (_OVER_NUMBERS, due.purged))
+    )
+    return [row.number for row in expired], [row.number for row in over]
+
+
 def let_go(tx: Transaction, act: Act, *, model: str, now: int) -> Step | None:
     """Delete or purge some of what is to go of a model at *now*, in one event; None when nothing is.
 
@@ -142,10 +176,10 @@ def let_go(tx: Transaction, act: Act, *, model: str, now: int) -> Step | None:
             return _purge_model(tx, act, model=found, bounds=bounds)
         if rows := tx.all(_SOME_OVER, model=found.id, **bounds):
             purged = deletions.purge_some(tx, act, model=found, rows=_portion(rows))
-            return Step(purged[0].sequence, purged_versions=len(purged))
+            return _step(purged)
         if rows := tx.all(_SOME_EXPIRED, model=found.id, **bounds):
             deleted = deletions.remove_some(tx, act, model=found, rows=rows[:STEP_VERSIONS])
-            return Step(deleted[0].sequence, deleted_versions=len(deleted))
+            return Step(deleted[0].sequence, deleted=tuple(each.number for each in deleted))
     return None
 
 
@@ -156,15 +190,17 @@ def _purge_model(tx: Transaction, act: Act, *, model: Model, bounds: dict[str, i
     rows = tx.all(_SOME_OVER, model=model.id, **bounds)
     portion = _portion(rows)
     if len(portion) < len(rows):
-        some = deletions.purge_some(tx, act, model=model, rows=portion)
-        return Step(some[0].sequence, purged_versions=len(some))
+        return _step(deletions.purge_some(tx, act, model=model, rows=portion))
     try:
         purged = model_deletions.purge(tx, act, name=model.text)
     except LimitExceeded:
         # Their metrics and evaluations are many: one version goes, however many it has.
-        some = deletions.purge_some(tx, act, model=model, rows=rows[:1])
-        return Step(some[0].sequence, purged_versions=len(some))
-    return Step(purged.sequence, purged_versions=len(rows), purged_models=1)
+        return _step(deletions.purge_some(tx, act, model=model, rows=rows[:1]))
+    return Step(purged.sequence, purged=tuple(row.number for row in rows), purged_models=1)
+
+
+def _step(purged: Sequence[Purged]) -> Step:
+    return Step(purged[0].sequence, purged=tuple(each.number for each in purged))
 
 
 def _portion(rows: Sequence[Row]) -> list[Row]:

@@ -191,8 +191,10 @@ type CollectGarbageResponse struct {
 	WaitsForBackup bool `protobuf:"varint,12,opt,name=waits_for_backup,json=waitsForBackup,proto3" json:"waits_for_backup,omitempty"`
 	// Models that the Retention purged.
 	PurgedModelsCount int64 `protobuf:"varint,13,opt,name=purged_models_count,json=purgedModelsCount,proto3" json:"purged_models_count,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Which Versions the Retention deleted and purged, by Model; the first 100 Models.
+	Expired       []*ExpiredVersions `protobuf:"bytes,14,rep,name=expired,proto3" json:"expired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CollectGarbageResponse) Reset() {
@@ -316,6 +318,86 @@ func (x *CollectGarbageResponse) GetPurgedModelsCount() int64 {
 	return 0
 }
 
+func (x *CollectGarbageResponse) GetExpired() []*ExpiredVersions {
+	if x != nil {
+		return x.Expired
+	}
+	return nil
+}
+
+// Versions of one Model that the Retention of its Namespace let go.
+type ExpiredVersions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `namespace/model`.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Numbers of those that were deleted, ascending; the first 100.
+	DeletedNumbers []int64 `protobuf:"varint,2,rep,packed,name=deleted_numbers,json=deletedNumbers,proto3" json:"deleted_numbers,omitempty"`
+	// Numbers of those that were purged, ascending; the first 100.
+	PurgedNumbers []int64 `protobuf:"varint,3,rep,packed,name=purged_numbers,json=purgedNumbers,proto3" json:"purged_numbers,omitempty"`
+	// Whether the Model was purged with them.
+	ModelPurged   bool `protobuf:"varint,4,opt,name=model_purged,json=modelPurged,proto3" json:"model_purged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpiredVersions) Reset() {
+	*x = ExpiredVersions{}
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpiredVersions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpiredVersions) ProtoMessage() {}
+
+func (x *ExpiredVersions) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpiredVersions.ProtoReflect.Descriptor instead.
+func (*ExpiredVersions) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExpiredVersions) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *ExpiredVersions) GetDeletedNumbers() []int64 {
+	if x != nil {
+		return x.DeletedNumbers
+	}
+	return nil
+}
+
+func (x *ExpiredVersions) GetPurgedNumbers() []int64 {
+	if x != nil {
+		return x.PurgedNumbers
+	}
+	return nil
+}
+
+func (x *ExpiredVersions) GetModelPurged() bool {
+	if x != nil {
+		return x.ModelPurged
+	}
+	return false
+}
+
 // Request of VerifyStorage.
 type VerifyStorageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -330,7 +412,7 @@ type VerifyStorageRequest struct {
 
 func (x *VerifyStorageRequest) Reset() {
 	*x = VerifyStorageRequest{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[2]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +424,7 @@ func (x *VerifyStorageRequest) String() string {
 func (*VerifyStorageRequest) ProtoMessage() {}
 
 func (x *VerifyStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[2]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +437,7 @@ func (x *VerifyStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyStorageRequest.ProtoReflect.Descriptor instead.
 func (*VerifyStorageRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{2}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VerifyStorageRequest) GetBytesPerSecond() int64 {
@@ -400,7 +482,7 @@ type VerifyStorageResponse struct {
 
 func (x *VerifyStorageResponse) Reset() {
 	*x = VerifyStorageResponse{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[3]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +494,7 @@ func (x *VerifyStorageResponse) String() string {
 func (*VerifyStorageResponse) ProtoMessage() {}
 
 func (x *VerifyStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[3]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +507,7 @@ func (x *VerifyStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyStorageResponse.ProtoReflect.Descriptor instead.
 func (*VerifyStorageResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{3}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *VerifyStorageResponse) GetBlobsCount() int64 {
@@ -503,7 +585,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +597,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[4]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +610,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{4}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BackupRequest) GetName() string {
@@ -571,7 +653,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +665,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[5]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +678,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{5}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BackupResponse) GetRowsCount() int64 {
@@ -695,7 +777,7 @@ type StorageProblem struct {
 
 func (x *StorageProblem) Reset() {
 	*x = StorageProblem{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +789,7 @@ func (x *StorageProblem) String() string {
 func (*StorageProblem) ProtoMessage() {}
 
 func (x *StorageProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[6]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +802,7 @@ func (x *StorageProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageProblem.ProtoReflect.Descriptor instead.
 func (*StorageProblem) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{6}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StorageProblem) GetDigest() string {
@@ -769,7 +851,7 @@ type GetStorageUsageRequest struct {
 
 func (x *GetStorageUsageRequest) Reset() {
 	*x = GetStorageUsageRequest{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +863,7 @@ func (x *GetStorageUsageRequest) String() string {
 func (*GetStorageUsageRequest) ProtoMessage() {}
 
 func (x *GetStorageUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[7]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +876,7 @@ func (x *GetStorageUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetStorageUsageRequest) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{7}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetStorageUsageRequest) GetNamespace() string {
@@ -826,7 +908,7 @@ type GetStorageUsageResponse struct {
 
 func (x *GetStorageUsageResponse) Reset() {
 	*x = GetStorageUsageResponse{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +920,7 @@ func (x *GetStorageUsageResponse) String() string {
 func (*GetStorageUsageResponse) ProtoMessage() {}
 
 func (x *GetStorageUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[8]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +933,7 @@ func (x *GetStorageUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageUsageResponse.ProtoReflect.Descriptor instead.
 func (*GetStorageUsageResponse) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{8}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetStorageUsageResponse) GetUsages() []*StorageUsage {
@@ -916,7 +998,7 @@ type StorageUsage struct {
 
 func (x *StorageUsage) Reset() {
 	*x = StorageUsage{}
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1010,7 @@ func (x *StorageUsage) String() string {
 func (*StorageUsage) ProtoMessage() {}
 
 func (x *StorageUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[9]
+	mi := &file_steelyard_v1_maintenance_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1023,7 @@ func (x *StorageUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageUsage.ProtoReflect.Descriptor instead.
 func (*StorageUsage) Descriptor() ([]byte, []int) {
-	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{9}
+	return file_steelyard_v1_maintenance_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StorageUsage) GetName() string {
@@ -992,7 +1074,7 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\n" +
 	"end_leases\x18\x05 \x01(\bR\tendLeasesB\x10\n" +
 	"\x0e_grace_secondsB\x10\n" +
-	"\x0e_trash_seconds\"\xb5\x04\n" +
+	"\x0e_trash_seconds\"\xee\x04\n" +
 	"\x16CollectGarbageResponse\x124\n" +
 	"\x16deleted_versions_count\x18\x01 \x01(\x03R\x14deletedVersionsCount\x122\n" +
 	"\x15purged_versions_count\x18\x02 \x01(\x03R\x13purgedVersionsCount\x122\n" +
@@ -1009,7 +1091,13 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\vblobs_count\x18\v \x01(\x03R\n" +
 	"blobsCount\x12(\n" +
 	"\x10waits_for_backup\x18\f \x01(\bR\x0ewaitsForBackup\x12.\n" +
-	"\x13purged_models_count\x18\r \x01(\x03R\x11purgedModelsCount\"\x8e\x01\n" +
+	"\x13purged_models_count\x18\r \x01(\x03R\x11purgedModelsCount\x127\n" +
+	"\aexpired\x18\x0e \x03(\v2\x1d.steelyard.v1.ExpiredVersionsR\aexpired\"\x9a\x01\n" +
+	"\x0fExpiredVersions\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12'\n" +
+	"\x0fdeleted_numbers\x18\x02 \x03(\x03R\x0edeletedNumbers\x12%\n" +
+	"\x0epurged_numbers\x18\x03 \x03(\x03R\rpurgedNumbers\x12!\n" +
+	"\fmodel_purged\x18\x04 \x01(\bR\vmodelPurged\"\x8e\x01\n" +
 	"\x14VerifyStorageRequest\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x03R\x0ebytesPerSecond\x12L\n" +
 	"\x14verified_before_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x12verifiedBeforeTime\"\xf4\x02\n" +
@@ -1094,40 +1182,42 @@ func file_steelyard_v1_maintenance_service_proto_rawDescGZIP() []byte {
 }
 
 var file_steelyard_v1_maintenance_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_steelyard_v1_maintenance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_steelyard_v1_maintenance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_steelyard_v1_maintenance_service_proto_goTypes = []any{
 	(StorageProblemKind)(0),         // 0: steelyard.v1.StorageProblemKind
 	(*CollectGarbageRequest)(nil),   // 1: steelyard.v1.CollectGarbageRequest
 	(*CollectGarbageResponse)(nil),  // 2: steelyard.v1.CollectGarbageResponse
-	(*VerifyStorageRequest)(nil),    // 3: steelyard.v1.VerifyStorageRequest
-	(*VerifyStorageResponse)(nil),   // 4: steelyard.v1.VerifyStorageResponse
-	(*BackupRequest)(nil),           // 5: steelyard.v1.BackupRequest
-	(*BackupResponse)(nil),          // 6: steelyard.v1.BackupResponse
-	(*StorageProblem)(nil),          // 7: steelyard.v1.StorageProblem
-	(*GetStorageUsageRequest)(nil),  // 8: steelyard.v1.GetStorageUsageRequest
-	(*GetStorageUsageResponse)(nil), // 9: steelyard.v1.GetStorageUsageResponse
-	(*StorageUsage)(nil),            // 10: steelyard.v1.StorageUsage
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*ExpiredVersions)(nil),         // 3: steelyard.v1.ExpiredVersions
+	(*VerifyStorageRequest)(nil),    // 4: steelyard.v1.VerifyStorageRequest
+	(*VerifyStorageResponse)(nil),   // 5: steelyard.v1.VerifyStorageResponse
+	(*BackupRequest)(nil),           // 6: steelyard.v1.BackupRequest
+	(*BackupResponse)(nil),          // 7: steelyard.v1.BackupResponse
+	(*StorageProblem)(nil),          // 8: steelyard.v1.StorageProblem
+	(*GetStorageUsageRequest)(nil),  // 9: steelyard.v1.GetStorageUsageRequest
+	(*GetStorageUsageResponse)(nil), // 10: steelyard.v1.GetStorageUsageResponse
+	(*StorageUsage)(nil),            // 11: steelyard.v1.StorageUsage
+	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
 }
 var file_steelyard_v1_maintenance_service_proto_depIdxs = []int32{
-	11, // 0: steelyard.v1.VerifyStorageRequest.verified_before_time:type_name -> google.protobuf.Timestamp
-	7,  // 1: steelyard.v1.VerifyStorageResponse.problems:type_name -> steelyard.v1.StorageProblem
-	7,  // 2: steelyard.v1.BackupResponse.problems:type_name -> steelyard.v1.StorageProblem
-	0,  // 3: steelyard.v1.StorageProblem.kind:type_name -> steelyard.v1.StorageProblemKind
-	10, // 4: steelyard.v1.GetStorageUsageResponse.usages:type_name -> steelyard.v1.StorageUsage
-	1,  // 5: steelyard.v1.MaintenanceService.CollectGarbage:input_type -> steelyard.v1.CollectGarbageRequest
-	3,  // 6: steelyard.v1.MaintenanceService.VerifyStorage:input_type -> steelyard.v1.VerifyStorageRequest
-	5,  // 7: steelyard.v1.MaintenanceService.Backup:input_type -> steelyard.v1.BackupRequest
-	8,  // 8: steelyard.v1.MaintenanceService.GetStorageUsage:input_type -> steelyard.v1.GetStorageUsageRequest
-	2,  // 9: steelyard.v1.MaintenanceService.CollectGarbage:output_type -> steelyard.v1.CollectGarbageResponse
-	4,  // 10: steelyard.v1.MaintenanceService.VerifyStorage:output_type -> steelyard.v1.VerifyStorageResponse
-	6,  // 11: steelyard.v1.MaintenanceService.Backup:output_type -> steelyard.v1.BackupResponse
-	9,  // 12: steelyard.v1.MaintenanceService.GetStorageUsage:output_type -> steelyard.v1.GetStorageUsageResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	3,  // 0: steelyard.v1.CollectGarbageResponse.expired:type_name -> steelyard.v1.ExpiredVersions
+	12, // 1: steelyard.v1.VerifyStorageRequest.verified_before_time:type_name -> google.protobuf.Timestamp
+	8,  // 2: steelyard.v1.VerifyStorageResponse.problems:type_name -> steelyard.v1.StorageProblem
+	8,  // 3: steelyard.v1.BackupResponse.problems:type_name -> steelyard.v1.StorageProblem
+	0,  // 4: steelyard.v1.StorageProblem.kind:type_name -> steelyard.v1.StorageProblemKind
+	11, // 5: steelyard.v1.GetStorageUsageResponse.usages:type_name -> steelyard.v1.StorageUsage
+	1,  // 6: steelyard.v1.MaintenanceService.CollectGarbage:input_type -> steelyard.v1.CollectGarbageRequest
+	4,  // 7: steelyard.v1.MaintenanceService.VerifyStorage:input_type -> steelyard.v1.VerifyStorageRequest
+	6,  // 8: steelyard.v1.MaintenanceService.Backup:input_type -> steelyard.v1.BackupRequest
+	9,  // 9: steelyard.v1.MaintenanceService.GetStorageUsage:input_type -> steelyard.v1.GetStorageUsageRequest
+	2,  // 10: steelyard.v1.MaintenanceService.CollectGarbage:output_type -> steelyard.v1.CollectGarbageResponse
+	5,  // 11: steelyard.v1.MaintenanceService.VerifyStorage:output_type -> steelyard.v1.VerifyStorageResponse
+	7,  // 12: steelyard.v1.MaintenanceService.Backup:output_type -> steelyard.v1.BackupResponse
+	10, // 13: steelyard.v1.MaintenanceService.GetStorageUsage:output_type -> steelyard.v1.GetStorageUsageResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_maintenance_service_proto_init() }
@@ -1143,7 +1233,7 @@ func file_steelyard_v1_maintenance_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_maintenance_service_proto_rawDesc), len(file_steelyard_v1_maintenance_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -66,6 +66,8 @@ def gc(
             reason=reason,
             progress=_shown(show, quiet=quiet),
         )
+    if collected.expired and not json:
+        _show_expired(collected)
     output.changed(_told(collected, dry_run=dry_run), collected.message, json=json)
 
 
@@ -188,6 +190,29 @@ def _told(collected: GarbageCollection, *, dry_run: bool) -> str:
     if strays := collected.stray_files_count:
         text += f" {output.count(strays, 'file')} belonged to no blob."
     return text
+
+
+def _show_expired(collected: GarbageCollection) -> None:
+    rows = [
+        (
+            f"{each.model} (purged)" if each.model_purged else each.model,
+            _numbers(each.deleted_numbers),
+            _numbers(each.purged_numbers),
+        )
+        for each in collected.expired
+    ]
+    output.table(("model", "deleted", "purged"), rows)
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Write ascending numbers with ranges, as `1-3, 7`."""
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _let_go(collected: GarbageCollection, *, would: str) -> str:

@@ -117,6 +117,7 @@ class CollectGarbageResponse(_message.Message):
     BLOBS_COUNT_FIELD_NUMBER: _builtins.int
     WAITS_FOR_BACKUP_FIELD_NUMBER: _builtins.int
     PURGED_MODELS_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     deleted_versions_count: _builtins.int
     """Versions that the Retention of their Namespaces deleted."""
     purged_versions_count: _builtins.int
@@ -143,6 +144,10 @@ class CollectGarbageResponse(_message.Message):
     """Whether it waits until a backup has copied the bytes that it needs; it goes on by itself."""
     purged_models_count: _builtins.int
     """Models that the Retention purged."""
+    @_builtins.property
+    def expired(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiredVersions]:
+        """Which Versions the Retention deleted and purged, by Model; the first 100 Models."""
+
     def __init__(
         self,
         *,
@@ -159,14 +164,53 @@ class CollectGarbageResponse(_message.Message):
         blobs_count: _builtins.int = ...,
         waits_for_backup: _builtins.bool = ...,
         purged_models_count: _builtins.int = ...,
+        expired: _abc.Iterable[Global___ExpiredVersions] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "deleted_versions_count", b"deleted_versions_count", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "purged_models_count", b"purged_models_count", "purged_versions_count", b"purged_versions_count", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "deleted_versions_count", b"deleted_versions_count", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "expired", b"expired", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "purged_models_count", b"purged_models_count", "purged_versions_count", b"purged_versions_count", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015
+
+@_typing.final
+class ExpiredVersions(_message.Message):
+    """Versions of one Model that the Retention of its Namespace let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DELETED_NUMBERS_FIELD_NUMBER: _builtins.int
+    PURGED_NUMBERS_FIELD_NUMBER: _builtins.int
+    MODEL_PURGED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`namespace/model`."""
+    model_purged: _builtins.bool
+    """Whether the Model was purged with them."""
+    @_builtins.property
+    def deleted_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of those that were deleted, ascending; the first 100."""
+
+    @_builtins.property
+    def purged_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of those that were purged, ascending; the first 100."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        deleted_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        purged_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        model_purged: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_numbers", b"deleted_numbers", "model", b"model", "model_purged", b"model_purged", "purged_numbers", b"purged_numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiredVersions: _TypeAlias = ExpiredVersions  # noqa: Y015
 
 @_typing.final
 class VerifyStorageRequest(_message.Message):

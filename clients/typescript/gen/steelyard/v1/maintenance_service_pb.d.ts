@@ -160,6 +160,13 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
    * @generated from field: int64 purged_models_count = 13;
    */
   purgedModelsCount: bigint;
+
+  /**
+   * Which Versions the Retention deleted and purged, by Model; the first 100 Models.
+   *
+   * @generated from field: repeated steelyard.v1.ExpiredVersions expired = 14;
+   */
+  expired: ExpiredVersions[];
 };
 
 /**
@@ -167,6 +174,47 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
  * Use `create(CollectGarbageResponseSchema)` to create a new message.
  */
 export declare const CollectGarbageResponseSchema: GenMessage<CollectGarbageResponse>;
+
+/**
+ * Versions of one Model that the Retention of its Namespace let go.
+ *
+ * @generated from message steelyard.v1.ExpiredVersions
+ */
+export declare type ExpiredVersions = Message<"steelyard.v1.ExpiredVersions"> & {
+  /**
+   * `namespace/model`.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Numbers of those that were deleted, ascending; the first 100.
+   *
+   * @generated from field: repeated int64 deleted_numbers = 2;
+   */
+  deletedNumbers: bigint[];
+
+  /**
+   * Numbers of those that were purged, ascending; the first 100.
+   *
+   * @generated from field: repeated int64 purged_numbers = 3;
+   */
+  purgedNumbers: bigint[];
+
+  /**
+   * Whether the Model was purged with them.
+   *
+   * @generated from field: bool model_purged = 4;
+   */
+  modelPurged: boolean;
+};
+
+/**
+ * Describes the message steelyard.v1.ExpiredVersions.
+ * Use `create(ExpiredVersionsSchema)` to create a new message.
+ */
+export declare const ExpiredVersionsSchema: GenMessage<ExpiredVersions>;
 
 /**
  * Request of VerifyStorage.
