@@ -30,7 +30,9 @@ Open = Callable[..., Awaitable[Database]]
 WAIT_SECONDS = 20
 FAULTS = Path(__file__).with_name("sqlite_faults.py")
 
-ADD_EVENT = insert(tables.events)
+ADD_EVENT = insert(tables.events).values(
+    {name: bindparam(name) for name in ("sequence", "event_time", "content")}
+)
 EVENTS = select(tables.events.c.sequence).order_by(tables.events.c.sequence)
 EVENT = select(tables.events.c.content).where(tables.events.c.sequence == bindparam("sequence"))
 FOR_EVER = text(
@@ -182,7 +184,7 @@ async def test_readers_neither_write_nor_checkpoint(sqlite_path: Path, opened: O
 def test_a_reader_that_closes_last_does_not_checkpoint(sqlite_path: Path) -> None:
     writer = connect_writer(sqlite_path, log_bytes=2**20)
     reader = connect_reader(sqlite_path)
-    writer.execute("INSERT INTO events VALUES (1, 0, x'00')")
+    writer.execute("INSERT INTO events (sequence, event_time, content) VALUES (1, 0, x'00')")
     reader.execute("SELECT count(*) FROM events").fetchone()
     before = sqlite_path.read_bytes()
     reader.close()
