@@ -52,7 +52,8 @@ async def batch(database: Database, *wishes: Wish, model: str = FRAUD) -> Batch:
 
 
 async def last_event(database: Database) -> dict[str, Any]:
-    found = await database.read(lambda tx: tx.all(select(tables.events.c.content)))
+    statement = select(tables.events.c.content).order_by(tables.events.c.sequence)
+    found = await database.read(lambda tx: tx.all(statement))
     told: dict[str, Any] = json.loads(bytes(found[-1].content))
     return told
 

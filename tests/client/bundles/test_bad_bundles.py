@@ -188,6 +188,15 @@ def test_members_are_each_there_once_and_in_order(
     for each in wrong:
         with pytest.raises(errors.BundleInvalid):
             alone.read_bundle(write(tmp_path / "wrong", each))
+    with pytest.raises(errors.BundleInvalid, match="twice"):
+        alone.read_bundle(write(tmp_path / "wrong", [*listed, listed[-1]]))
+
+
+def test_a_blob_has_the_bytes_of_its_name(members: Members, alone: steelyard.Client, tmp_path: Path) -> None:
+    """Also when its bytes are those of another one, so that none is missing and none too many."""
+    *rest, (first, data), (second, other) = members.items()
+    with pytest.raises(errors.BundleInvalid, match="has other bytes"):
+        alone.read_bundle(write(tmp_path / "swapped", [*rest, (first, other), (second, data)]))
 
 
 def test_an_index_that_does_not_say_what_is_there_is_refused(

@@ -219,7 +219,7 @@ def test_new_numbers_follow_those_that_are_there(
     for name in ("a", "b"):
         there.push("fraud", write_tree(tmp_path / name, {name: b"own"}), alias="champion")
     done = there.import_bundle(bundle, into=into(there), renumber=True)
-    assert done.models[0].numbers == {1: 3, 2: 4, 4: 5}
+    assert (done.models[0].numbers, done.models[0].created_count) == ({1: 3, 2: 4, 4: 5}, 3)
     assert there.get("fraud@Baseline").number == 3
     assert there.get("fraud@champion").number == 2
     assert there.get("fraud:5").origin is not None
