@@ -80,7 +80,9 @@ def test_the_version_is_printed(home: Shell) -> None:
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_printed(home: Shell, name: str) -> None:
-    done = home.ok("--show-completion", name)
+    # By itself it takes the shell that it was started from, and what starts tests may be none that it knows.
+    variables = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = Shell(home.directory, variables).ok("--show-completion", name)
     assert "_STEELYARD_COMPLETE" in done.out
 
 

@@ -99,8 +99,9 @@ async def test_a_deadlock_runs_one_use_case_again(
         tx.run(RESIZE, {"of": second, "to": 2})
 
     await asyncio.gather(database.write(resize_both, "a", "b"), database.write(resize_both, "b", "a"))
-    # One ran again; seldom it takes its first row before the other wakes up, and they collide once more.
-    assert 3 <= len(runs) <= 5
+    # One ran again. On a busy machine it may take its first row before the other wakes up, and they collide
+    # once more; of the four runs that each has, the last of one is enough.
+    assert 3 <= len(runs) <= 7
 
 
 async def test_what_collides_every_time_is_a_conflict_after_four_runs(
