@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,3 +31,9 @@ def child(tmp_path: Path) -> Iterator[ServerProcess]:
     """Run a server in a child process, for clients that block."""
     with server_process(tmp_path / "data") as started:
         yield started
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let programs take Ctrl-C, which whoever starts the tests in the background has had ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import uuid
 from pathlib import Path
 
@@ -12,12 +11,6 @@ import steelyard
 from tests.cli.shell import Shell
 from tests.client.trees import MODEL, write_tree
 from tests.servers import ServerProcess
-
-
-@pytest.fixture(autouse=True, scope="session")
-def interruptible() -> None:
-    """Let programs take Ctrl-C, which whoever starts the tests in the background has had ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

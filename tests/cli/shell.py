@@ -129,5 +129,6 @@ def finished(process: subprocess.Popen[bytes]) -> Outcome:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     return Outcome(process.returncode, out.decode(), err.decode())

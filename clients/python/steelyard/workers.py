@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 3.0
+# Ctrl-C does not wake a main thread that waits when the system hands it to another one.
+_LONGEST_WAIT_SECONDS = 0.5
 # What a later stream may get through: the server restarts, is busy, or lost patience with this client.
 _PASSING = (Unreachable, Unavailable, DeadlineExceeded, reasons.Overloaded)
 
@@ -108,11 +110,12 @@ def run(task: Callable[[Item], None], items: Iterable[Item], *, stop: Stop, thre
         BaseException: what the first task that failed raised, after all others have ended.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="steelyard-transfer")
-    futures = [pool.submit(task, item) for item in items]
     try:
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        pending = {pool.submit(task, item) for item in items}
+        while pending:
+            done, pending = wait(pending, _LONGEST_WAIT_SECONDS, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
     except BaseException:
         stop.set()
         raise
