@@ -69,7 +69,7 @@ async def test_a_deleted_version_is_found_by_no_reference_and_by_no_use_case(fiv
     delete_time = events.time_text(version.delete_time or 0)
     assert refused.value.metadata == {"model": FRAUD, "number": "3", "delete_time": delete_time}
     assert delete_time in refused.value.message
-    assert "undelete" in refused.value.message
+    assert "restore" in refused.value.message
 
 
 async def test_an_undeleted_version_is_as_it_was(five: Database) -> None:

@@ -131,7 +131,7 @@ async def test_the_names_of_a_deleted_model_stay_taken(three: Database) -> None:
         with pytest.raises(errors.NameDeleted):
             await three.write(models.rename, act(), name="default/churn", new_name=name)
         assert refused.value.metadata["model"] == "default/scam"
-        assert "undelete" in refused.value.message
+        assert "restore" in refused.value.message
     assert await three.read(everything) == before
 
 

@@ -162,7 +162,7 @@ def compare(
 def _check_count(count: int) -> None:
     maximum = LIMITS.compared_versions_count
     if count < VERSIONS_MINIMUM:
-        message = f"`versions` has {count} references; name {VERSIONS_MINIMUM} to {maximum} versions."
+        message = f"`versions` names {count} of {VERSIONS_MINIMUM} to {maximum} versions; name more."
         raise OutOfBounds(message, field="versions", minimum=VERSIONS_MINIMUM, maximum=maximum)
     names.at_most(count, maximum, field="versions", unit="references")
 

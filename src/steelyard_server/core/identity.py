@@ -83,7 +83,7 @@ def check(tx: Transaction, same: Row | None, *, parent: Model, digest: str, draf
         delete_time = events.time_text(same.delete_time)
         message = (
             f"This content is {parent.text}:{same.number}, which was deleted at {delete_time}; "
-            "undelete it, or purge it and create it anew."
+            "restore it, or purge it and create it anew."
         )
         raise ContentDeleted(message, model=parent.text, number=same.number, delete_time=delete_time)
     for name in ("number", *SET_ONCE):

@@ -166,7 +166,7 @@ def _require_few(tx: Transaction, model: Model) -> None:
         if actual > limit:
             message = (
                 f"The versions of {model.text} have at least {actual} {TOLD[what]}, and one call ends at "
-                f"most {limit}; undelete it, then delete and purge some versions first."
+                f"most {limit}; restore it, then delete and purge some versions first."
             )
             raise LimitExceeded(message, field="name", limit=limit, actual=actual)
 

@@ -206,7 +206,7 @@ def find(
         raise ModelNotFound(message, model=name, purge_time=purge_time)
     if model.delete_time is not None and not deleted:
         delete_time = events.time_text(model.delete_time)
-        message = f"The model {model.text} was deleted at {delete_time}; undelete it to use it again."
+        message = f"The model {model.text} was deleted at {delete_time}; restore it to use it again."
         raise ModelDeleted(message, model=model.text, delete_time=delete_time)
     return model
 
@@ -338,7 +338,7 @@ def _check_free(tx: Transaction, *, namespace: str, name: str, owner: int | None
         raise NameRetired(message, name=wanted, model=taken.text)
     if taken.delete_time is not None:
         message = (
-            f"{wanted} is a name of the deleted model {taken.text}; undelete it, or choose another name."
+            f"{wanted} is a name of the deleted model {taken.text}; restore it, or choose another name."
         )
         delete_time = events.time_text(taken.delete_time)
         raise NameDeleted(message, name=wanted, model=taken.text, delete_time=delete_time)

@@ -117,7 +117,7 @@ def resolve(
     model, row = _located(tx, reference, read_time=read_time, lock=lock, model=model)
     if row.delete_time is not None:
         delete_time = events.time_text(row.delete_time)
-        message = f"{model.text}:{row.number} was deleted at {delete_time}; undelete it to use it again."
+        message = f"{model.text}:{row.number} was deleted at {delete_time}; restore it to use it again."
         raise VersionDeleted(message, model=model.text, number=row.number, delete_time=delete_time)
     return model, row
 

@@ -107,7 +107,7 @@ def fsck(
             "again, or restore and verify them."
         )
     if not json:
-        output.note(f"All is intact: {read}.")
+        output.note(f"All is intact: {read}." if found.verified_blobs_count else "There was nothing to read.")
 
 
 def df(
