@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -196,6 +197,25 @@ def test_versions_are_found_by_a_filter_and_in_an_order(shell: Shell, fraud: str
     assert found("fraud", "--filter", "delete_time:*", "--deleted") == ["2"]
 
 
+def test_a_list_shows_what_it_is_ordered_by_unless_it_is_there_already(shell: Shell, fraud: str) -> None:
+    for number, value in ((1, "0.7"), (2, "0.9")):
+        shell.ok("evaluations", "record", f"fraud:{number}", "--metric", f"precision@new[a, b]={value}")
+
+    def shown(order: str, *arguments: str) -> list[list[str]]:
+        return [row[7:] for row in shell.ok("versions", "ls", *(arguments or ("fraud",)), "-o", order).rows]
+
+    assert shown("evaluations.precision@new[a, b] desc, number") == [["0.9"], ["0.7"]]
+    assert shown('evaluations."precision"@new["a, b"]') == [["0.7"], ["0.9"]]
+    assert shown("digest", "-", "-f", "number = 1")[0][0].startswith("sha256:")
+    for order in ("number", "metrics.precision@holdout desc", "model, number", "create_time"):
+        assert shown(order, "-") == [[], []], order
+    header = plain(shell.on_terminal("versions", "ls", "fraud", "-o", "file_count").out).splitlines()[0]
+    assert header.split()[-2:] == ["by", "file_count"]
+    listed = json.loads(shell.ok("versions", "ls", "fraud", "-o", "file_count", "--json").out)
+    assert [each["orderValue"] for each in listed] == ["3", "3"]
+    assert "orderValue" not in json.loads(shell.ok("versions", "ls", "fraud", "--json").out)[0]
+
+
 def test_models_are_found_by_a_filter_and_in_an_order(shell: Shell) -> None:
     for name, team in (("fraud", "risk"), ("churn", "growth"), ("scam", "risk")):
         shell.ok("models", "create", name, "-l", f"team={team}")
@@ -205,6 +225,9 @@ def test_models_are_found_by_a_filter_and_in_an_order(shell: Shell) -> None:
 
     assert found("--filter", "labels.team = risk", "--order-by", "name desc") == ["scam", "fraud"]
     assert found("-f", "churn OR sc*") == ["churn", "scam"]
+    ordered = shell.ok("models", "ls", "--order-by", "labels.team desc, name").rows
+    assert [row[4:] for row in ordered] == [["risk"], ["risk"], ["growth"]]
+    assert [row[4:] for row in shell.ok("models", "ls", "-o", "latest_number").rows] == [[], [], []]
 
 
 def test_a_wrong_filter_says_where_and_what_is_right(shell: Shell, fraud: str) -> None:
@@ -218,7 +241,19 @@ def test_a_wrong_filter_says_where_and_what_is_right(shell: Shell, fraud: str) -
 
 def test_what_finds_or_orders_nothing_says_so(shell: Shell, fraud: str) -> None:
     none = shell.ok("versions", "ls", "fraud", "--filter", "metrics.f2 > 0.5")
-    assert (none.out, none.err) == ("", "None passes the filter.\n")
+    assert (none.out, none.err) == ("", "None passes the filter.\nNo version of fraud has metrics.f2.\n")
+    for asked, meant in (
+        ("metrics.precison > 0.9", "metrics.precison; perhaps metrics.precision@holdout"),
+        ("labels.tema = risk", "labels.tema; perhaps labels.team"),
+    ):
+        shell.ok("versions", "edit", "fraud:1", "-l", "team=risk")
+        none = shell.ok("versions", "ls", "fraud", "-f", asked)
+        assert (none.out, none.err) == ("", f"None passes the filter.\nNo version of fraud has {meant}.\n")
+    assert shell.ok("versions", "ls", "fraud", "-f", "labels.team = x").err == "None passes the filter.\n"
+    assert shell.ok("versions", "ls", "fraud", "-f", "labels.tema = x", "--json").err == ""
+    shell.ok("models", "edit", "fraud", "-l", "team=risk")
+    none = shell.ok("models", "ls", "--filter", "labels.tema = risk")
+    assert none.err == "None passes the filter.\nNo model has labels.tema; perhaps labels.team.\n"
     assert shell.ok("models", "ls", "--filter", "nowhere").err == "None passes the filter.\n"
     assert shell.ok("models", "ls", "--filter", "nowhere", "--json").err == ""
     for order in ("metrics.f2 desc", "metrics.precision@elsewhere, number"):

@@ -55,8 +55,9 @@ def test_in_a_pipe_each_line_is_a_kind_a_name_and_a_cell_for_each_version(compar
     model = f"{compared.variables['STEELYARD_NAMESPACE']}/fraud"
     rows = {(row[0], row[1]): row[2:] for row in done.rows}
     assert done.rows[0] == ["version", "reference", f"{model}:1", f"{model}:2"]
-    assert rows["metric", "precision@holdout"] == ["0.5", "0.75"]
-    assert rows["evaluation", "precision@new"] == ["-", repr(1 / 3)]
+    assert rows["metric", "precision@holdout"] == ["0.5", "0.75", ":2"]
+    assert rows["metric", "loss@holdout"] == ["0.5", "0.75", ":1"]
+    assert rows["evaluation", "precision@new"] == ["-", repr(1 / 3), ""]
     assert rows["parameter", "depth"] == ["1", "2"]
     assert ("parameter", "same") not in rows
     assert [cell.split()[0] for cell in rows["file", "w.onnx"]] == ["1", "2"]
@@ -94,6 +95,14 @@ def test_versions_whose_source_alone_differs_are_told_apart(subtle: Shell) -> No
     assert rows["depth"] == ['"4"', "4"]
     shown = plain(subtle.on_terminal("compare", "subtle:1", "subtle:2"))
     assert re.search(r"commit +aaaaaaaaaaaa +aaaaaaaaaaaa with changes", shown), shown
+
+
+def test_in_a_pipe_all_that_are_best_are_named_and_none_where_no_direction_is_known(subtle: Shell) -> None:
+    subtle.ok("push", "subtle", "subtle", "-m", "rows=1000000000001", "-m", "other=1", "--no-capture")
+    rows = {row[1]: row[5:] for row in subtle.ok("compare", *(f"subtle:{each}" for each in (1, 2, 3))).rows}
+    assert rows["rows"] == [":2 :3"]
+    assert rows["other"] == [""]
+    assert rows["depth"] == []
 
 
 def test_numbers_that_differ_look_different_where_one_is_the_best(subtle: Shell) -> None:
@@ -258,7 +267,7 @@ def test_a_failed_comparison_leaves_no_page(compared: Shell) -> None:
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        ("compare fraud:1", 2, "name 2 to 20"),
+        ("compare fraud:1", 2, "1 of 2 to 20 versions"),
         ("compare", 2, "Missing argument"),
         ("compare fraud:2 fraud", 2, "named twice"),
         ("compare fraud:1 fraud@nobody", 5, "ALIAS_NOT_FOUND"),

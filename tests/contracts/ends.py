@@ -107,5 +107,5 @@ async def latest(database: Database, model: str = FRAUD) -> int:
 
 async def numbers(database: Database, *, model: str = FRAUD, **options: Any) -> list[int]:
     """List the numbers of a model, one page."""
-    listed, _ = await database.read(versions.page, model=model, page_size=1000, **options)
+    listed = (await database.read(versions.page, model=model, page_size=1000, **options)).entries
     return [version.number for version in listed]

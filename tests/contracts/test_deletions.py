@@ -126,7 +126,7 @@ async def test_lists_leave_deleted_versions_out_unless_asked(five: Database) -> 
     for order, step in (("number", 1), ("number desc", -1)):
         assert await numbers(five, order_by=order) == [2, 4][::step]
         assert await numbers(five, order_by=order, show_deleted=True) == [1, 2, 4, 5][::step]
-    listed, _ = await five.read(versions.page, model=FRAUD, show_deleted=True)
+    listed = (await five.read(versions.page, model=FRAUD, show_deleted=True)).entries
     assert [each.delete_time is not None for each in listed] == [True, False, False, True]
 
 
@@ -139,9 +139,8 @@ async def test_pages_neither_skip_nor_repeat_while_versions_are_deleted_and_purg
         before, seen, gone = await numbers(registry), list[int](), set[int]()
         after: Any = None
         while after is not None or not seen:
-            page, after = await registry.read(
-                versions.page, model=FRAUD, order_by=order, after=after, page_size=4
-            )
+            answer = await registry.read(versions.page, model=FRAUD, order_by=order, after=after, page_size=4)
+            page, after = answer.entries, answer.position
             found = [version.number for version in page]
             seen += found
             # The last one of the page, one before it, and one that is still to come.
@@ -315,7 +314,7 @@ async def test_creates_deletes_and_purges_of_one_content_at_once_agree(registry:
         return version.number if created else -version.number
 
     async def end_newest(_: int) -> int:
-        listed, _ = await registry.read(versions.page, model=FRAUD, show_deleted=True)
+        listed = (await registry.read(versions.page, model=FRAUD, show_deleted=True)).entries
         for version in listed:
             await (purge if version.delete_time else delete)(registry, version.number)
         return 0

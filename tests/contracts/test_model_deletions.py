@@ -53,7 +53,7 @@ async def three(registry: Database) -> Database:
 
 
 async def names_in(database: Database, **options: Any) -> list[str]:
-    found, _ = await database.read(models.page, namespace="default", **options)
+    found = (await database.read(models.page, namespace="default", **options)).entries
     return [model.name for model in found]
 
 
@@ -143,7 +143,7 @@ async def test_lists_leave_deleted_models_out_unless_asked_and_purged_ones_alway
 
     assert await names_in(three) == ["a", "scam"]
     assert await names_in(three, show_deleted=True) == ["a", "b", "scam"]
-    found, _ = await three.read(models.page, namespace="default", show_deleted=True)
+    found = (await three.read(models.page, namespace="default", show_deleted=True)).entries
     assert [model.delete_time is not None for model in found] == [False, True, False]
 
 
@@ -153,7 +153,8 @@ async def test_pages_neither_skip_nor_repeat_while_models_are_deleted(registry: 
     seen = list[str]()
     after: Any = None
     while after is not None or not seen:
-        page, after = await registry.read(models.page, namespace="default", after=after, page_size=3)
+        answer = await registry.read(models.page, namespace="default", after=after, page_size=3)
+        page, after = answer.entries, answer.position
         seen += [model.name for model in page]
         await delete_model(registry, page[-1].text)
         for model in page[:-1]:

@@ -101,7 +101,7 @@ async def test_two_namespaces_have_models_of_the_same_name(registry: Database) -
     await add(registry, "other/fraud")
     with pytest.raises(errors.ResourceMismatch):
         await rename(registry, FRAUD, "other/x")
-    listed, _ = await registry.read(models.page, namespace="other")
+    listed = (await registry.read(models.page, namespace="other")).entries
     assert [model.text for model in listed] == ["other/fraud"]
 
 

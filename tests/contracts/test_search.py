@@ -49,9 +49,10 @@ async def pages(
     coming = iter(writes)
     after: Any = None
     while True:
-        page, after = await full.database.read(
+        answer = await full.database.read(
             versions.page, model=f"default/{model}", after=after, page_size=page_size, **query
         )
+        page, after = answer.entries, answer.position
         assert len(page) == page_size or after is None
         assert len(listed) <= len(full.records) + len(writes), "The list does not end."
         listed += [(version.model.partition("/")[2], version.number) for version in page]

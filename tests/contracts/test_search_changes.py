@@ -32,10 +32,10 @@ async def evaluate(database: Database, target: int, value: float, *at: str, time
 async def found(
     database: Database, filter_: str = "", order_by: str = "", *, model: str = FRAUD, **options: Any
 ) -> list[int]:
-    page, _ = await database.read(
+    page = await database.read(
         versions.page, model=model, filter=filter_, order_by=order_by, page_size=1000, **options
     )
-    return [version.number for version in page]
+    return [version.number for version in page.entries]
 
 
 @pytest.fixture
@@ -109,14 +109,18 @@ async def test_what_is_in_a_deleted_model_is_in_no_list(four: Database) -> None:
             assert len(everything) == (4 if deleted == OTHER else 0)
     # Not even as a metric that could be meant.
     assert await found(four, "evaluations.auc > 0", model="default/-") == []
-    page, _ = await four.read(models.page, namespace="default", filter="alias = latest", show_deleted=True)
+    page = (
+        await four.read(models.page, namespace="default", filter="alias = latest", show_deleted=True)
+    ).entries
     assert [model.name for model in page] == ["fraud", "other"]
-    page, _ = await four.read(models.page, namespace="default", filter="name:*")
+    page = (await four.read(models.page, namespace="default", filter="name:*")).entries
     assert page == []
-    page, _ = await four.read(models.page, namespace="default", filter="delete_time:*", show_deleted=True)
+    page = (
+        await four.read(models.page, namespace="default", filter="delete_time:*", show_deleted=True)
+    ).entries
     assert len(page) == 2
     await ends.purge_model(four, OTHER)
-    page, _ = await four.read(models.page, namespace="default", show_deleted=True)
+    page = (await four.read(models.page, namespace="default", show_deleted=True)).entries
     assert [model.name for model in page] == ["fraud"]
     with pytest.raises(errors.ModelDeleted):
         await found(four, show_deleted=True)
@@ -174,19 +178,20 @@ async def test_a_purge_of_a_model_leaves_nothing_that_filters_look_at(registry: 
 async def test_pages_go_on_behind_a_version_that_was_purged(four: Database) -> None:
     for order in ("", "number desc", "parameters.seed", "labels.team, digest desc"):
         await create(four, 90 + len(order))
-        page, after = await four.read(versions.page, model=FRAUD, order_by=order, page_size=2)
+        answer = await four.read(versions.page, model=FRAUD, order_by=order, page_size=2)
+        page, after = answer.entries, answer.position
         whole = await found(four, "", order)
         await ends.end(four, page[-1].number)
-        rest, _ = await four.read(versions.page, model=FRAUD, order_by=order, after=after)
+        rest = (await four.read(versions.page, model=FRAUD, order_by=order, after=after)).entries
         assert [version.number for version in (*page, *rest)] == whole
 
 
 async def test_a_page_behind_which_the_model_was_purged_says_so(four: Database) -> None:
-    _, after = await four.read(versions.page, model=FRAUD, page_size=2)
+    after = (await four.read(versions.page, model=FRAUD, page_size=2)).position
     await ends.delete_model(four)
     with pytest.raises(errors.ModelDeleted):
         await four.read(versions.page, model=FRAUD, after=after)
-    rest, _ = await four.read(versions.page, model="default/-", after=[[], 0, "fraud", 2])
+    rest = (await four.read(versions.page, model="default/-", after=[[], 0, "fraud", 2])).entries
     assert rest == []
     await ends.purge_model(four)
     with pytest.raises(errors.ModelNotFound, match="purged"):
@@ -203,9 +208,10 @@ async def test_the_aliases_of_its_versions_count_into_the_size_of_a_page(registr
             aliases.put(tx, act(), reference=number(1), name=name.format(place))
 
     await registry.write(point)
-    page, after = await registry.read(versions.page, model=FRAUD, page_size=1000)
+    answer = await registry.read(versions.page, model=FRAUD, page_size=1000)
+    page, after = answer.entries, answer.position
     assert len(page[0].aliases) == LIMITS.aliases_count
     size_bytes = sum(len(version.description) + len("".join(version.aliases)) for version in page)
     assert LIMITS.page_bytes - 2 * len(description) < size_bytes <= LIMITS.page_bytes
-    rest, _ = await registry.read(versions.page, model=FRAUD, after=after, page_size=1000)
+    rest = (await registry.read(versions.page, model=FRAUD, after=after, page_size=1000)).entries
     assert [version.number for version in (*page, *rest)] == list(range(1, 21))

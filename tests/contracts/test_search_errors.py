@@ -95,7 +95,9 @@ ORDERS = [
 
 
 async def search(database: Database, filter_: str = "", order_by: str = "", **options: Any) -> list[int]:
-    page, _ = await database.read(versions.page, model=FRAUD, filter=filter_, order_by=order_by, **options)
+    page = (
+        await database.read(versions.page, model=FRAUD, filter=filter_, order_by=order_by, **options)
+    ).entries
     return [version.number for version in page]
 
 
@@ -302,7 +304,7 @@ async def test_the_next_pages_mean_the_metric_that_the_first_one_meant(registry:
     listed: list[int] = []
     after: Any = None
     while after is not None or not listed:
-        page, after = await registry.read(
+        answer = await registry.read(
             versions.page,
             model=FRAUD,
             filter="metrics.auc >= 0",
@@ -310,6 +312,7 @@ async def test_the_next_pages_mean_the_metric_that_the_first_one_meant(registry:
             after=after,
             page_size=1,
         )
+        page, after = answer.entries, answer.position
         listed += [version.number for version in page]
         await measure(
             registry,

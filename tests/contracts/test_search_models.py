@@ -75,9 +75,10 @@ async def names(database: Database, filter_: str, order_by: str = "", *, page_si
     found: list[str] = []
     after: Any = None
     while True:
-        page, after = await database.read(
+        answer = await database.read(
             models.page, namespace="risk", filter=filter_, order_by=order_by, after=after, page_size=page_size
         )
+        page, after = answer.entries, answer.position
         found += [model.name for model in page]
         if after is None:
             return found
@@ -99,7 +100,7 @@ async def test_versions_of_all_models_are_those_of_the_namespace(listed: Databas
         ("", ["risk/fraud:1", "risk/fraud:2", "risk/x:1"]),
         ("fraud", ["risk/fraud:1", "risk/fraud:2"]),
     ):
-        page, _ = await listed.read(versions.page, model="risk/-", filter=text)
+        page = (await listed.read(versions.page, model="risk/-", filter=text)).entries
         assert [f"{version.model}:{version.number}" for version in page] == wanted
         assert page[0].aliases == ["champion"]
     for model, error in (
@@ -119,9 +120,10 @@ async def test_no_model_is_called_like_all_of_them(listed: Database) -> None:
 
 
 async def test_pages_go_on_although_the_last_one_is_gone_from_the_filter(listed: Database) -> None:
-    page, after = await listed.read(models.page, namespace="risk", filter="-nothing", page_size=2)
+    answer = await listed.read(models.page, namespace="risk", filter="-nothing", page_size=2)
+    page, after = answer.entries, answer.position
     await listed.write(
         models.modify, act(), name="risk/churn_model", draft=models.Draft("nothing"), mask=("description",)
     )
-    rest, _ = await listed.read(models.page, namespace="risk", filter="-nothing", after=after)
+    rest = (await listed.read(models.page, namespace="risk", filter="-nothing", after=after)).entries
     assert [model.name for model in (*page, *rest)] == ["Größe", "churn_model", "fraud", "x"]

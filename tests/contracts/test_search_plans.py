@@ -113,7 +113,7 @@ async def test_pages_in_the_order_of_an_index_need_no_sorting_and_end_early(larg
         EVALUATED[:2],
     ):
         query = {"model": FRAUD, "filter": text, "order_by": order}
-        _, after = await large.read(versions.page, **query, page_size=20)
+        after = (await large.read(versions.page, **query, page_size=20)).position
         for position in (None, after):
             plans = await large.read(explain, **query, after=position)
             unwanted = re.search(r"Sort|TEMP B-TREE|LIST SUBQUERY|Semi", plans[0])

@@ -60,7 +60,7 @@ async def test_an_update_of_a_version_replaces_its_labels_and_words(registry: Da
 async def test_what_is_set_once_later_is_found_too(registry: Database) -> None:
     await create(registry, 1)
     await create(registry, 1, semantic_version="1.2.3")
-    page, _ = await registry.read(versions.page, model=FRAUD, filter="semantic_version > 1.2.0")
+    page = (await registry.read(versions.page, model=FRAUD, filter="semantic_version > 1.2.0")).entries
     assert [version.number for version in page] == [1]
 
 

@@ -250,9 +250,8 @@ async def test_pages_follow_each_other_in_both_orders_while_others_write(registr
         found: list[int] = []
         after: Any = None
         while after is not None or not found:
-            page, after = await registry.read(
-                versions.page, model=FRAUD, order_by=order, after=after, page_size=3
-            )
+            answer = await registry.read(versions.page, model=FRAUD, order_by=order, after=after, page_size=3)
+            page, after = answer.entries, answer.position
             found += [version.number for version in page]
             if order:
                 await create(registry, 100 + len(found))

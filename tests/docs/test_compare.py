@@ -46,8 +46,8 @@ def test_the_page_evaluates_and_compares_two_versions(child: ServerProcess, tmp_
         for command in block.commands():
             assert command.startswith("steelyard ")
             printed = run("sh", "-euc", command, reader=tmp_path, address=child.address)
-    assert "precision@holdout\t0.91\t0.93" in printed
-    assert "evaluation\tprecision@new\t0.88\t0.84" in printed
+    assert "precision@holdout\t0.91\t0.93\t:2\n" in printed
+    assert "evaluation\tprecision@new\t0.88\t0.84\t:1\n" in printed
     assert (tmp_path / "comparison.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
     (script,) = blocks(PAGE, "python")

@@ -16,7 +16,7 @@ from steelyard.v1 import model_service_pb2 as pb
 if TYPE_CHECKING:
     from steelyard.connection import Connection
     from steelyard.refs import References
-    from steelyard.types import Model
+    from steelyard.types import AbsentField, Model
 
 _DIRECTIONS = {
     "higher-is-better": model_pb2.METRIC_DIRECTION_HIGHER_IS_BETTER,
@@ -99,17 +99,38 @@ class Models:
         Raises:
             FilterInvalid, OrderByInvalid: the message says in which column, and what was expected.
         """
-
-        def ask(request: pb.ListModelsRequest) -> pb.ListModelsResponse:
-            return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
-
         request = pb.ListModelsRequest(
             namespace=namespace or self._references.namespace,
             filter=filter,
             order_by=order_by,
             show_deleted=show_deleted,
         )
-        yield from map(types.model, pages.entries(request, field="models", ask=ask))
+        for message, value in pages.ordered(request, field="models", ask=self._page):
+            yield types.model(message, order_value=value)
+
+    def absent_fields(
+        self,
+        namespace: str | None = None,
+        *,
+        filter: str,  # noqa: A002 - as the API calls it
+        show_deleted: bool = False,
+    ) -> tuple[AbsentField, ...]:
+        """Return what a filter asks for that no model has, where `list` yields nothing; else nothing.
+
+        A name in it is likely mistyped.
+        """
+        request = pb.ListModelsRequest(
+            namespace=namespace or self._references.namespace,
+            filter=filter,
+            show_deleted=show_deleted,
+            page_size=1,
+        )
+        return tuple(
+            types.AbsentField(each.field, each.suggestion) for each in self._page(request).absent_fields
+        )
+
+    def _page(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        return self._connection.ask("ModelService/ListModels", request, pb.ListModelsResponse)
 
     def update(
         self,

@@ -92,6 +92,7 @@ class Model:
         latest_number: of the newest version that is not deleted; 0 while there is none.
         former_names: names that go on to find it.
         delete_time: when it was deleted; None when it is not.
+        order_value: in a list, what the first field of its order is of it, as text.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Model:
     former_names: tuple[str, ...]
     delete_time: datetime | None
     message: model_pb2.Model = field(repr=False, compare=False)
+    order_value: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ class Version:
         origin: where it was copied or imported from; None for one that was created here.
         import_time: when it was copied or imported.
         delete_time: when it was deleted; None when it is not.
+        order_value: in a list, what the first field of its order is of it, as text.
     """
 
     model: str
@@ -187,10 +190,19 @@ class Version:
     delete_time: datetime | None
     etag: str
     message: version_pb2.Version = field(repr=False, compare=False)
+    order_value: str = field(default="", repr=False, compare=False)
 
     def __str__(self) -> str:
         """Write the reference of this version."""
         return f"{self.model}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentField:
+    """A field of a filter that nothing has, and one like it that something has; empty when there is none."""
+
+    field: str
+    suggestion: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +311,7 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
     )
 
 
-def model(message: model_pb2.Model) -> Model:
+def model(message: model_pb2.Model, order_value: str = "") -> Model:
     """Read a model."""
     directions = {
         name: enums.word(model_pb2.MetricDirection, value)
@@ -320,10 +332,11 @@ def model(message: model_pb2.Model) -> Model:
         former_names=tuple(message.former_names),
         delete_time=time(message.delete_time) if message.HasField("delete_time") else None,
         message=message,
+        order_value=order_value,
     )
 
 
-def version(message: version_pb2.Version) -> Version:
+def version(message: version_pb2.Version, order_value: str = "") -> Version:
     """Read a version."""
     content = message.content
     return Version(
@@ -355,6 +368,7 @@ def version(message: version_pb2.Version) -> Version:
         delete_time=time(message.delete_time) if message.HasField("delete_time") else None,
         etag=message.etag,
         message=message,
+        order_value=order_value,
     )
 
 

@@ -17,7 +17,7 @@ from steelyard.v1 import version_service_pb2 as pb
 if TYPE_CHECKING:
     from steelyard.connection import Connection
     from steelyard.refs import References
-    from steelyard.types import File, Version
+    from steelyard.types import AbsentField, File, Version
     from steelyard.v1 import content_pb2
 
 
@@ -188,17 +188,38 @@ class Versions:
             FilterInvalid, OrderByInvalid: the message says in which column, and what was expected.
             MetricAmbiguous: a metric needs its dataset, as in `metrics.precision@holdout`.
         """
-
-        def ask(request: pb.ListVersionsRequest) -> pb.ListVersionsResponse:
-            return self._connection.ask("VersionService/ListVersions", request, pb.ListVersionsResponse)
-
         request = pb.ListVersionsRequest(
             model=self._references.model(model),
             filter=filter,
             order_by=order_by,
             show_deleted=show_deleted,
         )
-        yield from map(types.version, pages.entries(request, field="versions", ask=ask))
+        for message, value in pages.ordered(request, field="versions", ask=self._page):
+            yield types.version(message, order_value=value)
+
+    def absent_fields(
+        self,
+        model: str,
+        *,
+        filter: str,  # noqa: A002 - as the API calls it
+        show_deleted: bool = False,
+    ) -> tuple[AbsentField, ...]:
+        """Return what a filter asks for that no version has, where `list` yields nothing; else nothing.
+
+        A name in it is likely mistyped, as in `metrics.precison > 0.9`.
+        """
+        request = pb.ListVersionsRequest(
+            model=self._references.model(model),
+            filter=filter,
+            show_deleted=show_deleted,
+            page_size=1,
+        )
+        return tuple(
+            types.AbsentField(each.field, each.suggestion) for each in self._page(request).absent_fields
+        )
+
+    def _page(self, request: pb.ListVersionsRequest) -> pb.ListVersionsResponse:
+        return self._connection.ask("VersionService/ListVersions", request, pb.ListVersionsResponse)
 
     def compare(self, refs: Iterable[str | Version], *, metrics: Iterable[str] = ()) -> Comparison:
         """Compare versions; see `Client.compare`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from steelyard.v1 import actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
+from steelyard.v1 import absent_field_pb2, actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
 from steelyard_server.api import convert_content
 from steelyard_server.api.enums import ACTIONS, ACTOR_KINDS, DIRECTIONS
 from steelyard_server.core.origins import Origin
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from google.protobuf.field_mask_pb2 import FieldMask
 
     from steelyard_server.core.aliases import Move
+    from steelyard_server.core.filters.absences import AbsentField
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.core.pointers import Alias
@@ -222,6 +223,11 @@ def alias(value: Alias) -> alias_pb2.Alias:
         update_time=timestamp(value.update_time),
         etag=str(value.sequence) if value.sequence else "",
     )
+
+
+def absent_field(value: AbsentField) -> absent_field_pb2.AbsentField:
+    """Turn a field that nothing has into a message."""
+    return absent_field_pb2.AbsentField(field=value.field, suggestion=value.suggestion)
 
 
 def move(value: Move) -> alias_pb2.AliasMove:

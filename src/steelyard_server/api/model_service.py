@@ -50,7 +50,7 @@ class ModelService:
     async def ListModels(self, request: pb.ListModelsRequest, _: Call) -> pb.ListModelsResponse:
         """Answer a page of models."""
         query = ("models", request.namespace, request.filter, request.order_by, request.show_deleted)
-        (found, position), sequence = await observe(
+        page, sequence = await observe(
             self._database,
             models.page,
             minimum_sequence=request.minimum_sequence,
@@ -62,9 +62,11 @@ class ModelService:
             show_deleted=request.show_deleted,
         )
         return pb.ListModelsResponse(
-            models=[convert.model(each) for each in found],
-            next_page_token=self._pages.encode(query, position) if position else "",
+            models=[convert.model(each) for each in page.entries],
+            next_page_token=self._pages.encode(query, page.position) if page.position else "",
             sequence=sequence,
+            order_values=page.order_values,
+            absent_fields=map(convert.absent_field, page.absent_fields),
         )
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, call: Call) -> bytes:

@@ -149,7 +149,7 @@ class VersionService:
     async def ListVersions(self, request: pb.ListVersionsRequest, _: Call) -> pb.ListVersionsResponse:
         """Answer a page of versions."""
         query = ("versions", request.model, request.filter, request.order_by, request.show_deleted)
-        (found, position), sequence = await observe(
+        page, sequence = await observe(
             self._database,
             versions.page,
             minimum_sequence=request.minimum_sequence,
@@ -161,9 +161,11 @@ class VersionService:
             show_deleted=request.show_deleted,
         )
         return pb.ListVersionsResponse(
-            versions=[convert.version(each) for each in found],
-            next_page_token=self._pages.encode(query, position) if position else "",
+            versions=[convert.version(each) for each in page.entries],
+            next_page_token=self._pages.encode(query, page.position) if page.position else "",
             sequence=sequence,
+            order_values=page.order_values,
+            absent_fields=map(convert.absent_field, page.absent_fields),
         )
 
     async def UpdateVersion(self, request: pb.UpdateVersionRequest, call: Call) -> bytes:

@@ -225,8 +225,8 @@ def page(
     after: search.Position | None = None,
     page_size: int = 0,
     show_deleted: bool = False,
-) -> tuple[list[Model], search.Position | None]:
-    """Return models of a namespace that pass a filter and follow *after*, and the position behind them.
+) -> search.Page[Model]:
+    """Return a page of the models of a namespace that pass a filter and follow *after*.
 
     They come without former names. Deleted ones are left out unless *show_deleted*; purged ones always.
 
@@ -236,7 +236,7 @@ def page(
     """
     names.namespace(namespace)
     scope = ModelScope(namespaces.find_id(tx, name=namespace), show_deleted=show_deleted)
-    rows, position = search.page(
+    found = search.page(
         tx,
         search.Listing(MODEL_FIELDS, scope, unique=("name",)),
         statement=_BY_IDS,
@@ -246,7 +246,7 @@ def page(
         order_by=order_by,
         after=after,
     )
-    return [_value(row) for row in rows], position
+    return found.of([_value(row) for row in found.entries])
 
 
 def modify(
@@ -337,9 +337,7 @@ def _check_free(tx: Transaction, *, namespace: str, name: str, owner: int | None
         message = f"{wanted} was a name of the purged model {taken.text}; choose another name."
         raise NameRetired(message, name=wanted, model=taken.text)
     if taken.delete_time is not None:
-        message = (
-            f"{wanted} is a name of the deleted model {taken.text}; restore it, or choose another name."
-        )
+        message = f"{wanted} is a name of the deleted model {taken.text}; restore it, or choose another name."
         delete_time = events.time_text(taken.delete_time)
         raise NameDeleted(message, name=wanted, model=taken.text, delete_time=delete_time)
     if names.model_key(taken.name) == names.model_key(name):

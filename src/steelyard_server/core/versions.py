@@ -249,8 +249,8 @@ def page(
     after: search.Position | None = None,
     page_size: int = 0,
     show_deleted: bool = False,
-) -> tuple[list[Version], search.Position | None]:
-    """Return the versions that pass a filter and follow *after*, and the position behind them.
+) -> search.Page[Version]:
+    """Return a page of the versions that pass a filter and follow *after*.
 
     Deleted ones are left out unless *show_deleted*; those of deleted models always.
 
@@ -261,7 +261,7 @@ def page(
         NamespaceNotFound, ModelNotFound, ModelDeleted: no such namespace or model.
         FilterInvalid, OrderByInvalid, MetricAmbiguous, TooLong: with the column where one stands.
     """
-    rows, position = search.page(
+    found = search.page(
         tx,
         _listing(tx, model, show_deleted=show_deleted),
         statement=_BY_IDS,
@@ -271,7 +271,7 @@ def page(
         order_by=order_by,
         after=after,
     )
-    return _summaries(tx, rows), position
+    return found.of(_summaries(tx, found.entries))
 
 
 def _listing(tx: Transaction, model: str, *, show_deleted: bool) -> search.Listing:

@@ -25,6 +25,7 @@ INT64: Final = range(-(2**63), 2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGN: Final = 1 << 63
 _ALL: Final = (1 << 64) - 1
+_DOUBLE_DIGITS: Final = 16
 # An underscore is a letter to \w; in names of models it separates words.
 _WORD: Final = re.compile(r"[^\W_]+")
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -62,6 +63,15 @@ def number(value: float) -> str | None:
     return f"{NUMBER}{ascending:016x}{rest:03x}"
 
 
+def number_of(key: str) -> float:
+    """Return the value that `number` made *key* of; one that is whole and an int64 as such."""
+    ascending = int(key[1 : 1 + _DOUBLE_DIGITS], 16)
+    bits = ascending ^ _SIGN if ascending & _SIGN else ascending ^ _ALL
+    (below,) = struct.unpack(">d", struct.pack(">Q", bits))
+    rest = int(key[1 + _DOUBLE_DIGITS :], 16)
+    return int(below) + rest if below.is_integer() and int(below) in INT64 else below
+
+
 def time(text: str) -> str | None:
     """Return the key of a time as events write it: that of its microseconds."""
     return number((datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1))
@@ -77,6 +87,14 @@ def semantic_version(text: str) -> str:
     numbers = " ".join(f"{len(each):02}{each}" for each in core.split("."))
     parts = (f"0{len(each):03}{each}" if each.isdigit() else f"1{each}" for each in before.split("."))
     return f"{numbers} {' '.join(parts)} " if before else f"{numbers} ~"
+
+
+def semantic_version_of(key: str) -> str:
+    """Return the semantic version that `semantic_version` made *key* of, without its build."""
+    *numbers, before = key.split(" ", 3)
+    core = ".".join(each[2:] for each in numbers)
+    parts = (each[1:] if each.startswith("1") else each[4:] for each in before.split())
+    return core if before == "~" else f"{core}-{'.'.join(parts)}"
 
 
 def words(text: str) -> list[str]:

@@ -398,7 +398,14 @@ type ListModelsResponse struct {
 	// Token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Sequence that this answer saw.
-	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// What the first term of `order_by` is of each of `models`, in their order, written as a filter
+	// takes it, for example `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters. Empty
+	// where it is absent or empty. There are none without `order_by`.
+	OrderValues []string `protobuf:"bytes,4,rep,name=order_values,json=orderValues,proto3" json:"order_values,omitempty"`
+	// Labels and metric directions that `filter` asks for, not behind NOT, and that no Model of the
+	// list has, deleted ones included; at most 8. Set only when the first page is empty.
+	AbsentFields  []*AbsentField `protobuf:"bytes,5,rep,name=absent_fields,json=absentFields,proto3" json:"absent_fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,6 +459,20 @@ func (x *ListModelsResponse) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *ListModelsResponse) GetOrderValues() []string {
+	if x != nil {
+		return x.OrderValues
+	}
+	return nil
+}
+
+func (x *ListModelsResponse) GetAbsentFields() []*AbsentField {
+	if x != nil {
+		return x.AbsentFields
+	}
+	return nil
 }
 
 // Request of UpdateModel.
@@ -1153,7 +1174,7 @@ var File_steelyard_v1_model_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\n" +
-	" steelyard/v1/model_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x18steelyard/v1/model.proto\x1a\x17steelyard/v1/rule.proto\"\xe3\x03\n" +
+	" steelyard/v1/model_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fsteelyard/v1/absent_field.proto\x1a\x18steelyard/v1/model.proto\x1a\x17steelyard/v1/rule.proto\"\xe3\x03\n" +
 	"\x12CreateModelRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12D\n" +
@@ -1187,11 +1208,13 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x06filter\x18\n" +
 	" \x01(\tR\x06filter\x12\x19\n" +
 	"\border_by\x18\v \x01(\tR\aorderBy\x12!\n" +
-	"\fshow_deleted\x18\f \x01(\bR\vshowDeleted\"\x85\x01\n" +
+	"\fshow_deleted\x18\f \x01(\bR\vshowDeleted\"\xe8\x01\n" +
 	"\x12ListModelsResponse\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.steelyard.v1.ModelR\x06models\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xc7\x01\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12!\n" +
+	"\forder_values\x18\x04 \x03(\tR\vorderValues\x12>\n" +
+	"\rabsent_fields\x18\x05 \x03(\v2\x19.steelyard.v1.AbsentFieldR\fabsentFields\"\xc7\x01\n" +
 	"\x12UpdateModelRequest\x12)\n" +
 	"\x05model\x18\x01 \x01(\v2\x13.steelyard.v1.ModelR\x05model\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1292,8 +1315,9 @@ var file_steelyard_v1_model_service_proto_goTypes = []any{
 	nil,                           // 16: steelyard.v1.CreateModelRequest.LabelsEntry
 	nil,                           // 17: steelyard.v1.CreateModelRequest.MetricDirectionsEntry
 	(*Model)(nil),                 // 18: steelyard.v1.Model
-	(*fieldmaskpb.FieldMask)(nil), // 19: google.protobuf.FieldMask
-	(MetricDirection)(0),          // 20: steelyard.v1.MetricDirection
+	(*AbsentField)(nil),           // 19: steelyard.v1.AbsentField
+	(*fieldmaskpb.FieldMask)(nil), // 20: google.protobuf.FieldMask
+	(MetricDirection)(0),          // 21: steelyard.v1.MetricDirection
 }
 var file_steelyard_v1_model_service_proto_depIdxs = []int32{
 	16, // 0: steelyard.v1.CreateModelRequest.labels:type_name -> steelyard.v1.CreateModelRequest.LabelsEntry
@@ -1301,34 +1325,35 @@ var file_steelyard_v1_model_service_proto_depIdxs = []int32{
 	18, // 2: steelyard.v1.CreateModelResponse.model:type_name -> steelyard.v1.Model
 	18, // 3: steelyard.v1.GetModelResponse.model:type_name -> steelyard.v1.Model
 	18, // 4: steelyard.v1.ListModelsResponse.models:type_name -> steelyard.v1.Model
-	18, // 5: steelyard.v1.UpdateModelRequest.model:type_name -> steelyard.v1.Model
-	19, // 6: steelyard.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
-	18, // 7: steelyard.v1.UpdateModelResponse.model:type_name -> steelyard.v1.Model
-	18, // 8: steelyard.v1.RenameModelResponse.model:type_name -> steelyard.v1.Model
-	18, // 9: steelyard.v1.DeleteModelResponse.model:type_name -> steelyard.v1.Model
-	18, // 10: steelyard.v1.UndeleteModelResponse.model:type_name -> steelyard.v1.Model
-	20, // 11: steelyard.v1.CreateModelRequest.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
-	0,  // 12: steelyard.v1.ModelService.CreateModel:input_type -> steelyard.v1.CreateModelRequest
-	2,  // 13: steelyard.v1.ModelService.GetModel:input_type -> steelyard.v1.GetModelRequest
-	4,  // 14: steelyard.v1.ModelService.ListModels:input_type -> steelyard.v1.ListModelsRequest
-	6,  // 15: steelyard.v1.ModelService.UpdateModel:input_type -> steelyard.v1.UpdateModelRequest
-	8,  // 16: steelyard.v1.ModelService.RenameModel:input_type -> steelyard.v1.RenameModelRequest
-	10, // 17: steelyard.v1.ModelService.DeleteModel:input_type -> steelyard.v1.DeleteModelRequest
-	12, // 18: steelyard.v1.ModelService.UndeleteModel:input_type -> steelyard.v1.UndeleteModelRequest
-	14, // 19: steelyard.v1.ModelService.PurgeModel:input_type -> steelyard.v1.PurgeModelRequest
-	1,  // 20: steelyard.v1.ModelService.CreateModel:output_type -> steelyard.v1.CreateModelResponse
-	3,  // 21: steelyard.v1.ModelService.GetModel:output_type -> steelyard.v1.GetModelResponse
-	5,  // 22: steelyard.v1.ModelService.ListModels:output_type -> steelyard.v1.ListModelsResponse
-	7,  // 23: steelyard.v1.ModelService.UpdateModel:output_type -> steelyard.v1.UpdateModelResponse
-	9,  // 24: steelyard.v1.ModelService.RenameModel:output_type -> steelyard.v1.RenameModelResponse
-	11, // 25: steelyard.v1.ModelService.DeleteModel:output_type -> steelyard.v1.DeleteModelResponse
-	13, // 26: steelyard.v1.ModelService.UndeleteModel:output_type -> steelyard.v1.UndeleteModelResponse
-	15, // 27: steelyard.v1.ModelService.PurgeModel:output_type -> steelyard.v1.PurgeModelResponse
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	19, // 5: steelyard.v1.ListModelsResponse.absent_fields:type_name -> steelyard.v1.AbsentField
+	18, // 6: steelyard.v1.UpdateModelRequest.model:type_name -> steelyard.v1.Model
+	20, // 7: steelyard.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	18, // 8: steelyard.v1.UpdateModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 9: steelyard.v1.RenameModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 10: steelyard.v1.DeleteModelResponse.model:type_name -> steelyard.v1.Model
+	18, // 11: steelyard.v1.UndeleteModelResponse.model:type_name -> steelyard.v1.Model
+	21, // 12: steelyard.v1.CreateModelRequest.MetricDirectionsEntry.value:type_name -> steelyard.v1.MetricDirection
+	0,  // 13: steelyard.v1.ModelService.CreateModel:input_type -> steelyard.v1.CreateModelRequest
+	2,  // 14: steelyard.v1.ModelService.GetModel:input_type -> steelyard.v1.GetModelRequest
+	4,  // 15: steelyard.v1.ModelService.ListModels:input_type -> steelyard.v1.ListModelsRequest
+	6,  // 16: steelyard.v1.ModelService.UpdateModel:input_type -> steelyard.v1.UpdateModelRequest
+	8,  // 17: steelyard.v1.ModelService.RenameModel:input_type -> steelyard.v1.RenameModelRequest
+	10, // 18: steelyard.v1.ModelService.DeleteModel:input_type -> steelyard.v1.DeleteModelRequest
+	12, // 19: steelyard.v1.ModelService.UndeleteModel:input_type -> steelyard.v1.UndeleteModelRequest
+	14, // 20: steelyard.v1.ModelService.PurgeModel:input_type -> steelyard.v1.PurgeModelRequest
+	1,  // 21: steelyard.v1.ModelService.CreateModel:output_type -> steelyard.v1.CreateModelResponse
+	3,  // 22: steelyard.v1.ModelService.GetModel:output_type -> steelyard.v1.GetModelResponse
+	5,  // 23: steelyard.v1.ModelService.ListModels:output_type -> steelyard.v1.ListModelsResponse
+	7,  // 24: steelyard.v1.ModelService.UpdateModel:output_type -> steelyard.v1.UpdateModelResponse
+	9,  // 25: steelyard.v1.ModelService.RenameModel:output_type -> steelyard.v1.RenameModelResponse
+	11, // 26: steelyard.v1.ModelService.DeleteModel:output_type -> steelyard.v1.DeleteModelResponse
+	13, // 27: steelyard.v1.ModelService.UndeleteModel:output_type -> steelyard.v1.UndeleteModelResponse
+	15, // 28: steelyard.v1.ModelService.PurgeModel:output_type -> steelyard.v1.PurgeModelResponse
+	21, // [21:29] is the sub-list for method output_type
+	13, // [13:21] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_model_service_proto_init() }
@@ -1336,6 +1361,7 @@ func file_steelyard_v1_model_service_proto_init() {
 	if File_steelyard_v1_model_service_proto != nil {
 		return
 	}
+	file_steelyard_v1_absent_field_proto_init()
 	file_steelyard_v1_model_proto_init()
 	file_steelyard_v1_rule_proto_init()
 	type x struct{}

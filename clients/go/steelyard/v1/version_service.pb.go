@@ -800,7 +800,15 @@ type ListVersionsResponse struct {
 	// Token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Sequence that this answer saw.
-	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// What the first term of `order_by` is of each of `versions`, in their order, written as a filter
+	// takes it: `0.91`, `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters, semantic
+	// versions no build. Empty where it is absent, empty or NaN, and where it is `model` in a list of
+	// one Model. There are none without `order_by`.
+	OrderValues []string `protobuf:"bytes,4,rep,name=order_values,json=orderValues,proto3" json:"order_values,omitempty"`
+	// Labels, parameters, metrics and evaluations that `filter` asks for, not behind NOT, and that no
+	// Version of the list has, deleted ones included; at most 8. Set only when the first page is empty.
+	AbsentFields  []*AbsentField `protobuf:"bytes,5,rep,name=absent_fields,json=absentFields,proto3" json:"absent_fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -854,6 +862,20 @@ func (x *ListVersionsResponse) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *ListVersionsResponse) GetOrderValues() []string {
+	if x != nil {
+		return x.OrderValues
+	}
+	return nil
+}
+
+func (x *ListVersionsResponse) GetAbsentFields() []*AbsentField {
+	if x != nil {
+		return x.AbsentFields
+	}
+	return nil
 }
 
 // Request of UpdateVersion.
@@ -2707,7 +2729,7 @@ var File_steelyard_v1_version_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\n" +
-	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\x90\x04\n" +
+	"\"steelyard/v1/version_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fsteelyard/v1/absent_field.proto\x1a\x1dsteelyard/v1/comparison.proto\x1a\x1asteelyard/v1/content.proto\x1a\x1dsteelyard/v1/evaluation.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\x90\x04\n" +
 	"\x14CreateVersionRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12/\n" +
 	"\acontent\x18\x02 \x01(\v2\x15.steelyard.v1.ContentR\acontent\x12 \n" +
@@ -2767,11 +2789,13 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x16\n" +
 	"\x06filter\x18\n" +
 	" \x01(\tR\x06filter\x12!\n" +
-	"\fshow_deleted\x18\v \x01(\bR\vshowDeleted\"\x8d\x01\n" +
+	"\fshow_deleted\x18\v \x01(\bR\vshowDeleted\"\xf0\x01\n" +
 	"\x14ListVersionsResponse\x121\n" +
 	"\bversions\x18\x01 \x03(\v2\x15.steelyard.v1.VersionR\bversions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xf7\x02\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12!\n" +
+	"\forder_values\x18\x04 \x03(\tR\vorderValues\x12>\n" +
+	"\rabsent_fields\x18\x05 \x03(\v2\x19.steelyard.v1.AbsentFieldR\fabsentFields\"\xf7\x02\n" +
 	"\x14UpdateVersionRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12F\n" +
@@ -2995,11 +3019,12 @@ var file_steelyard_v1_version_service_proto_goTypes = []any{
 	(*Version)(nil),                     // 41: steelyard.v1.Version
 	(*VersionRef)(nil),                  // 42: steelyard.v1.VersionRef
 	(*timestamppb.Timestamp)(nil),       // 43: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),       // 44: google.protobuf.FieldMask
-	(*File)(nil),                        // 45: steelyard.v1.File
-	(*MetricSelector)(nil),              // 46: steelyard.v1.MetricSelector
-	(*Comparison)(nil),                  // 47: steelyard.v1.Comparison
-	(*Evaluation)(nil),                  // 48: steelyard.v1.Evaluation
+	(*AbsentField)(nil),                 // 44: steelyard.v1.AbsentField
+	(*fieldmaskpb.FieldMask)(nil),       // 45: google.protobuf.FieldMask
+	(*File)(nil),                        // 46: steelyard.v1.File
+	(*MetricSelector)(nil),              // 47: steelyard.v1.MetricSelector
+	(*Comparison)(nil),                  // 48: steelyard.v1.Comparison
+	(*Evaluation)(nil),                  // 49: steelyard.v1.Evaluation
 }
 var file_steelyard_v1_version_service_proto_depIdxs = []int32{
 	39, // 0: steelyard.v1.CreateVersionRequest.content:type_name -> steelyard.v1.Content
@@ -3014,73 +3039,74 @@ var file_steelyard_v1_version_service_proto_depIdxs = []int32{
 	42, // 9: steelyard.v1.BatchGetVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
 	41, // 10: steelyard.v1.BatchGetVersionsResponse.versions:type_name -> steelyard.v1.Version
 	41, // 11: steelyard.v1.ListVersionsResponse.versions:type_name -> steelyard.v1.Version
-	42, // 12: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	38, // 13: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
-	44, // 14: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	41, // 15: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
-	42, // 16: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
-	42, // 17: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	45, // 18: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
-	42, // 19: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
-	19, // 20: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
-	45, // 21: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
-	42, // 22: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
-	22, // 23: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
-	45, // 24: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
-	42, // 25: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	41, // 26: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	42, // 27: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	41, // 28: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
-	42, // 29: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
-	42, // 30: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
-	41, // 31: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
-	42, // 32: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
-	46, // 33: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
-	47, // 34: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
-	42, // 35: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
-	48, // 36: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
-	48, // 37: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
-	42, // 38: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
-	48, // 39: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
-	0,  // 40: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
-	2,  // 41: steelyard.v1.VersionService.BatchCreateVersions:input_type -> steelyard.v1.BatchCreateVersionsRequest
-	5,  // 42: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
-	7,  // 43: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
-	9,  // 44: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
-	11, // 45: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
-	23, // 46: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
-	25, // 47: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
-	27, // 48: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
-	29, // 49: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
-	31, // 50: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
-	33, // 51: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
-	35, // 52: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
-	13, // 53: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
-	15, // 54: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
-	17, // 55: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
-	20, // 56: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
-	1,  // 57: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
-	3,  // 58: steelyard.v1.VersionService.BatchCreateVersions:output_type -> steelyard.v1.BatchCreateVersionsResponse
-	6,  // 59: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
-	8,  // 60: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
-	10, // 61: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
-	12, // 62: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
-	24, // 63: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
-	26, // 64: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
-	28, // 65: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
-	30, // 66: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
-	32, // 67: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
-	34, // 68: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
-	36, // 69: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
-	14, // 70: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
-	16, // 71: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
-	18, // 72: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
-	21, // 73: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
-	57, // [57:74] is the sub-list for method output_type
-	40, // [40:57] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	44, // 12: steelyard.v1.ListVersionsResponse.absent_fields:type_name -> steelyard.v1.AbsentField
+	42, // 13: steelyard.v1.UpdateVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	38, // 14: steelyard.v1.UpdateVersionRequest.labels:type_name -> steelyard.v1.UpdateVersionRequest.LabelsEntry
+	45, // 15: steelyard.v1.UpdateVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	41, // 16: steelyard.v1.UpdateVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 17: steelyard.v1.GetManifestRequest.version:type_name -> steelyard.v1.VersionRef
+	42, // 18: steelyard.v1.ListFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	46, // 19: steelyard.v1.ListFilesResponse.files:type_name -> steelyard.v1.File
+	42, // 20: steelyard.v1.ReadFileRequest.version:type_name -> steelyard.v1.VersionRef
+	19, // 21: steelyard.v1.ReadFileResponse.header:type_name -> steelyard.v1.ReadFileHeader
+	46, // 22: steelyard.v1.ReadFileHeader.file:type_name -> steelyard.v1.File
+	42, // 23: steelyard.v1.ReadFilesRequest.version:type_name -> steelyard.v1.VersionRef
+	22, // 24: steelyard.v1.ReadFilesResponse.parts:type_name -> steelyard.v1.FilePart
+	46, // 25: steelyard.v1.FilePart.file:type_name -> steelyard.v1.File
+	42, // 26: steelyard.v1.DeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 27: steelyard.v1.DeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 28: steelyard.v1.UndeleteVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	41, // 29: steelyard.v1.UndeleteVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 30: steelyard.v1.PurgeVersionRequest.version:type_name -> steelyard.v1.VersionRef
+	42, // 31: steelyard.v1.CopyVersionRequest.source:type_name -> steelyard.v1.VersionRef
+	41, // 32: steelyard.v1.CopyVersionResponse.version:type_name -> steelyard.v1.Version
+	42, // 33: steelyard.v1.CompareVersionsRequest.versions:type_name -> steelyard.v1.VersionRef
+	47, // 34: steelyard.v1.CompareVersionsRequest.metrics:type_name -> steelyard.v1.MetricSelector
+	48, // 35: steelyard.v1.CompareVersionsResponse.comparison:type_name -> steelyard.v1.Comparison
+	42, // 36: steelyard.v1.RecordEvaluationRequest.version:type_name -> steelyard.v1.VersionRef
+	49, // 37: steelyard.v1.RecordEvaluationRequest.evaluation:type_name -> steelyard.v1.Evaluation
+	49, // 38: steelyard.v1.RecordEvaluationResponse.evaluation:type_name -> steelyard.v1.Evaluation
+	42, // 39: steelyard.v1.ListEvaluationsRequest.version:type_name -> steelyard.v1.VersionRef
+	49, // 40: steelyard.v1.ListEvaluationsResponse.evaluations:type_name -> steelyard.v1.Evaluation
+	0,  // 41: steelyard.v1.VersionService.CreateVersion:input_type -> steelyard.v1.CreateVersionRequest
+	2,  // 42: steelyard.v1.VersionService.BatchCreateVersions:input_type -> steelyard.v1.BatchCreateVersionsRequest
+	5,  // 43: steelyard.v1.VersionService.GetVersion:input_type -> steelyard.v1.GetVersionRequest
+	7,  // 44: steelyard.v1.VersionService.BatchGetVersions:input_type -> steelyard.v1.BatchGetVersionsRequest
+	9,  // 45: steelyard.v1.VersionService.ListVersions:input_type -> steelyard.v1.ListVersionsRequest
+	11, // 46: steelyard.v1.VersionService.UpdateVersion:input_type -> steelyard.v1.UpdateVersionRequest
+	23, // 47: steelyard.v1.VersionService.DeleteVersion:input_type -> steelyard.v1.DeleteVersionRequest
+	25, // 48: steelyard.v1.VersionService.UndeleteVersion:input_type -> steelyard.v1.UndeleteVersionRequest
+	27, // 49: steelyard.v1.VersionService.PurgeVersion:input_type -> steelyard.v1.PurgeVersionRequest
+	29, // 50: steelyard.v1.VersionService.CopyVersion:input_type -> steelyard.v1.CopyVersionRequest
+	31, // 51: steelyard.v1.VersionService.CompareVersions:input_type -> steelyard.v1.CompareVersionsRequest
+	33, // 52: steelyard.v1.VersionService.RecordEvaluation:input_type -> steelyard.v1.RecordEvaluationRequest
+	35, // 53: steelyard.v1.VersionService.ListEvaluations:input_type -> steelyard.v1.ListEvaluationsRequest
+	13, // 54: steelyard.v1.VersionService.GetManifest:input_type -> steelyard.v1.GetManifestRequest
+	15, // 55: steelyard.v1.VersionService.ListFiles:input_type -> steelyard.v1.ListFilesRequest
+	17, // 56: steelyard.v1.VersionService.ReadFile:input_type -> steelyard.v1.ReadFileRequest
+	20, // 57: steelyard.v1.VersionService.ReadFiles:input_type -> steelyard.v1.ReadFilesRequest
+	1,  // 58: steelyard.v1.VersionService.CreateVersion:output_type -> steelyard.v1.CreateVersionResponse
+	3,  // 59: steelyard.v1.VersionService.BatchCreateVersions:output_type -> steelyard.v1.BatchCreateVersionsResponse
+	6,  // 60: steelyard.v1.VersionService.GetVersion:output_type -> steelyard.v1.GetVersionResponse
+	8,  // 61: steelyard.v1.VersionService.BatchGetVersions:output_type -> steelyard.v1.BatchGetVersionsResponse
+	10, // 62: steelyard.v1.VersionService.ListVersions:output_type -> steelyard.v1.ListVersionsResponse
+	12, // 63: steelyard.v1.VersionService.UpdateVersion:output_type -> steelyard.v1.UpdateVersionResponse
+	24, // 64: steelyard.v1.VersionService.DeleteVersion:output_type -> steelyard.v1.DeleteVersionResponse
+	26, // 65: steelyard.v1.VersionService.UndeleteVersion:output_type -> steelyard.v1.UndeleteVersionResponse
+	28, // 66: steelyard.v1.VersionService.PurgeVersion:output_type -> steelyard.v1.PurgeVersionResponse
+	30, // 67: steelyard.v1.VersionService.CopyVersion:output_type -> steelyard.v1.CopyVersionResponse
+	32, // 68: steelyard.v1.VersionService.CompareVersions:output_type -> steelyard.v1.CompareVersionsResponse
+	34, // 69: steelyard.v1.VersionService.RecordEvaluation:output_type -> steelyard.v1.RecordEvaluationResponse
+	36, // 70: steelyard.v1.VersionService.ListEvaluations:output_type -> steelyard.v1.ListEvaluationsResponse
+	14, // 71: steelyard.v1.VersionService.GetManifest:output_type -> steelyard.v1.GetManifestResponse
+	16, // 72: steelyard.v1.VersionService.ListFiles:output_type -> steelyard.v1.ListFilesResponse
+	18, // 73: steelyard.v1.VersionService.ReadFile:output_type -> steelyard.v1.ReadFileResponse
+	21, // 74: steelyard.v1.VersionService.ReadFiles:output_type -> steelyard.v1.ReadFilesResponse
+	58, // [58:75] is the sub-list for method output_type
+	41, // [41:58] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_service_proto_init() }
@@ -3088,6 +3114,7 @@ func file_steelyard_v1_version_service_proto_init() {
 	if File_steelyard_v1_version_service_proto != nil {
 		return
 	}
+	file_steelyard_v1_absent_field_proto_init()
 	file_steelyard_v1_comparison_proto_init()
 	file_steelyard_v1_content_proto_init()
 	file_steelyard_v1_evaluation_proto_init()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from steelyard.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -27,12 +27,17 @@ STYLES = {
     "changed": "yellow",
     "missing": "dim",
 }
+# Kinds of sections whose rows have a best.
+MEASURED = {"metric", "evaluation"}
 NAME_COLUMNS_MAXIMUM = 32
 CELL_COLUMNS_MAXIMUM = 28
 
 
 def show(names: Sequence[str], sections: Sequence[Section]) -> None:
-    """Print sections: tables on a terminal, in a pipe lines of kind, name and a cell for each version."""
+    """Print sections: tables on a terminal, in a pipe lines of kind, name and a cell for each version.
+
+    No colour tells the best in a pipe, so the lines of metrics end in the names of those that are.
+    """
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -42,10 +47,16 @@ def show(names: Sequence[str], sections: Sequence[Section]) -> None:
         return
     for section in sections:
         for row in section.rows:
-            cells = (cell.exact or cell.text for cell in row.cells)
+            cells = [cell.exact or cell.text for cell in row.cells]
+            if section.kind in MEASURED:
+                cells.append(" ".join(_best(names, row)))
             output.line((section.kind, row.name, *cells))
         if section.omitted:
             output.line(("omitted", section.kind, section.omitted))
+
+
+def _best(names: Sequence[str], row: Row) -> Iterator[str]:
+    return (name for name, cell in zip(names, row.cells, strict=True) if cell.mark == "best")
 
 
 def _telling(section: Section) -> Section:

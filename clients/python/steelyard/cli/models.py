@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Lines of versions.", no_args_is_help=True)
 
+# What a line of the table has.
+SHOWN = {"", "name", "latest_number", "description", "update_time"}
 Model = Annotated[str, typer.Argument(help="namespace/model, or a model of your namespace.")]
 Description = Annotated[str | None, typer.Option("--description", "-d", help="Text for people.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", "-l", help="Label as key=value; repeat it.")]
@@ -41,13 +43,22 @@ def ls(
     with session.of(context).client() as client:
         listed = client.models.list(namespace or None, filter=filter, order_by=order_by, show_deleted=deleted)
         found = output.first(listed, limit=limit, json=json)
+        if filter and not found and not json:
+            absent = client.models.absent_fields(namespace or None, filter=filter, show_deleted=deleted)
+            output.note_absent(absent, what="model")
     if json:
-        output.messages_json(each.message for each in found)
+        output.listed_json(found, ordered=bool(order_by))
         return
-    output.note_absent(found, filter=filter)
-    headers = ("model", "latest", "description", "changed")
-    rows = [(*_row(each), output.age(each.delete_time)) if deleted else _row(each) for each in found]
-    output.table((*headers, "deleted") if deleted else headers, rows)
+    headers = ["model", "latest", "description", "changed"]
+    rows = [[*_row(each)] for each in found]
+    if deleted:
+        headers.append("deleted")
+        rows = [[*row, output.age(each.delete_time)] for row, each in zip(rows, found, strict=True)]
+    term = output.order_term(order_by)
+    if not (term in SHOWN or (deleted and term == "delete_time")):
+        headers.append(term)
+        rows = [[*row, each.order_value] for row, each in zip(rows, found, strict=True)]
+    output.table(headers, rows)
 
 
 @app.command("show")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from steelyard.types import Actor
+    from steelyard.types import AbsentField, Actor, Model, Version
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Limit = Annotated[
@@ -28,6 +29,8 @@ Limit = Annotated[
 Entry = TypeVar("Entry")
 
 LISTED = 50
+# A field of an order: names, some of them in quotes, and what is in brackets.
+_TERM = re.compile(r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\[[^\]]*\]|[^\s,"'\[])+""")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
@@ -142,10 +145,21 @@ def first(entries: Iterator[Entry], *, limit: int | None, json: bool) -> list[En
     return found
 
 
-def note_absent(found: Sequence[object], *, filter: str) -> None:  # noqa: A002 - the name of the option
-    """Say that a filter let nothing pass, which looks like success otherwise."""
-    if filter and not found:
-        note("None passes the filter.")
+def note_absent(absent: Iterable[AbsentField], *, what: str) -> None:
+    """Say that a filter let nothing pass, which looks like success otherwise, and what it asks for in vain.
+
+    Args:
+        what: is listed, for example `version of default/fraud`.
+    """
+    note("None passes the filter.")
+    for each in absent:
+        note(f"No {what} has {each.field}{f'; perhaps {each.suggestion}' if each.suggestion else ''}.")
+
+
+def order_term(order_by: str) -> str:
+    """Return the field that an order begins with; empty without an order."""
+    found = _TERM.match(order_by)
+    return found[0].strip() if found else ""
 
 
 def details(facts: Mapping[str, object]) -> None:
@@ -175,6 +189,13 @@ def message_json(message: Any) -> None:
 def facts_json(facts: object) -> None:
     """Print what is no message as JSON."""
     print(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+def listed_json(entries: Iterable[Version | Model], *, ordered: bool) -> None:
+    """Print the messages of what is listed; when *ordered* with `orderValue`, what each is ordered by."""
+    facts_json(
+        [_json(each.message) | ({"orderValue": each.order_value} if ordered else {}) for each in entries]
+    )
 
 
 def messages_json(messages: Iterable[Any]) -> None:

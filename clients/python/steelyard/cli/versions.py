@@ -18,6 +18,8 @@ app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
 # In the place of a model: all of its namespace.
 ALL_MODELS = "-"
+# What a line of the table has, beside training metrics.
+SHOWN = {"", "model", "number", "semantic_version", "stage", "size_bytes", "create_time", "creator"}
 Listed = Annotated[str, typer.Argument(help="A model, or NAMESPACE/- for all models of a namespace.")]
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
 Deleted = Annotated[str, typer.Argument(help="A deleted one: fraud:3, fraud:1.4.0 or fraud@sha256:….")]
@@ -51,16 +53,22 @@ def ls(
     with session.of(context).client() as client:
         listed = client.versions.list(model, filter=filter, order_by=order, show_deleted=deleted)
         found = output.first(listed, limit=limit, json=json)
+        if filter and not found and not json:
+            absent = client.versions.absent_fields(model, filter=filter, show_deleted=deleted)
+            output.note_absent(absent, what="version" if everywhere else f"version of {model}")
     if json:
-        output.messages_json(each.message for each in found)
+        output.listed_json(found, ordered=bool(order_by))
         return
-    output.note_absent(found, filter=filter)
     _note_unmeasured(found, order_by=order_by)
     headers = ["version", "aliases", "stage", "metrics", "size", "created", "by"]
     rows = [[str(each) if everywhere else _number(each), *_row(each)] for each in found]
     if deleted:
         headers.append("deleted")
         rows = [[*row, output.age(each.delete_time)] for row, each in zip(rows, found, strict=True)]
+    term = output.order_term(order_by)
+    if not _is_shown(term, deleted=deleted):
+        headers.append(term)
+        rows = [[*row, each.order_value] for row, each in zip(rows, found, strict=True)]
     output.table(headers, rows)
 
 
@@ -181,9 +189,14 @@ def copy(
     output.result(str(done.version))
 
 
+def _is_shown(term: str, *, deleted: bool) -> bool:
+    """Return whether the table shows what it is ordered by."""
+    return term in SHOWN or term.startswith("metrics.") or (deleted and term == "delete_time")
+
+
 def _note_unmeasured(found: Sequence[Version], *, order_by: str) -> None:
     """Say that a metric orders nothing: what has none comes last, so when the first has none, none has."""
-    field = (order_by.partition(",")[0].split() or [""])[0]
+    field = output.order_term(order_by)
     prefix, _, metric = field.partition(".")
     if not found or prefix != "metrics" or '"' in metric or "'" in metric:
         return

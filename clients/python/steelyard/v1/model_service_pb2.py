@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from steelyard.v1 import absent_field_pb2 as steelyard_dot_v1_dot_absent__field__pb2
 from steelyard.v1 import model_pb2 as steelyard_dot_v1_dot_model__pb2
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/model_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x18steelyard/v1/model.proto\x1a\x17steelyard/v1/rule.proto\"\xe3\x03\n\x12\x43reateModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x44\n\x06labels\x18\x03 \x03(\x0b\x32,.steelyard.v1.CreateModelRequest.LabelsEntryR\x06labels\x12\x16\n\x06owners\x18\x04 \x03(\tR\x06owners\x12\x63\n\x11metric_directions\x18\x05 \x03(\x0b\x32\x36.steelyard.v1.CreateModelRequest.MetricDirectionsEntryR\x10metricDirections\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x62\n\x15MetricDirectionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0e\x32\x1d.steelyard.v1.MetricDirectionR\x05value:\x02\x38\x01\"\\\n\x13\x43reateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"P\n\x0fGetModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"Y\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xee\x01\n\x11ListModelsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12\x16\n\x06\x66ilter\x18\n \x01(\tR\x06\x66ilter\x12\x19\n\x08order_by\x18\x0b \x01(\tR\x07orderBy\x12!\n\x0cshow_deleted\x18\x0c \x01(\x08R\x0bshowDeleted\"\x85\x01\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xc7\x01\n\x12UpdateModelRequest\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13UpdateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x8e\x01\n\x12RenameModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x08new_name\x18\x02 \x01(\tR\x07newName\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13RenameModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x98\x01\n\x12\x44\x65leteModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13\x44\x65leteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x9a\x01\n\x14UndeleteModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n\rvalidate_only\x18\x05 \x01(\x08R\x0cvalidateOnly\"^\n\x15UndeleteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x97\x01\n\x11PurgeModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"e\n\x12PurgeModelResponse\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0blast_number\x18\x02 \x01(\x03R\nlastNumber\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2\xa6\x06\n\x0cModelService\x12`\n\x0b\x43reateModel\x12 .steelyard.v1.CreateModelRequest\x1a!.steelyard.v1.CreateModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12Z\n\x08GetModel\x12\x1d.steelyard.v1.GetModelRequest\x1a\x1e.steelyard.v1.GetModelResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\x08\x03\x12\x04name\x12\x65\n\nListModels\x12\x1f.steelyard.v1.ListModelsRequest\x1a .steelyard.v1.ListModelsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x08\x03\x12\tnamespace\x12\x66\n\x0bUpdateModel\x12 .steelyard.v1.UpdateModelRequest\x1a!.steelyard.v1.UpdateModelResponse\"\x12\x8a\xb5\x18\x0e\x08\x05\x12\nmodel.name\x12`\n\x0bRenameModel\x12 .steelyard.v1.RenameModelRequest\x1a!.steelyard.v1.RenameModelResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04name\x12`\n\x0b\x44\x65leteModel\x12 .steelyard.v1.DeleteModelRequest\x1a!.steelyard.v1.DeleteModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12\x66\n\rUndeleteModel\x12\".steelyard.v1.UndeleteModelRequest\x1a#.steelyard.v1.UndeleteModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12]\n\nPurgeModel\x12\x1f.steelyard.v1.PurgeModelRequest\x1a .steelyard.v1.PurgeModelResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04nameB\xb1\x01\n\x10\x63om.steelyard.v1B\x11ModelServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/model_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fsteelyard/v1/absent_field.proto\x1a\x18steelyard/v1/model.proto\x1a\x17steelyard/v1/rule.proto\"\xe3\x03\n\x12\x43reateModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\x44\n\x06labels\x18\x03 \x03(\x0b\x32,.steelyard.v1.CreateModelRequest.LabelsEntryR\x06labels\x12\x16\n\x06owners\x18\x04 \x03(\tR\x06owners\x12\x63\n\x11metric_directions\x18\x05 \x03(\x0b\x32\x36.steelyard.v1.CreateModelRequest.MetricDirectionsEntryR\x10metricDirections\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x07 \x01(\tR\x06reason\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x62\n\x15MetricDirectionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x33\n\x05value\x18\x02 \x01(\x0e\x32\x1d.steelyard.v1.MetricDirectionR\x05value:\x02\x38\x01\"\\\n\x13\x43reateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"P\n\x0fGetModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"Y\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xee\x01\n\x11ListModelsRequest\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12\x16\n\x06\x66ilter\x18\n \x01(\tR\x06\x66ilter\x12\x19\n\x08order_by\x18\x0b \x01(\tR\x07orderBy\x12!\n\x0cshow_deleted\x18\x0c \x01(\x08R\x0bshowDeleted\"\xe8\x01\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.ModelR\x06models\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\x12!\n\x0corder_values\x18\x04 \x03(\tR\x0borderValues\x12>\n\rabsent_fields\x18\x05 \x03(\x0b\x32\x19.steelyard.v1.AbsentFieldR\x0c\x61\x62sentFields\"\xc7\x01\n\x12UpdateModelRequest\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13UpdateModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x8e\x01\n\x12RenameModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x08new_name\x18\x02 \x01(\tR\x07newName\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13RenameModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x98\x01\n\x12\x44\x65leteModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"\\\n\x13\x44\x65leteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x9a\x01\n\x14UndeleteModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12#\n\rvalidate_only\x18\x05 \x01(\x08R\x0cvalidateOnly\"^\n\x15UndeleteModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ModelR\x05model\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x97\x01\n\x11PurgeModelRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"e\n\x12PurgeModelResponse\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0blast_number\x18\x02 \x01(\x03R\nlastNumber\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2\xa6\x06\n\x0cModelService\x12`\n\x0b\x43reateModel\x12 .steelyard.v1.CreateModelRequest\x1a!.steelyard.v1.CreateModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12Z\n\x08GetModel\x12\x1d.steelyard.v1.GetModelRequest\x1a\x1e.steelyard.v1.GetModelResponse\"\x0f\x90\x02\x01\x8a\xb5\x18\x08\x08\x03\x12\x04name\x12\x65\n\nListModels\x12\x1f.steelyard.v1.ListModelsRequest\x1a .steelyard.v1.ListModelsResponse\"\x14\x90\x02\x01\x8a\xb5\x18\r\x08\x03\x12\tnamespace\x12\x66\n\x0bUpdateModel\x12 .steelyard.v1.UpdateModelRequest\x1a!.steelyard.v1.UpdateModelResponse\"\x12\x8a\xb5\x18\x0e\x08\x05\x12\nmodel.name\x12`\n\x0bRenameModel\x12 .steelyard.v1.RenameModelRequest\x1a!.steelyard.v1.RenameModelResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04name\x12`\n\x0b\x44\x65leteModel\x12 .steelyard.v1.DeleteModelRequest\x1a!.steelyard.v1.DeleteModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12\x66\n\rUndeleteModel\x12\".steelyard.v1.UndeleteModelRequest\x1a#.steelyard.v1.UndeleteModelResponse\"\x0c\x8a\xb5\x18\x08\x08\x05\x12\x04name\x12]\n\nPurgeModel\x12\x1f.steelyard.v1.PurgeModelRequest\x1a .steelyard.v1.PurgeModelResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04nameB\xb1\x01\n\x10\x63om.steelyard.v1B\x11ModelServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,42 +56,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['UndeleteModel']._serialized_options = b'\212\265\030\010\010\005\022\004name'
   _globals['_MODELSERVICE'].methods_by_name['PurgeModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['PurgeModel']._serialized_options = b'\212\265\030\010\010\r\022\004name'
-  _globals['_CREATEMODELREQUEST']._serialized_start=136
-  _globals['_CREATEMODELREQUEST']._serialized_end=619
-  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_start=462
-  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_end=519
-  _globals['_CREATEMODELREQUEST_METRICDIRECTIONSENTRY']._serialized_start=521
-  _globals['_CREATEMODELREQUEST_METRICDIRECTIONSENTRY']._serialized_end=619
-  _globals['_CREATEMODELRESPONSE']._serialized_start=621
-  _globals['_CREATEMODELRESPONSE']._serialized_end=713
-  _globals['_GETMODELREQUEST']._serialized_start=715
-  _globals['_GETMODELREQUEST']._serialized_end=795
-  _globals['_GETMODELRESPONSE']._serialized_start=797
-  _globals['_GETMODELRESPONSE']._serialized_end=886
-  _globals['_LISTMODELSREQUEST']._serialized_start=889
-  _globals['_LISTMODELSREQUEST']._serialized_end=1127
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1130
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1263
-  _globals['_UPDATEMODELREQUEST']._serialized_start=1266
-  _globals['_UPDATEMODELREQUEST']._serialized_end=1465
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=1467
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=1559
-  _globals['_RENAMEMODELREQUEST']._serialized_start=1562
-  _globals['_RENAMEMODELREQUEST']._serialized_end=1704
-  _globals['_RENAMEMODELRESPONSE']._serialized_start=1706
-  _globals['_RENAMEMODELRESPONSE']._serialized_end=1798
-  _globals['_DELETEMODELREQUEST']._serialized_start=1801
-  _globals['_DELETEMODELREQUEST']._serialized_end=1953
-  _globals['_DELETEMODELRESPONSE']._serialized_start=1955
-  _globals['_DELETEMODELRESPONSE']._serialized_end=2047
-  _globals['_UNDELETEMODELREQUEST']._serialized_start=2050
-  _globals['_UNDELETEMODELREQUEST']._serialized_end=2204
-  _globals['_UNDELETEMODELRESPONSE']._serialized_start=2206
-  _globals['_UNDELETEMODELRESPONSE']._serialized_end=2300
-  _globals['_PURGEMODELREQUEST']._serialized_start=2303
-  _globals['_PURGEMODELREQUEST']._serialized_end=2454
-  _globals['_PURGEMODELRESPONSE']._serialized_start=2456
-  _globals['_PURGEMODELRESPONSE']._serialized_end=2557
-  _globals['_MODELSERVICE']._serialized_start=2560
-  _globals['_MODELSERVICE']._serialized_end=3366
+  _globals['_CREATEMODELREQUEST']._serialized_start=169
+  _globals['_CREATEMODELREQUEST']._serialized_end=652
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_start=495
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_end=552
+  _globals['_CREATEMODELREQUEST_METRICDIRECTIONSENTRY']._serialized_start=554
+  _globals['_CREATEMODELREQUEST_METRICDIRECTIONSENTRY']._serialized_end=652
+  _globals['_CREATEMODELRESPONSE']._serialized_start=654
+  _globals['_CREATEMODELRESPONSE']._serialized_end=746
+  _globals['_GETMODELREQUEST']._serialized_start=748
+  _globals['_GETMODELREQUEST']._serialized_end=828
+  _globals['_GETMODELRESPONSE']._serialized_start=830
+  _globals['_GETMODELRESPONSE']._serialized_end=919
+  _globals['_LISTMODELSREQUEST']._serialized_start=922
+  _globals['_LISTMODELSREQUEST']._serialized_end=1160
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1163
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1395
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1398
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1597
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=1599
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=1691
+  _globals['_RENAMEMODELREQUEST']._serialized_start=1694
+  _globals['_RENAMEMODELREQUEST']._serialized_end=1836
+  _globals['_RENAMEMODELRESPONSE']._serialized_start=1838
+  _globals['_RENAMEMODELRESPONSE']._serialized_end=1930
+  _globals['_DELETEMODELREQUEST']._serialized_start=1933
+  _globals['_DELETEMODELREQUEST']._serialized_end=2085
+  _globals['_DELETEMODELRESPONSE']._serialized_start=2087
+  _globals['_DELETEMODELRESPONSE']._serialized_end=2179
+  _globals['_UNDELETEMODELREQUEST']._serialized_start=2182
+  _globals['_UNDELETEMODELREQUEST']._serialized_end=2336
+  _globals['_UNDELETEMODELRESPONSE']._serialized_start=2338
+  _globals['_UNDELETEMODELRESPONSE']._serialized_end=2432
+  _globals['_PURGEMODELREQUEST']._serialized_start=2435
+  _globals['_PURGEMODELREQUEST']._serialized_end=2586
+  _globals['_PURGEMODELRESPONSE']._serialized_start=2588
+  _globals['_PURGEMODELRESPONSE']._serialized_end=2689
+  _globals['_MODELSERVICE']._serialized_start=2692
+  _globals['_MODELSERVICE']._serialized_end=3498
 # @@protoc_insertion_point(module_scope)

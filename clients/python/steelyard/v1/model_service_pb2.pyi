@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from steelyard.v1 import absent_field_pb2 as _absent_field_pb2
 from steelyard.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
@@ -254,6 +255,8 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    ORDER_VALUES_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELDS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last one."""
     sequence: _builtins.int
@@ -262,16 +265,31 @@ class ListModelsResponse(_message.Message):
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """Models in the order asked for."""
 
+    @_builtins.property
+    def order_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the first term of `order_by` is of each of `models`, in their order, written as a filter
+        takes it, for example `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters. Empty
+        where it is absent or empty. There are none without `order_by`.
+        """
+
+    @_builtins.property
+    def absent_fields(self) -> _containers.RepeatedCompositeFieldContainer[_absent_field_pb2.AbsentField]:
+        """Labels and metric directions that `filter` asks for, not behind NOT, and that no Model of the
+        list has, deleted ones included; at most 8. Set only when the first page is empty.
+        """
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[_model_pb2.Model] | None = ...,
         next_page_token: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        order_values: _abc.Iterable[_builtins.str] | None = ...,
+        absent_fields: _abc.Iterable[_absent_field_pb2.AbsentField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_fields", b"absent_fields", "models", b"models", "next_page_token", b"next_page_token", "order_values", b"order_values", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from steelyard.v1 import absent_field_pb2 as _absent_field_pb2
 from steelyard.v1 import comparison_pb2 as _comparison_pb2
 from steelyard.v1 import content_pb2 as _content_pb2
 from steelyard.v1 import evaluation_pb2 as _evaluation_pb2
@@ -448,6 +449,8 @@ class ListVersionsResponse(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    ORDER_VALUES_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELDS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last one."""
     sequence: _builtins.int
@@ -456,16 +459,32 @@ class ListVersionsResponse(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_version_pb2.Version]:
         """Versions without files, parameters and schema."""
 
+    @_builtins.property
+    def order_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the first term of `order_by` is of each of `versions`, in their order, written as a filter
+        takes it: `0.91`, `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters, semantic
+        versions no build. Empty where it is absent, empty or NaN, and where it is `model` in a list of
+        one Model. There are none without `order_by`.
+        """
+
+    @_builtins.property
+    def absent_fields(self) -> _containers.RepeatedCompositeFieldContainer[_absent_field_pb2.AbsentField]:
+        """Labels, parameters, metrics and evaluations that `filter` asks for, not behind NOT, and that no
+        Version of the list has, deleted ones included; at most 8. Set only when the first page is empty.
+        """
+
     def __init__(
         self,
         *,
         versions: _abc.Iterable[_version_pb2.Version] | None = ...,
         next_page_token: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        order_values: _abc.Iterable[_builtins.str] | None = ...,
+        absent_fields: _abc.Iterable[_absent_field_pb2.AbsentField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequence", b"sequence", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_fields", b"absent_fields", "next_page_token", b"next_page_token", "order_values", b"order_values", "sequence", b"sequence", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

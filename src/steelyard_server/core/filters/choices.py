@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import Select, Table, bindparam, func, select
 
 from steelyard_server.core.names import storable
 from steelyard_server.errors import MetricAmbiguous, PageTokenInvalid
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHOICES = 10
 # The smallest text that may follow another: control characters stand in no name.
-_NEXT = "\x01"
+NEXT = "\x01"
 
 
 class Choices:
@@ -63,7 +63,7 @@ class Choices:
 
     def _chosen(self, table: Table, path: Path, *, name: str, field: str) -> tuple[str, str]:
         found: list[tuple[str, str]] = []
-        for measured in self._measured(table, name):
+        for measured in self.measured(table, name):
             if measured == ("", ""):
                 return measured
             found.append(measured)
@@ -71,22 +71,23 @@ class Choices:
                 break
         if len(found) <= 1:
             return found[0] if found else ("", "")
-        written = [_written(path, *each) for each in found[:SHOWN_CHOICES]]
+        shown = [written(path, *each) for each in found[:SHOWN_CHOICES]]
         message = (
             f"Column {path.column} of `{field}`: {path.text} was measured on several datasets; "
-            f"write one of {', '.join(written)}{' …' if len(found) > SHOWN_CHOICES else ''}"
+            f"write one of {', '.join(shown)}{' …' if len(found) > SHOWN_CHOICES else ''}"
         )
-        raise MetricAmbiguous(message, field=field, column=path.column, choices=", ".join(written))
+        raise MetricAmbiguous(message, field=field, column=path.column, choices=", ".join(shown))
 
-    def _measured(self, table: Table, name: str) -> Iterator[tuple[str, str]]:
+    def measured(self, table: Table, name: str) -> Iterator[tuple[str, str]]:
+        """Yield the datasets and slices on which the metric *name* was measured."""
         datasets, slices = _steps(table, self._scope)
         dataset = self._first(datasets, name=name, low="")
         while dataset is not None:
             slice_ = self._first(slices, name=name, dataset=dataset, low="")
             while slice_ is not None:
                 yield dataset, slice_
-                slice_ = self._first(slices, name=name, dataset=dataset, low=slice_ + _NEXT)
-            dataset = self._first(datasets, name=name, low=dataset + _NEXT)
+                slice_ = self._first(slices, name=name, dataset=dataset, low=slice_ + NEXT)
+            dataset = self._first(datasets, name=name, low=dataset + NEXT)
 
     def _first(self, statement: Any, **values: str) -> str | None:
         row = self._tx.one(statement, **values)
@@ -94,22 +95,28 @@ class Choices:
 
 
 def _steps(table: Table, scope: Scope) -> tuple[Any, Any]:
-    """Return statements of the next dataset, and of the next slice of one: a step in each model."""
-    in_scope = scope.models().subquery()
+    """Return statements of the next dataset, and of the next slice of one."""
     columns = table.c
-    of_name = (columns.model_id == in_scope.c.id, columns.name == bindparam("name"))
-    of_dataset = (*of_name, columns.dataset == bindparam("dataset"))
-
-    def first(column: Any, *wanted: Any) -> Any:
-        step = select(column).where(*wanted, column >= bindparam("low")).order_by(column).limit(1)
-        return select(func.min(step.correlate(in_scope).scalar_subquery()).label("first")).select_from(
-            in_scope
-        )
-
-    return first(columns.dataset, *of_name), first(columns.slice, *of_dataset)
+    of_name = columns.name == bindparam("name")
+    of_dataset = columns.dataset == bindparam("dataset")
+    models = scope.models()
+    return step(models, columns.dataset, of_name), step(models, columns.slice, of_name, of_dataset)
 
 
-def _written(path: Path, dataset: str, slice_: str) -> str:
+def step(models: Select[Any], column: Any, *wanted: Any) -> Select[Any]:
+    """Return the statement of the `first` value of *column* from `low` on: a step in each of *models*."""
+    each = models.subquery()
+    following = (
+        select(column)
+        .where(column.table.c.model_id == each.c.id, *wanted, column >= bindparam("low"))
+        .order_by(column)
+        .limit(1)
+    )
+    least = func.min(following.correlate(each).scalar_subquery())
+    return select(least.label("first")).select_from(each)
+
+
+def written(path: Path, dataset: str, slice_: str) -> str:
     """Write a metric with its dataset, as a filter takes it."""
     at = f"@{_name(dataset)}" if dataset else ""
     return f"{'.'.join(map(_name, path.segments))}{at}{_in_brackets(slice_)}"

@@ -22,6 +22,7 @@ from steelyard_server.db import search_keys
 from steelyard_server.db.search_keys import CUT_CHARACTERS, INT64
 from steelyard_server.db.tables import comparable
 from steelyard_server.errors import SemanticVersionInvalid
+from steelyard_server.history.events import time_text
 
 Condition = ColumnElement[bool]
 Compare = Callable[[Any, Any], Condition]
@@ -72,6 +73,9 @@ class Kind(Protocol):
     def is_order(self, value: object) -> bool:
         """Return whether a page token may hold *value* as what `order` gave."""
 
+    def text(self, value: Any) -> str:
+        """Write what `order` gave, and is there, as a filter takes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Integer:
@@ -95,6 +99,10 @@ class Integer:
         """See `Kind.is_order`."""
         return type(value) is int and value in INT64
 
+    def text(self, value: int) -> str:
+        """See `Kind.text`."""
+        return str(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Time(Integer):
@@ -103,6 +111,10 @@ class Time(Integer):
     def condition(self, columns: Columns, comparator: str, value: Value) -> Condition:
         """See `Kind.condition`."""
         return OPERATORS[comparator](columns[self.column], read_time(value))
+
+    def text(self, value: int) -> str:
+        """See `Kind.text`."""
+        return time_text(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,10 @@ class Real:
         """See `Kind.is_order`."""
         return type(value) is float and comparable(value) is not None
 
+    def text(self, value: float) -> str:
+        """See `Kind.text`."""
+        return repr(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -161,6 +177,10 @@ class Text:
     def is_order(self, value: object) -> bool:
         """See `Kind.is_order`."""
         return isinstance(value, str) and names.storable(value)
+
+    def text(self, value: str) -> str:
+        """See `Kind.text`."""
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +237,10 @@ class KeyedText:
         """See `Kind.is_order`."""
         return isinstance(value, str) and names.storable(value)
 
+    def text(self, value: str) -> str:
+        """See `Kind.text`."""
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Truth(KeyedText):
@@ -234,6 +258,10 @@ class KeyedTime(KeyedText):
     def condition(self, columns: Columns, comparator: str, value: Value) -> Condition:
         """See `Kind.condition`."""
         return OPERATORS[comparator](columns[self.key], search_keys.number(read_time(value)))
+
+    def text(self, value: str) -> str:
+        """See `Kind.text`."""
+        return time_text(int(search_keys.number_of(value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +284,10 @@ class SemanticVersion(KeyedText):
             return and_(key == precedence, whole == value.text)
         return OPERATORS[comparator](key, precedence)
 
+    def text(self, value: str) -> str:
+        """See `Kind.text`; the build has no part in the order."""
+        return search_keys.semantic_version_of(value)
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterValue(KeyedText):
@@ -273,6 +305,14 @@ class ParameterValue(KeyedText):
         within = and_(key >= search_keys.NUMBER, key < search_keys.AFTER_NUMBERS)
         compared = OPERATORS[comparator](key, search_keys.number(read_number(value)))
         return compared if comparator in EQUALITIES else and_(within, compared)
+
+    def text(self, value: str) -> str:
+        """See `Kind.text`."""
+        if value.startswith(search_keys.NUMBER):
+            return str(search_keys.number_of(value))
+        if value.startswith(search_keys.TEXT):
+            return value.removeprefix(search_keys.TEXT)
+        return "true" if value == search_keys.TRUE else "false"
 
     def _text(self, columns: Columns, comparator: str, value: Value) -> Condition:
         key, whole = columns[self.key], columns[self.whole]

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A field to order by."""
+    """A field to order by.
+
+    Args:
+        leads: whether it is the first one that was asked for.
+    """
 
     field: Field
     descending: bool
+    leads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def read(asked: Sequence[OrderKey], *, fields: Fields, choices: Choices, unique:
             raise Fault(f"{text} may have several values", column=column, expected="a field with one value")
         if field in [key.field for key in keys]:
             raise Fault(f"{text} comes twice", column=column, expected="another field")
-        keys.append(Key(field, each.descending))
+        keys.append(Key(field, each.descending, leads=not keys))
     descending = keys[-1].descending if keys else False
     taken = [key.field for key in keys]
     names = (fields.plain[name] for name in unique)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 from sqlalchemy import not_
 
 from steelyard_server.core import pages
-from steelyard_server.core.filters import grammar, orders
+from steelyard_server.core.filters import absences, grammar, orders
+from steelyard_server.core.filters.absences import AbsentField
 from steelyard_server.core.filters.choices import Choices
 from steelyard_server.core.filters.conditions import Conditions
 from steelyard_server.core.filters.orders import Key, Step
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 Position = list[Any]
 # The most that all keys of a row have.
 KEYS_BYTES = 8192
+# What the encoding of an answer adds to a value of the order.
+VALUE_BYTES = 3
+
+Entry = TypeVar("Entry")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,32 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The key of a row that is listed, and how the list goes on behind it."""
+    """The key of a row that is listed, how the list goes on behind it, and what it is ordered by first."""
 
     id: int
     position: Position
+    order_value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Entry]):
+    """A part of a list.
+
+    Args:
+        position: behind it; None when nothing follows.
+        order_values: what the first field asked for in the order is of each entry, as text, empty where it
+            has none; no values without an order.
+        absent_fields: what the filter asks for in vain, when this is the first page and empty.
+    """
+
+    entries: list[Entry]
+    position: Position | None
+    order_values: Sequence[str]
+    absent_fields: Sequence[AbsentField]
+
+    def of(self, entries: list[Other]) -> Page[Other]:
+        """Return the same page of what its entries were turned into."""
+        return Page(entries, self.position, self.order_values, self.absent_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,11 @@ class Phase:
         ordered = [clause for step in self.steps for clause in step.clauses()]
         statement = self.statement.add_columns(*columns).order_by(*ordered).limit(limit)
         return statement if values is None else statement.where(orders.behind(self.steps, values))
+
+    def order_value(self, values: Sequence[Any]) -> str:
+        """Write the first of the *values* of a row, if it is of the field that was asked for first."""
+        first = self.keys[0]
+        return first.field.kind.text(values[0]) if first.leads else ""
 
 
 def find(
@@ -94,7 +127,9 @@ def find(
     found: list[Found] = []
     for number, phase in list(enumerate(phases))[begin:]:
         rows = tx.all(phase.behind(values if number == begin else None, limit=limit - len(found)))
-        found += [Found(row[0], [choices.made, number, *list(row)[1:]]) for row in rows]
+        for key, *values in rows:
+            position = [choices.made, number, *values]
+            found.append(Found(key, position, phase.order_value(values)))
         if len(found) == limit:
             break
     return found
@@ -107,26 +142,39 @@ def page(
     statement: Select[Any],
     size_bytes: Callable[[Row], int],
     page_size: int,
-    **query: Any,
-) -> tuple[list[Row], Position | None]:
-    """Return the rows of a page, and the position behind it; None when nothing follows.
+    filter: str,  # noqa: A002 - as the request calls it
+    order_by: str,
+    after: Position | None,
+) -> Page[Row]:
+    """Return a page of rows; see `find`.
 
     Args:
         statement: reads the rows whose keys are bound as `ids`.
         size_bytes: an estimate of what a row adds to the answer.
-        query: what `find` takes.
     """
     rows_maximum = pages.page_size(page_size)
-    found = find(tx, listing, limit=rows_maximum + 1, **query)
+    found = find(tx, listing, limit=rows_maximum + 1, filter=filter, order_by=order_by, after=after)
+    values_bytes = {each.id: pages.utf8_bytes(each.order_value) + VALUE_BYTES for each in found}
     rows, more = pages.by_keys(
         tx,
         statement,
         keys=[each.id for each in found],
-        size_bytes=size_bytes,
+        size_bytes=lambda row: size_bytes(row) + values_bytes[row.id],
         rows_maximum=rows_maximum,
         reserved_bytes=_token_bytes(found),
     )
-    return rows, found[len(rows) - 1].position if more else None
+    shown = found[: len(rows)]
+    return Page(
+        rows,
+        shown[-1].position if more else None,
+        order_values=[each.order_value for each in shown] if order_by.strip() else [],
+        absent_fields=_absent_fields(tx, listing, filter) if not found and after is None else [],
+    )
+
+
+def _absent_fields(tx: Transaction, listing: Listing, filter: str) -> list[AbsentField]:  # noqa: A002
+    node = grammar.parse_filter(filter)
+    return absences.absent(tx, node, fields=listing.fields, scope=listing.scope)
 
 
 def _token_bytes(found: Sequence[Found]) -> int:

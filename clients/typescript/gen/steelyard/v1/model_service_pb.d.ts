@@ -5,6 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { MetricDirection, Model } from "./model_pb.js";
+import type { AbsentField } from "./absent_field_pb.js";
 import type { FieldMask } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -246,6 +247,23 @@ export declare type ListModelsResponse = Message<"steelyard.v1.ListModelsRespons
    * @generated from field: int64 sequence = 3;
    */
   sequence: bigint;
+
+  /**
+   * What the first term of `order_by` is of each of `models`, in their order, written as a filter
+   * takes it, for example `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters. Empty
+   * where it is absent or empty. There are none without `order_by`.
+   *
+   * @generated from field: repeated string order_values = 4;
+   */
+  orderValues: string[];
+
+  /**
+   * Labels and metric directions that `filter` asks for, not behind NOT, and that no Model of the
+   * list has, deleted ones included; at most 8. Set only when the first page is empty.
+   *
+   * @generated from field: repeated steelyard.v1.AbsentField absent_fields = 5;
+   */
+  absentFields: AbsentField[];
 };
 
 /**

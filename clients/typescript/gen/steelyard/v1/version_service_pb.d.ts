@@ -7,6 +7,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Content, File } from "./content_pb.js";
 import type { Origin, Version, VersionRef } from "./version_pb.js";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { AbsentField } from "./absent_field_pb.js";
 import type { Comparison, MetricSelector } from "./comparison_pb.js";
 import type { Evaluation } from "./evaluation_pb.js";
 
@@ -484,6 +485,24 @@ export declare type ListVersionsResponse = Message<"steelyard.v1.ListVersionsRes
    * @generated from field: int64 sequence = 3;
    */
   sequence: bigint;
+
+  /**
+   * What the first term of `order_by` is of each of `versions`, in their order, written as a filter
+   * takes it: `0.91`, `2026-11-24T09:30:00.000000Z`. Texts have at most 128 characters, semantic
+   * versions no build. Empty where it is absent, empty or NaN, and where it is `model` in a list of
+   * one Model. There are none without `order_by`.
+   *
+   * @generated from field: repeated string order_values = 4;
+   */
+  orderValues: string[];
+
+  /**
+   * Labels, parameters, metrics and evaluations that `filter` asks for, not behind NOT, and that no
+   * Version of the list has, deleted ones included; at most 8. Set only when the first page is empty.
+   *
+   * @generated from field: repeated steelyard.v1.AbsentField absent_fields = 5;
+   */
+  absentFields: AbsentField[];
 };
 
 /**
