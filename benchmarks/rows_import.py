@@ -18,6 +18,8 @@ from steelyard.v1 import version_service_pb2 as pb
 POSTGRESQL = "Steelyard on PostgreSQL"
 GOAL_PER_SECOND = 500
 BATCH = 40
+# An evaluation takes a call of its own, and several times as long as a version.
+EVALUATED = 20
 
 
 def import_(run: Run) -> Row:
@@ -46,7 +48,8 @@ def import_(run: Run) -> Row:
         for name, what in ((STEELYARD, "SQLite"), (POSTGRESQL, "PostgreSQL"))
     )
     notes = (
-        "each version has 3 files, which all share, and 3 metrics; the check of the bundle is in the time",
+        f"each version has 3 files, which all share, and 3 metrics; one in {EVALUATED} has an evaluation",
+        "the check of the bundle is in the time",
         "PostgreSQL runs without fsync",
     )
     return Row(f"import {count:,} versions", "versions/s", samples, goals, notes)
@@ -76,6 +79,8 @@ def _bundle(run: Run, *, count: int) -> Path:
                 for _ in range(min(BATCH, count - start))
             ]
             client.versions.batch_create(sample.MODEL, requests)
+        for number in range(EVALUATED, count + 1, EVALUATED):
+            client.evaluations.record(f"{sample.MODEL}:{number}", {"auc@new": random_.random()})
         return client.export_bundle(sample.MODEL, directory / "many.bundle").path
 
 

@@ -123,7 +123,11 @@ def test_a_number_that_is_taken_is_refused_and_new_numbers_help(
         ("export fraud:9 new", 5, "VERSION_NOT_FOUND"),
         ("export nothing new", 5, "MODEL_NOT_FOUND"),
         ("export fraud", 2, "FILE"),
-        ("export fraud nowhere/new", 3, "cannot be written"),
+        (
+            "export fraud nowhere/new",
+            3,
+            "The directory nowhere does not exist; make it before nowhere/new is written.",
+        ),
         ("import there", 8, "no bundle"),
         ("import there --list", 8, "no bundle"),
         ("import nothing", 3, "cannot be read"),

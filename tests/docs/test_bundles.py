@@ -33,7 +33,7 @@ def test_the_page_carries_models_from_one_registry_to_another(child: ServerProce
         (script,) = blocks(PAGE, "python")
         text = script.text.replace(ADDRESS, child.address).replace(OTHER, other.address)
         printed = run(sys.executable, "-c", text, reader=reader, address="")
-        assert printed.splitlines() == ["2", "True default/fraud:1"]
+        assert printed.splitlines() == ["2", "True default/fraud:1", "model.create version.import"]
         with steelyard.Client(other.address, cache_dir=tmp_path / "cache") as client:
             found = {
                 name: [each.number for each in client.versions.list(name)] for name in ("fraud", "risk/fraud")

@@ -31,7 +31,7 @@ def files(encoded: bytes, *, version: Version) -> tuple[File, ...]:
         raise DownloadCorrupt(f"The manifest that arrived is not that of {version}, {version.digest}.")
     try:
         found = tuple(map(_file, json.loads(encoded)["files"]))
-        _require_safe(file.path for file in found)
+        require_safe(file.path for file in found)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise DownloadCorrupt(
             f"The manifest of {version} cannot be read; ask who runs the server whether it is a Steelyard."
@@ -59,6 +59,26 @@ def content(encoded: bytes) -> pb.Content:
         )
     except (AttributeError, LookupError, RecursionError, TypeError, InvalidArgument) as error:
         raise ValueError(f"the manifest cannot be read: {error}") from None
+
+
+def require_safe(paths: Iterable[str]) -> None:
+    """Demand that all *paths* of a version stay in a directory, each in a place of its own.
+
+    Raises:
+        UnsafePath: one of them does not.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        parts = path.split("/")
+        is_text = path.encode(errors="ignore").decode() == path
+        if {"", ".", ".."} & set(parts) or "\0" in path or "\\" in path or not is_text:
+            raise UnsafePath(
+                f"The version has the path {path!r}, which leads out of a directory or is none; "
+                "it is refused."
+            )
+        if path.casefold() in seen:
+            raise UnsafePath(f"The version has the path {path!r} twice, letter case aside; it is refused.")
+        seen.add(path.casefold())
 
 
 def _file_message(member: dict[str, Any]) -> pb.File:
@@ -104,18 +124,3 @@ def _file(member: dict[str, Any]) -> File:
         role=member.get("role", "other").lower().replace("_", "-"),
         uri=uri,
     )
-
-
-def _require_safe(paths: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        parts = path.split("/")
-        is_text = path.encode(errors="ignore").decode() == path
-        if {"", ".", ".."} & set(parts) or "\0" in path or "\\" in path or not is_text:
-            raise UnsafePath(
-                f"The version has the path {path!r}, which leads out of a directory or is none; "
-                "it is refused."
-            )
-        if path.casefold() in seen:
-            raise UnsafePath(f"The version has the path {path!r} twice, letter case aside; it is refused.")
-        seen.add(path.casefold())

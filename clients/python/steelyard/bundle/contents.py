@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from steelyard.bundle import archive, records
 from steelyard.bundle.archive import Member
 from steelyard.bundle.records import About, EventRecord, ModelRecord, VersionRecord
-from steelyard.errors import BundleInvalid, FileUnreadable
+from steelyard.errors import BundleInvalid, FileUnreadable, UnsafePath
+from steelyard.manifest import require_safe
 from steelyard.scan import LocalFile, identity_of
 
 if TYPE_CHECKING:
     from steelyard.transfer import Transfer
-    from steelyard.v1 import alias_pb2, content_pb2, evaluation_pb2
+    from steelyard.v1 import alias_pb2, content_pb2, evaluation_pb2, version_pb2
 
 # Versions that are kept from the check to the import, as lines; those of a larger bundle are read again.
 KEPT_BYTES_MAXIMUM = 32 * 1024 * 1024
+
+# What no two versions of a model have in common.
+_DISTINCT = ("digest", "semantic_version", "idempotency_key")
 
 Record = TypeVar("Record")
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
@@ -120,6 +124,10 @@ class Contents:
             return iter((self._kept or {}).get(model, ()))
         return self._read(part, VersionRecord.read)
 
+    def digests(self, model: str) -> Iterator[str]:
+        """Yield the digests of the versions of a model."""
+        return (version.digest for version in self._versions[model].values())
+
     def evaluations(self) -> Iterator[tuple[evaluation_pb2.Evaluation, int]]:
         """Yield the evaluations, those of one version in the order in which they were recorded."""
         return self._read(self.members[archive.EVALUATIONS], records.read_evaluation)
@@ -182,12 +190,16 @@ class Contents:
         places = {name: place for place, name in enumerate(self._versions)}
         whole = self.members[archive.VERSIONS]
         before, offset_bytes = (-1, 0), whole.offset_bytes
+        taken: dict[tuple[str, str], int] = {}
         for record, size_bytes in self._read(whole, VersionRecord.read):
             message = record.message
             place = (places.get(message.model, -1), message.number)
             if place <= before or place[0] < 0 or message.number < 1:
                 raise _wrong(whole.name, f"has {message.model}:{message.number} where it does not belong")
+            if place[0] > before[0]:
+                taken.clear()
             before = place
+            _require_distinct(message, taken=taken)
             self._note(record)
             if self._kept is not None:
                 self._kept.setdefault(message.model, []).append((record, size_bytes))
@@ -197,6 +209,7 @@ class Contents:
 
     def _note(self, record: VersionRecord) -> None:
         message = record.message
+        _require_safe(message, [file.path for file in record.content.files])
         for file in record.content.files:
             if not file.uri:
                 self._need(message.model, file)
@@ -219,6 +232,7 @@ class Contents:
             if not message.uid:
                 raise _wrong(archive.EVALUATIONS, "has an evaluation without a uid")
             if message.HasField("report"):
+                _require_safe(message, [message.report.path])
                 self._need(message.model, message.report)
             self._evaluation_counts[message.model] += 1
 
@@ -285,3 +299,24 @@ def _readable(path: Path) -> BinaryIO:
 
 def _wrong(member: str, what: str) -> BundleInvalid:
     return BundleInvalid(f"{member} {what}; the bundle is none, or was changed.")
+
+
+def _require_distinct(message: version_pb2.Version, *, taken: dict[tuple[str, str], int]) -> None:
+    """Demand that a version shares nothing with those before it that only one of a model may have.
+
+    Args:
+        taken: the numbers of those before it, by what they have.
+    """
+    for name in _DISTINCT:
+        value: str = getattr(message, name)
+        if value and (first := taken.setdefault((name, value), message.number)) != message.number:
+            what = f"with the {name.replace('_', ' ')} of version {first}"
+            raise _wrong(archive.VERSIONS, f"has {message.model}:{message.number} {what}")
+
+
+def _require_safe(message: version_pb2.Version | evaluation_pb2.Evaluation, paths: Iterable[str]) -> None:
+    """Demand that the paths of a version or of a report lead nowhere else."""
+    try:
+        require_safe(paths)
+    except UnsafePath as error:
+        raise BundleInvalid(f"{message.model}:{message.number} cannot be imported. {error}") from None

@@ -190,6 +190,7 @@ def export(
 
     Raises:
         DestinationExists: there is something at *path* and *overwrite* is not set.
+        LocalFileError: it cannot be written.
         NotFound: one of *refs* is not there.
         DownloadCorrupt: bytes that arrived are not those that a version names.
     """
@@ -231,7 +232,7 @@ def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         _require_free(path, overwrite=overwrite)
         partial.replace(path)
     except OSError as error:
-        raise LocalFileError(f"{error.filename or path} cannot be written: {error.strerror}.") from None
+        raise LocalFileError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -239,6 +240,8 @@ def _appearing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 def _require_free(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise LocalFileError(f"{path} is a directory; name a file.")
+    if not path.parent.is_dir():
+        raise LocalFileError(f"The directory {path.parent} does not exist; make it before {path} is written.")
     if path.exists() and not overwrite:
         raise DestinationExists(f"{path} exists; name another file, or replace it with --overwrite.")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ from steelyard import push, types, upload
 from steelyard.bundle import archive, targets
 from steelyard.bundle.batch import Batch
 from steelyard.bundle.contents import Contents, opened
+from steelyard.bundle.evaluations import Recording
 from steelyard.bundle.targets import Target
-from steelyard.errors import BundleInvalid, FileChanged
-from steelyard.reasons import BlobMissing, ModelAlreadyExists, NamespaceAlreadyExists
+from steelyard.errors import BundleInvalid, FileChanged, SteelyardError
+from steelyard.reasons import BlobMissing, ModelAlreadyExists, NamespaceAlreadyExists, NamespaceNotFound
 from steelyard.upload import Upload
-from steelyard.v1 import evaluation_pb2
 from steelyard.v1 import version_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from steelyard.scan import LocalFile
     from steelyard.transfer import Transfer
     from steelyard.v1 import limits_pb2
-
-# An evaluation, and how many bytes it has in the bundle.
-Sized = tuple[evaluation_pb2.Evaluation, int]
-
-PORTION_EVALUATIONS = 256
-THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +90,22 @@ class _Import:
     uploaded_bytes: int = 0
 
     def run(self, found: list[Target]) -> ImportResult:
-        """Do what is to be done; what would be refused is known before anything changes."""
+        """Do what is to be done; what can be known of refusals is known before anything changes."""
         for target in found:
             if target.exists:
                 self._create(target, validate_only=True)
+        by_namespace = groupby(sorted(found, key=_namespace), key=_namespace)
+        missing = {namespace: self._missing(namespace, list(group)) for namespace, group in by_namespace}
         for target in found:
             self._make_model(target)
-        for namespace, group in groupby(sorted(found, key=_namespace), key=_namespace):
-            self._upload(namespace, list(group))
+        for namespace, uploads in missing.items():
+            self._upload(namespace, uploads)
         names = (archive.VERSIONS, archive.EVALUATIONS)
         meter = self.transfer.meter("import", total_bytes=self.contents.lines_bytes(*names))
         for target in found:
             self._create(target, meter=meter)
-        self._evaluate({target.record.message.name: target for target in found}, meter=meter)
+        by_source = {target.record.message.name: target for target in found}
+        Recording(self.client, self.transfer, self.contents, by_source, self.reason, meter).run()
         for target in found:
             self._set_aliases(target)
         return ImportResult(self.contents.about.registry_uid, tuple(map(_result, found)), self.uploaded_bytes)
@@ -129,24 +126,45 @@ class _Import:
                 reason=self.reason,
             )
 
-    def _upload(self, namespace: str, found: list[Target]) -> None:
-        """Make the namespace hold the bytes of all files and reports, sending only what it does not."""
+    def _missing(self, namespace: str, found: list[Target]) -> list[Upload]:
+        """Return the files and reports that a namespace does not hold.
+
+        Raises:
+            QuotaExceeded: it has no room for them, or for the versions that are new.
+        """
         files: dict[str, LocalFile] = {}
         for target in found:
             files |= self.contents.files_of(target.record.message.name)
         uploads = [Upload(file, digest) for digest, file in files.items()]
+        try:
+            space = self.client.namespaces.get(namespace)
+        except NamespaceNotFound:
+            return uploads
         missing: list[Upload] = []
         for start in range(0, len(uploads), self.limits.find_blobs_count):
             part = uploads[start : start + self.limits.find_blobs_count]
             wanted, _ = push.missing(part, connection=self.transfer.connection, namespace=namespace)
             missing += wanted
+        targets.require_room(
+            space,
+            size_bytes=sum(each.file.size_bytes for each in missing),
+            versions_count=sum(
+                digest not in target.here
+                for target in found
+                for digest in self.contents.digests(target.record.message.name)
+            ),
+        )
+        return missing
+
+    def _upload(self, namespace: str, uploads: list[Upload]) -> None:
+        """Make a namespace hold bytes."""
         try:
-            upload.send(missing, namespace=namespace, transfer=self.transfer)
+            upload.send(uploads, namespace=namespace, transfer=self.transfer)
         except FileChanged:
             raise BundleInvalid(
                 f"{self.contents.path} changed while it was imported; import it again."
             ) from None
-        self.uploaded_bytes += sum(each.sent_bytes for each in missing)
+        self.uploaded_bytes += sum(each.sent_bytes for each in uploads)
 
     def _create(self, target: Target, *, validate_only: bool = False, meter: Meter | None = None) -> None:
         """Create the versions that are not there, batch after batch, preparing one while another is made."""
@@ -199,39 +217,19 @@ class _Import:
             created = self.client.versions.batch_create(
                 target.name, batch.values(), validate_only=validate_only, reason=self.reason
             )
-        except BlobMissing:
-            if validate_only:
+        except SteelyardError as error:
+            if validate_only and isinstance(error, BlobMissing):
                 return
-            raise
+            at = f"Versions {min(batch)}-{max(batch)}"
+            if validate_only:
+                message = f"{at} of {target.name}: {error.message} This import changed nothing."
+                raise targets.said(error, message) from None
+            raise target.halted(error, at=at) from None
         if validate_only:
             return
         for number, member in zip(batch, created.versions, strict=True):
             target.numbers[number] = member.number
             target.created_count += member.created
-
-    def _evaluate(self, found: Mapping[str, Target], *, meter: Meter) -> None:
-        """Record the evaluations that are not there, those of one version in their order."""
-        evaluations = self.contents.evaluations()
-        while portion := list(islice(evaluations, PORTION_EVALUATIONS)):
-            groups = [list(group) for _, group in groupby(portion, key=_version_of)]
-            self.transfer.run(lambda group: self._record(found, group, meter=meter), groups, threads=THREADS)
-
-    def _record(self, found: Mapping[str, Target], group: list[Sized], *, meter: Meter) -> None:
-        """Record the evaluations of one version."""
-        for message, size_bytes in group:
-            target = found[message.model]
-            measured = evaluation_pb2.Evaluation(
-                metrics=message.metrics,
-                datasets=message.datasets,
-                evaluate_time=message.evaluate_time,
-                uri=message.uri,
-                report=message.report if message.HasField("report") else None,
-                description=message.description,
-                origin=targets.evaluation_origin(message, about=self.contents.about),
-            )
-            reference = f"{target.name}:{target.numbers[message.number]}"
-            target.recorded.append(self.client.evaluations.import_(reference, measured, reason=self.reason))
-            meter.add(size_bytes, file=f"evaluation of {reference}")
 
     def _set_aliases(self, target: Target) -> None:
         """Set aliases that are not there; those that are may be what others serve from, and stay."""
@@ -266,10 +264,6 @@ def import_bundle(
 
 def _namespace(target: Target) -> str:
     return target.namespace
-
-
-def _version_of(sized: Sized) -> tuple[str, int]:
-    return sized[0].model, sized[0].number
 
 
 def _result(target: Target) -> ImportedModel:

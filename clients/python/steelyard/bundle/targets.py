@@ -1,4 +1,4 @@
-"""Where the models of a bundle go, and what is there already."""
+"""Where the models of a bundle go, what is there already, and whether there is room."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from steelyard.bundle.records import About, ModelRecord, VersionRecord
-from steelyard.errors import InvalidArgument
-from steelyard.reasons import ModelNotFound, NamespaceNotFound
+from steelyard.errors import InvalidArgument, SteelyardError
+from steelyard.reasons import ModelNotFound, NamespaceNotFound, QuotaExceeded
 from steelyard.v1 import evaluation_pb2, model_pb2, version_pb2
 
 if TYPE_CHECKING:
     from steelyard.bundle.contents import Contents
     from steelyard.client import Client
-    from steelyard.types import Model
+    from steelyard.types import Model, Namespace
 
 _KEPT = ("description", "labels", "owners", "metric_directions")
 
@@ -71,6 +71,14 @@ class Target:
         self.numbers[wanted.number] = found.number
         return True
 
+    def halted(self, error: SteelyardError, *, at: str) -> SteelyardError:
+        """Return an error of the server, and where in the bundle it came and what is here already."""
+        return said(
+            error,
+            f"{at} of {self.name}: {error.message} So far {len(self.numbers)} of its versions are there; "
+            "the same import goes on from there.",
+        )
+
 
 def find(contents: Contents, *, into: str, client: Client) -> list[Target]:
     """Find where the models of a bundle go, and what is there.
@@ -120,6 +128,35 @@ def _differences(model: Model, message: model_pb2.Model) -> Iterator[str]:
     for name in _KEPT:
         if getattr(model.message, name) != getattr(message, name):
             yield name.replace("_", " ")
+
+
+def require_room(space: Namespace, *, size_bytes: int, versions_count: int) -> None:
+    """Demand that so much more fits into the quota of a namespace, as the server does with each step.
+
+    Raises:
+        QuotaExceeded: it does not.
+    """
+    for name, asked in (("size_bytes", size_bytes), ("versions_count", versions_count)):
+        allowed, used = getattr(space.quota, name), getattr(space.usage, name)
+        if asked and 0 < allowed < used + asked:
+            what = "bytes" if name == "size_bytes" else "versions"
+            raise QuotaExceeded(
+                f"The namespace {space.name} may have {allowed} {what} and has {used}; the bundle would add "
+                f"{asked}, so nothing of it was imported. Purge versions that nobody needs and collect "
+                "garbage, or have the quota raised.",
+                metadata={
+                    "namespace": space.name,
+                    "quota": name,
+                    "allowed": str(allowed),
+                    "used": str(used),
+                    "asked": str(asked),
+                },
+            )
+
+
+def said(error: SteelyardError, message: str) -> SteelyardError:
+    """Return an error that says more to people and the same to programs."""
+    return type(error)(message, metadata=error.metadata, field=error.field, call_id=error.call_id)
 
 
 def version_origin(message: version_pb2.Version, *, about: About) -> version_pb2.Origin:
