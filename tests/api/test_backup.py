@@ -211,10 +211,15 @@ async def test_a_name_that_is_none_is_refused(
     assert names(tmp_path / "backups") == set()
 
 
-async def test_a_name_that_is_taken_is_refused(backed: Running, tmp_path: Path) -> None:
+async def test_a_name_that_is_taken_is_refused_and_is_no_failure_in_the_log(
+    backed: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = await back_up(backed, "monday")
     with pytest.raises(Refused) as refused:
         await back_up(backed, "monday")
+    assert [each.getMessage() for each in caplog.records if each.exc_info] == []
+    (said,) = (each.getMessage() for each in caplog.records if each.name.endswith("maintenance.runs"))
+    assert ("backup" in said, "monday" in said, "BACKUP_ALREADY_EXISTS" in said) == (True, True, True)
     assert (refused.value.code, refused.value.reason) == ("ALREADY_EXISTS", "BACKUP_ALREADY_EXISTS")
     assert dict(refused.value.info.metadata) == {"name": "monday"}
     assert inventory.read(tmp_path / "backups" / "monday").registry_digest == made.registry_digest

@@ -15,7 +15,8 @@ from steelyard_server.db import tables
 from steelyard_server.db.database import Transaction
 from tests.api.calls import Refused, call
 from tests.api.uploads import digest_of, put
-from tests.contracts.registry import end_leases, everything, rows
+from tests.contracts.ends import add_model
+from tests.contracts.registry import create, end_leases, everything, found, rows
 from tests.servers import Running, running_server
 
 AT_ONCE = {"graceSeconds": "0", "trashSeconds": "0"}
@@ -173,3 +174,30 @@ async def test_a_rehearsal_keeps_blobs_that_something_else_names(running: Runnin
     assert list(rehearsed.expired) == list(done.expired)
     assert [list(each.purged_numbers) for each in done.expired] == [[1, 2, 3, 4]]
     assert rehearsed.freed_blobs_count == done.freed_blobs_count == 2
+
+
+async def test_what_a_collection_does_not_name_it_counts(tmp_path: Path) -> None:
+    """At most 100 versions of a model are named, and 100 models; of the others it is known how many."""
+    async with running_server(tmp_path / "data") as running:
+        database = running.server.database
+        await found(database)
+        for seed in range(121):
+            await create(database, seed)
+        for index in range(105):
+            await add_model(database, name := f"default/m{index:03}")
+            for seed in range(2):
+                await create(database, seed, model=name)
+        await rule(running, keep_versions_count=1, purge_after_seconds=3600)
+
+        for went in ("deleted", "purged"):
+            rehearsed, done = await collect(running, dryRun=True), await collect(running)
+            assert list(rehearsed.expired) == list(done.expired)
+            for answer in (rehearsed, done):
+                assert getattr(answer, f"{went}_versions_count") == 120 + 105
+                assert (answer.expired_models_count, len(answer.expired)) == (106, 100)
+                first, second = answer.expired[:2]
+                assert (first.model, second.model) == (FRAUD, "default/m000")
+                assert list(getattr(first, f"{went}_numbers")) == list(range(1, 101))
+                assert getattr(first, f"{went}_versions_count") == 120
+                assert getattr(second, f"{went}_versions_count") == 1
+            await database.write(an_hour_later)

@@ -58,6 +58,80 @@ def test_a_version_is_removed_listed_restored_and_purged(two: Shell) -> None:
     assert len(two.ok("versions", "ls", "fraud", "--deleted").rows) == 1
 
 
+@pytest.fixture
+def four(two: Shell) -> Shell:
+    """Add two more versions, which nothing points to."""
+    for seed in range(2):
+        two.ok("push", "fraud", "model", "-p", f"seed={seed}")
+    return two
+
+
+def listed(shell: Shell, *options: str) -> list[str]:
+    return [row[0] for row in shell.ok("versions", "ls", "fraud", *options).rows]
+
+
+def test_several_versions_are_removed_restored_and_purged_in_turn(four: Shell) -> None:
+    name = full(four)
+    several = ("fraud:2", "fraud:3", f"{name}:3")
+    before = ["4", "3", "2", "1"]
+    for verb, can, done, left in (
+        ("rm", "can be deleted", "is deleted; restore brings it back", ["4", "1"]),
+        ("restore", "can be restored", "is there again", ["4", "3", "2", "1"]),
+    ):
+        rehearsed = four.ok("versions", verb, *several, "--dry-run").err
+        assert rehearsed == f"{name}:2 {can}.\n{name}:3 {can}.\n"
+        assert listed(four) == before
+        assert four.ok("versions", verb, *several).err == f"{name}:2 {done}.\n{name}:3 {done}.\n"
+        assert listed(four) == left
+        before = left
+    four.ok("versions", "rm", *several)
+    rehearsed = four.ok("versions", "purge", *several, "--dry-run").err
+    assert rehearsed == f"{name}:2 can be purged.\n{name}:3 can be purged.\n"
+    purged = answered(four, "y\n", "versions", "purge", *several)
+    assert purged.err.count("Purge them? [y/N]") == purged.err.count("?") == 1
+    assert purged.err.count("is gone for good.") == 2
+    assert listed(four, "--deleted") == ["4", "1"]
+
+
+def test_what_two_references_name_is_one_version_also_when_the_first_moves(four: Shell) -> None:
+    four.ok("versions", "rm", "fraud@latest", "fraud:4", "fraud@latest")
+    assert listed(four) == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("rm", [("fraud:9", 5), ("fraud@champion", 3), ("fraud", 2)]),
+        ("restore", [("fraud:9", 5), ("fraud:1", 3), ("fraud", 2)]),
+        ("purge --yes", [("fraud:9", 5), ("fraud:1", 3), ("fraud", 2)]),
+    ],
+)
+def test_one_that_is_refused_keeps_all_as_they_are(
+    four: Shell, command: str, refused: list[tuple[str, int]]
+) -> None:
+    if command != "rm":
+        four.ok("versions", "rm", "fraud:2", "fraud:3")
+    before = listed(four), listed(four, "--deleted")
+    for wrong, code in refused:
+        done = four.run("versions", *command.split(), "fraud:2", "fraud:3", wrong)
+        assert (done.code, done.out) == (code, ""), done.err
+        assert done.err.startswith("error: ")
+    assert (listed(four), listed(four, "--deleted")) == before
+
+
+def test_with_json_each_of_several_is_a_line(four: Shell) -> None:
+    commands: list[tuple[str, type[Message]]] = [
+        ("rm", version_pb2.Version),
+        ("restore", version_pb2.Version),
+        ("rm", version_pb2.Version),
+        ("purge -y", version_service_pb2.PurgeVersionResponse),
+    ]
+    for command, kind in commands:
+        out = four.ok("versions", *command.split(), "fraud:2", "fraud:3", "--json").out
+        messages = [json_format.ParseDict(json.loads(line), kind()) for line in out.splitlines()]
+        assert [getattr(message, "number") for message in messages] == [2, 3]  # noqa: B009 - of either
+
+
 def test_a_model_is_removed_listed_restored_and_purged(two: Shell) -> None:
     two.ok("alias", "rm", "fraud", "champion")
     assert "can be deleted" in two.ok("models", "rm", "fraud", "--dry-run").err
@@ -115,6 +189,7 @@ def test_a_purge_without_a_terminal_wants_a_yes_and_that_is_2(two: Shell) -> Non
 @pytest.mark.parametrize(
     ("command", "code", "word"),
     [
+        ("versions rm", 2, "Missing argument"),
         ("versions rm fraud", 2, "names no version"),
         ("versions restore fraud", 2, "names no version"),
         ("versions copy fraud copy", 2, "names no version"),
@@ -123,8 +198,10 @@ def test_a_purge_without_a_terminal_wants_a_yes_and_that_is_2(two: Shell) -> Non
         ("versions rm fraud@champion", 3, "VERSION_IN_USE"),
         ("models rm fraud", 3, "MODEL_IN_USE"),
         ("versions restore fraud:1", 3, "NOT_DELETED"),
+        ("versions restore fraud:1", 3, "only what is deleted can be restored or purged"),
         ("versions purge fraud:1 --yes", 3, "NOT_DELETED"),
         ("models restore fraud", 3, "NOT_DELETED"),
+        ("models restore fraud", 3, "only what is deleted can be restored or purged"),
         ("models purge fraud --yes", 3, "NOT_DELETED"),
         ("push fraud model", 3, "CONTENT_DELETED"),
         ("models create gone", 3, "NAME_DELETED"),

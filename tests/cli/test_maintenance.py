@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import steelyard
+from steelyard.v1 import content_pb2, version_service_pb2
 from tests.cli.shell import Shell
 from tests.client.trees import MODEL, large_file, write_tree
 from tests.servers import ServerProcess
@@ -21,6 +26,29 @@ def own(child: ServerProcess, tmp_path: Path) -> Shell:
     shell = Shell(tmp_path, {"STEELYARD_SERVER": child.address})
     shell.ok("push", "--no-capture", "fraud", write_tree(tmp_path / "model", MODEL))
     return shell
+
+
+@pytest.fixture
+def client(child: ServerProcess) -> Iterator[steelyard.Client]:
+    """Make in one process what many commands would take long to make."""
+    with steelyard.Client(child.address) as made:
+        yield made
+
+
+def add_versions(client: steelyard.Client, model: str, *, count: int) -> None:
+    """Create a model with versions that have a file of MODEL and differ in a parameter."""
+    data = MODEL["config.json"]
+    file = content_pb2.File(
+        path="a", digest=f"sha256:{hashlib.sha256(data).hexdigest()}", size_bytes=len(data)
+    )
+    client.models.create(model)
+    seeds = [content_pb2.Parameter(name="seed", integer=seed) for seed in range(count)]
+    wishes = [
+        version_service_pb2.CreateVersionRequest(content=content_pb2.Content(files=[file], parameters=[seed]))
+        for seed in seeds
+    ]
+    for begin in range(0, count, 40):
+        client.versions.batch_create(model, wishes[begin : begin + 40])
 
 
 def files(child: ServerProcess) -> list[Path]:
@@ -54,6 +82,22 @@ def test_gc_says_what_went_and_a_dry_run_what_would(own: Shell, child: ServerPro
     )
 
 
+def test_gc_says_how_many_versions_and_models_it_does_not_name(own: Shell, client: steelyard.Client) -> None:
+    add_versions(client, "many", count=121)
+    for index in range(100):
+        add_versions(client, f"model{index:03}", count=2)
+    own.ok("namespaces", "edit", "default", "--keep-last", "1", "--purge-after", "1h")
+    for arguments, would in ((("gc", "--dry-run"), "would be "), (("gc",), "")):
+        done = own.ok(*arguments)
+        assert done.rows[:2] == [
+            ["default/many", "1-100 and 20 more", ""],
+            ["default/model000", "1", ""],
+        ]
+        assert len(done.rows) == 100
+        assert done.err.splitlines()[0] == "And 1 more model."
+        assert f"220 versions {would}deleted by retention." in done.err
+
+
 def test_fsck_of_sound_storage_says_so(own: Shell) -> None:
     done = own.ok("fsck", "--rate", "50MiB")
     assert (done.out, done.err) == ("", "All is intact: 3 blobs, 293.0 KiB.\n")
@@ -73,9 +117,13 @@ def test_fsck_ends_with_8_and_a_list_when_bytes_are_damaged_or_gone(own: Shell, 
             [f"sha256:{smallest.name}", "missing", "4 B", "default/fraud:1"],
         ]
     )
-    assert "1 file (2.0 KiB) belong to no blob; `steelyard gc` removes them." in done.err
-    assert "error: 2 of 3 blobs" in done.err
+    assert "1 file (2.0 KiB) belongs to no blob; run `steelyard gc` to free that room." in done.err
+    assert "error: 2 of 3 blobs (293.0 KiB in all) are damaged or missing." in done.err
 
+    largest.write_bytes(MODEL["weights.onnx"])
+    assert "error: 1 of 3 blobs (293.0 KiB in all) is damaged or missing." in own.run("fsck").err
+
+    largest.write_bytes(bytes(300_000))
     done = own.run("fsck", "--json")
     assert done.code == DAMAGED
     found = json.loads(done.out)
@@ -98,6 +146,17 @@ def test_df_lists_namespaces_and_models_the_largest_first(own: Shell) -> None:
     assert own.run("df", "none-such").code == 5
     a_model = own.run("df", "risk/small")
     assert (a_model.code, "write the namespace alone" in a_model.err) == (2, True)
+
+
+def test_df_says_that_it_shows_the_largest_when_there_are_more(own: Shell, client: steelyard.Client) -> None:
+    with ThreadPoolExecutor() as pool:
+        names = (f"n{index:04}" for index in range(1004))
+        assert len(list(pool.map(client.namespaces.create, names))) == 1004
+    done = own.ok("df")
+    assert len(done.rows) == 1000
+    assert done.err.splitlines()[0] == "These are the 1,000 largest of 1,005."
+    assert json.loads(own.ok("df", "--json").out)["usagesCount"] == "1005"
+    assert "largest" not in own.ok("df", "default").err
 
 
 def test_on_a_terminal_df_draws_bars_and_in_a_pipe_none(own: Shell) -> None:

@@ -97,6 +97,7 @@ def test_usage_is_told_by_namespace_and_by_model(own: steelyard.Client) -> None:
     assert found.usages == (OwnerUsage("default", 1, len(MODEL), SIZE_BYTES, SIZE_BYTES),)
     assert (found.stored_bytes, found.stored_blobs_count, found.trash_bytes) == (SIZE_BYTES, len(MODEL), 0)
     assert found.free_bytes > 0
+    assert found.usages_count == 1
     (only,) = own.maintenance.storage_usage("default").usages
     assert (only.name, only.size_bytes) == ("default/fraud", SIZE_BYTES)
     with pytest.raises(reasons.NamespaceNotFound):

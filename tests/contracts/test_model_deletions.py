@@ -294,6 +294,7 @@ async def test_a_namespace_with_deleted_models_stays_and_with_purged_ones_goes(r
     with pytest.raises(errors.NamespaceNotEmpty) as refused:
         await registry.write(namespaces.remove, act(), name="other")
     assert refused.value.metadata["models"] == "1"
+    assert "still has 1 model;" in refused.value.message
     await purge_model(registry, "other/scam")
     await registry.write(namespaces.remove, act(), name="other")
     assert await names_in(registry) == ["fraud"]

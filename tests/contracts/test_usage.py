@@ -80,18 +80,19 @@ async def test_usage_is_what_python_adds_up(registry: Database, seed: int) -> No
     sizes = SIZES | dict([BLOB])
     # What is uploaded and not named yet counts for its namespace, as long as its lease holds.
     leased = {name: digests | ({BLOB[0]} if name == "default" else set()) for name, digests in held.items()}
-    everywhere, stored = await registry.read(usage.find, namespace="")
+    everywhere, _, stored = await registry.read(usage.find, namespace="")
     assert everywhere == expected(leased, counts, of=NAMESPACES, all_sizes=sizes)
     digests = set().union(*leased.values())
     assert stored == Stored(len(digests), sum(sizes[digest] for digest in digests), 0)
 
     await registry.write(end_leases)
-    everywhere, _ = await registry.read(usage.find, namespace="")
+    everywhere, _, _ = await registry.read(usage.find, namespace="")
     assert everywhere == expected(held, counts, of=NAMESPACES, all_sizes=sizes)
     for namespace in NAMESPACES:
-        usages, _ = await registry.read(usage.find, namespace=namespace)
+        usages, count, _ = await registry.read(usage.find, namespace=namespace)
         mine = tuple(name for name in MODELS if name.startswith(f"{namespace}/"))
         assert usages == expected(named, counts, of=mine, all_sizes=sizes)
+        assert count == len(mine)
 
 
 async def test_the_report_of_an_evaluation_counts_for_its_model(registry: Database) -> None:
@@ -104,7 +105,7 @@ async def test_the_report_of_an_evaluation_counts_for_its_model(registry: Databa
         await registry.write(evaluations.record, act(), reference=number(1), draft=draft)
     await registry.write(end_leases)
     for namespace, name in (("", "default"), ("default", "default/fraud")):
-        usages, _ = await registry.read(usage.find, namespace=namespace)
+        usages, _, _ = await registry.read(usage.find, namespace=namespace)
         assert usages == [Usage(name, 1, 2, BLOB[1] + 30, BLOB[1] + 30)]
 
 
@@ -113,20 +114,20 @@ async def test_a_deleted_version_uses_its_bytes_until_it_is_purged(registry: Dat
     await create(registry, 2)
     await registry.write(end_leases)
     await delete(registry, 2)
-    usages, _ = await registry.read(usage.find, namespace="default")
+    usages, _, _ = await registry.read(usage.find, namespace="default")
     assert usages == [Usage("default/fraud", 2, 1, BLOB[1], BLOB[1])]
     await purge(registry, 2)
     await end(registry, 1)
-    usages, _ = await registry.read(usage.find, namespace="default")
+    usages, _, _ = await registry.read(usage.find, namespace="default")
     assert usages == [Usage("default/fraud", 0, 0, 0, 0)]
     await end_model(registry)
-    assert await registry.read(usage.find, namespace="default") == ([], Stored(1, BLOB[1], 0))
+    assert await registry.read(usage.find, namespace="default") == ([], 0, Stored(1, BLOB[1], 0))
 
 
 async def test_what_is_condemned_counts_for_the_trash_alone(registry: Database) -> None:
     await registry.write(end_leases)
     await registry.write(garbage.condemn, digests=[BLOB[0]], grace_seconds=0)
-    usages, stored = await registry.read(usage.find, namespace="")
+    usages, _, stored = await registry.read(usage.find, namespace="")
     assert usages == [Usage("default", 0, 0, 0, 0)]
     assert stored == Stored(0, 0, BLOB[1])
 
@@ -135,7 +136,7 @@ async def test_sums_of_sizes_may_be_larger_than_a_32_bit_number(registry: Databa
     size_bytes = 70_368_744_177_664
     large = [(f"sha256:{number:064x}", size_bytes) for number in range(3)]
     await registry.write(blobs.record, namespace="default", blobs=large)
-    (only,), stored = await registry.read(usage.find, namespace="")
+    (only,), _, stored = await registry.read(usage.find, namespace="")
     assert only.size_bytes == only.unique_bytes == stored.size_bytes == 3 * size_bytes + BLOB[1]
 
 
@@ -146,7 +147,7 @@ async def test_an_unknown_or_malformed_namespace_is_refused(registry: Database) 
         await registry.read(usage.find, namespace="a/b")
 
 
-async def test_the_largest_come_first_and_not_more_than_a_page(registry: Database) -> None:
+async def test_the_largest_come_first_not_more_than_a_page_and_all_are_counted(registry: Database) -> None:
     await create(registry, 1)
 
     def many(tx: Transaction) -> None:
@@ -154,6 +155,6 @@ async def test_the_largest_come_first_and_not_more_than_a_page(registry: Databas
             namespaces.create(tx, act(), name=f"n{index:04}")
 
     await registry.write(many)
-    usages, _ = await registry.read(usage.find, namespace="")
-    assert len(usages) == 1000
+    usages, count, _ = await registry.read(usage.find, namespace="")
+    assert (len(usages), count) == (1000, 1006)
     assert [each.name for each in usages[:3]] == ["default", "n0000", "n0001"]

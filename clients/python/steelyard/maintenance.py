@@ -30,12 +30,16 @@ class ExpiredVersions:
     Args:
         deleted_numbers: of the first 100 that were deleted.
         purged_numbers: of the first 100 that were purged.
+        deleted_versions_count: of all that were deleted.
+        purged_versions_count: of all that were purged.
         model_purged: whether the model was purged with them.
     """
 
     model: str
     deleted_numbers: tuple[int, ...]
     purged_numbers: tuple[int, ...]
+    deleted_versions_count: int
+    purged_versions_count: int
     model_purged: bool
 
 
@@ -50,6 +54,7 @@ class GarbageCollection:
         deleted_versions_count: versions that the retention of their namespaces deleted.
         purged_versions_count: versions that it purged, those of purged models included.
         expired: which ones these are, of the first 100 models.
+        expired_models_count: models of which it let something go, also those that are not named.
         sequence: of the event; 0 when no bytes went.
         waits_for_backup: it goes on when a backup has the bytes that it needs.
     """
@@ -67,6 +72,7 @@ class GarbageCollection:
     sequence: int
     waits_for_backup: bool
     expired: tuple[ExpiredVersions, ...]
+    expired_models_count: int
     message: pb.CollectGarbageResponse = field(repr=False, compare=False)
 
 
@@ -153,11 +159,13 @@ class StorageUsage:
 
     Args:
         usages: by namespace, or by model of one; the largest first, at most 1,000.
+        usages_count: how many namespaces or models there are, also those that `usages` leaves out.
         stored_bytes: of all blobs, each counted once.
         trash_bytes: of condemned blobs.
     """
 
     usages: tuple[OwnerUsage, ...]
+    usages_count: int
     stored_bytes: int
     stored_blobs_count: int
     trash_bytes: int
@@ -288,6 +296,7 @@ class Maintenance:
         )
         return StorageUsage(
             usages=tuple(map(_usage, answer.usages)),
+            usages_count=answer.usages_count,
             stored_bytes=answer.stored_bytes,
             stored_blobs_count=answer.stored_blobs_count,
             trash_bytes=answer.trash_bytes,
@@ -333,13 +342,15 @@ def _collection(message: pb.CollectGarbageResponse) -> GarbageCollection:
         sequence=message.sequence,
         waits_for_backup=message.waits_for_backup,
         expired=tuple(map(_expired, message.expired)),
+        expired_models_count=message.expired_models_count,
         message=message,
     )
 
 
 def _expired(message: pb.ExpiredVersions) -> ExpiredVersions:
     numbers = tuple(message.deleted_numbers), tuple(message.purged_numbers)
-    return ExpiredVersions(message.model, *numbers, model_purged=message.model_purged)
+    counts = message.deleted_versions_count, message.purged_versions_count
+    return ExpiredVersions(message.model, *numbers, *counts, model_purged=message.model_purged)
 
 
 def _verification(message: pb.VerifyStorageResponse) -> StorageVerification:

@@ -94,11 +94,12 @@ class MaintenanceService:
         self, request: pb.GetStorageUsageRequest, _: Call
     ) -> pb.GetStorageUsageResponse:
         """Add up what is stored."""
-        (usages, stored), sequence = await observe(
+        (usages, usages_count, stored), sequence = await observe(
             self._database, usage.find, minimum_sequence=0, namespace=request.namespace
         )
         return pb.GetStorageUsageResponse(
             usages=[_usage(each) for each in usages],
+            usages_count=usages_count,
             stored_bytes=stored.size_bytes,
             stored_blobs_count=stored.blobs,
             trash_bytes=stored.trash_bytes,
@@ -157,6 +158,7 @@ def _collected(progress: Collected, *, done: bool) -> pb.CollectGarbageResponse:
         purged_versions_count=progress.purged_versions,
         purged_models_count=progress.purged_models,
         expired=map(_expired, progress.expired),
+        expired_models_count=progress.expired_models,
     )
 
 
@@ -166,6 +168,8 @@ def _expired(value: Expired) -> pb.ExpiredVersions:
         deleted_numbers=value.deleted,
         purged_numbers=value.purged,
         model_purged=value.is_purged,
+        deleted_versions_count=value.deleted_versions,
+        purged_versions_count=value.purged_versions,
     )
 
 

@@ -147,7 +147,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
 def _deleted(tx: Transaction, *, name: str, etag: str) -> Model:
     model = models.find(tx, name=name, field="name", lock=True, deleted=True)
     if model.delete_time is None:
-        message = f"The model {model.text} is not deleted; only what is deleted can be undeleted or purged."
+        message = f"The model {model.text} is not deleted; only what is deleted can be restored or purged."
         raise NotDeleted(message, model=model.text)
     masks.check_etag(etag, model.sequence)
     return model

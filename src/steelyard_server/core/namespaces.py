@@ -203,7 +203,8 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
     masks.check_etag(etag, before.sequence)
     counted = tx.one(_COUNT_MODELS, namespace=before.id)
     if counted is not None and counted.models:
-        message = f"The namespace {name} still has {counted.models} models; delete and purge them first."
+        left = "1 model" if counted.models == 1 else f"{counted.models} models"
+        message = f"The namespace {name} still has {left}; delete and purge what is in it first."
         raise NamespaceNotEmpty(message, namespace=name, models=counted.models)
     at = events.stamp(tx)
     for statement in (_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_NAMES, _DELETE_MODELS, _DELETE):

@@ -132,9 +132,7 @@ def resolve_deleted(tx: Transaction, reference: Reference) -> tuple[Model, Row]:
     """
     model, row = _located(tx, reference, lock=True)
     if row.delete_time is None:
-        message = (
-            f"{model.text}:{row.number} is not deleted; only what is deleted can be undeleted or purged."
-        )
+        message = f"{model.text}:{row.number} is not deleted; only what is deleted can be restored or purged."
         raise NotDeleted(message, model=model.text, number=row.number)
     return model, row
 

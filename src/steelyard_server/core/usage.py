@@ -109,7 +109,7 @@ def _count(owner: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
 def _usages(
     owner: ColumnElement[int], name: ColumnElement[str], *, of_versions: ColumnElement[int], or_leased: bool
 ) -> Select[*tuple[Any, ...]]:
-    """Select names with their use, the largest first."""
+    """Select names with their use, the largest first, each with how many there are in all."""
     used = _totals(_named(of_versions), or_leased=or_leased).cte("used")
     counted = _count(of_versions).cte("counted")
     size_bytes = func.coalesce(used.c.size_bytes, 0).label("size_bytes")
@@ -120,6 +120,7 @@ def _usages(
             func.coalesce(used.c.blobs, 0).label("blobs"),
             size_bytes,
             func.coalesce(used.c.unique_bytes, 0).label("unique_bytes"),
+            func.count().over().label("owners"),
         )
         .select_from(owner.table)
         .outerjoin(used, used.c.owner == owner)
@@ -140,8 +141,11 @@ _STORED = select(
 )
 
 
-def find(tx: Transaction, *, namespace: str) -> tuple[list[Usage], Stored]:
-    """Return the use of each namespace, or of each model of *namespace*, and what is stored in all.
+def find(tx: Transaction, *, namespace: str) -> tuple[list[Usage], int, Stored]:
+    """Return the use of namespaces, or of the models of *namespace*, and what is stored in all.
+
+    Returns:
+        The largest, at most a page; how many there are; and what is stored.
 
     Raises:
         NamespaceNotFound: no such namespace.
@@ -149,12 +153,14 @@ def find(tx: Transaction, *, namespace: str) -> tuple[list[Usage], Stored]:
     if namespace:
         names.namespace(namespace, field="namespace")
         rows = tx.all(_BY_MODEL, namespace=namespaces.find_id(tx, name=namespace))
-        usages = [_value(row, prefix=f"{namespace}/") for row in rows]
     else:
-        usages = [_value(row) for row in tx.all(_BY_NAMESPACE, now=time.time_ns() // 1000)]
+        rows = tx.all(_BY_NAMESPACE, now=time.time_ns() // 1000)
+    prefix = f"{namespace}/" if namespace else ""
+    usages = [_value(row, prefix=prefix) for row in rows]
     row = tx.one(_STORED)
-    return usages, Stored(*row) if row is not None else Stored(0, 0, 0)
+    stored = Stored(*row) if row is not None else Stored(0, 0, 0)
+    return usages, rows[0].owners if rows else 0, stored
 
 
-def _value(row: Row, *, prefix: str = "") -> Usage:
+def _value(row: Row, *, prefix: str) -> Usage:
     return Usage(prefix + row.name, row.versions, row.blobs, row.size_bytes, row.unique_bytes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from steelyard_server.core import expiry, namespaces
 
 if TYPE_CHECKING:
+    from steelyard_server.core.expiry import Step
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.history.act import Act
     from steelyard_server.maintenance.storage import Storage
@@ -20,12 +20,23 @@ NAMED_MODELS = 100
 
 @dataclass(slots=True)
 class Expired:
-    """Which versions of a model went, by number, as far as they are named; see ExpiredVersions."""
+    """Which versions of a model went, as far as they are named, and how many; see ExpiredVersions."""
 
     model: str
     deleted: list[int] = field(default_factory=list)
     purged: list[int] = field(default_factory=list)
+    deleted_versions: int = 0
+    purged_versions: int = 0
     is_purged: bool = False
+
+    def add(self, more: Expired) -> None:
+        """Add what went of the same model after it."""
+        self.deleted_versions += more.deleted_versions
+        self.purged_versions += more.purged_versions
+        self.is_purged |= more.is_purged
+        for named, numbers in ((self.deleted, more.deleted), (self.purged, more.purged)):
+            named.extend(numbers)
+            del named[expiry.NAMED_VERSIONS :]
 
 
 @dataclass(slots=True)
@@ -35,19 +46,21 @@ class LetGo:
     deleted_versions: int = 0
     purged_versions: int = 0
     purged_models: int = 0
+    expired_models: int = 0
     expired: list[Expired] = field(default_factory=list)
+    newest: Expired = field(default_factory=lambda: Expired(""))
 
-    def name(self, model: str, *, deleted: Iterable[int], purged: Iterable[int], is_purged: bool) -> None:
-        """Note which versions went, those of one model one after the other."""
-        if not self.expired or self.expired[-1].model != model:
-            if len(self.expired) == NAMED_MODELS:
-                return
-            self.expired.append(Expired(model))
-        found = self.expired[-1]
-        found.is_purged |= is_purged
-        for named, numbers in ((found.deleted, deleted), (found.purged, purged)):
-            named.extend(numbers)
-            del named[expiry.NAMED_VERSIONS :]
+    def add(self, went: Expired) -> None:
+        """Count what went, and name it if there is room; what goes of one model comes one after the other."""
+        self.deleted_versions += went.deleted_versions
+        self.purged_versions += went.purged_versions
+        self.purged_models += went.is_purged
+        if went.model != self.newest.model:
+            self.newest = Expired(went.model)
+            self.expired_models += 1
+            if self.expired_models <= NAMED_MODELS:
+                self.expired.append(self.newest)
+        self.newest.add(went)
 
 
 async def let_go(storage: Storage, act: Act, progress: LetGo, *, dry_run: bool, now: int) -> None:
@@ -74,18 +87,15 @@ async def _let_go_of(
         )
         for each in due:
             if dry_run:
-                numbers = await storage.database.read(expiry.name, namespace=space, due=each, now=now)
-                _add(progress, each.deleted, each.purged, int(each.is_over))
-                progress.name(each.model, deleted=numbers[0], purged=numbers[1], is_purged=each.is_over)
+                named = await storage.database.read(expiry.name, namespace=space, due=each, now=now)
+                progress.add(Expired(each.model, *named, each.deleted, each.purged, is_purged=each.is_over))
                 continue
             while step := await storage.database.write(expiry.let_go, act, model=each.model, now=now):
-                _add(progress, step.deleted_versions, step.purged_versions, step.purged_models)
-                is_purged = step.purged_models > 0
-                progress.name(each.model, deleted=step.deleted, purged=step.purged, is_purged=is_purged)
+                progress.add(_expired(step, model=each.model))
                 storage.stop.check()
 
 
-def _add(progress: LetGo, deleted_versions: int, purged_versions: int, purged_models: int) -> None:
-    progress.deleted_versions += deleted_versions
-    progress.purged_versions += purged_versions
-    progress.purged_models += purged_models
+def _expired(step: Step, *, model: str) -> Expired:
+    named = list(step.deleted), list(step.purged)
+    counts = step.deleted_versions, step.purged_versions
+    return Expired(model, *named, *counts, is_purged=step.purged_models > 0)

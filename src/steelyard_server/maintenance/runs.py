@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from steelyard_server.errors import Draining, MaintenanceRunning
+from steelyard_server.errors import Draining, MaintenanceRunning, RegistryError
 
 if TYPE_CHECKING:
     from steelyard_server.history.act import Act
@@ -120,6 +120,9 @@ class Runs(Generic[Options, Progress]):
     async def _do(self, run: Run[Options, Progress], act: Act) -> None:
         try:
             await self._work(run.options, act, run.progress)
+        except RegistryError as error:
+            run.error = error
+            _log.warning("A %s ended early, %s: %s", self._kind, error.reason, error)
         except Exception as error:  # noqa: BLE001 - whoever follows the run hears it
             run.error = error
-            _log.warning("A %s ended early.", self._kind, exc_info=not isinstance(error, Draining))
+            _log.exception("A %s met something unexpected.", self._kind)

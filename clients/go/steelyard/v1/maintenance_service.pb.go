@@ -192,9 +192,11 @@ type CollectGarbageResponse struct {
 	// Models that the Retention purged.
 	PurgedModelsCount int64 `protobuf:"varint,13,opt,name=purged_models_count,json=purgedModelsCount,proto3" json:"purged_models_count,omitempty"`
 	// Which Versions the Retention deleted and purged, by Model; the first 100 Models.
-	Expired       []*ExpiredVersions `protobuf:"bytes,14,rep,name=expired,proto3" json:"expired,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Expired []*ExpiredVersions `protobuf:"bytes,14,rep,name=expired,proto3" json:"expired,omitempty"`
+	// Models of which the Retention let something go, also those that are not named.
+	ExpiredModelsCount int64 `protobuf:"varint,15,opt,name=expired_models_count,json=expiredModelsCount,proto3" json:"expired_models_count,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *CollectGarbageResponse) Reset() {
@@ -325,6 +327,13 @@ func (x *CollectGarbageResponse) GetExpired() []*ExpiredVersions {
 	return nil
 }
 
+func (x *CollectGarbageResponse) GetExpiredModelsCount() int64 {
+	if x != nil {
+		return x.ExpiredModelsCount
+	}
+	return 0
+}
+
 // Versions of one Model that the Retention of its Namespace let go.
 type ExpiredVersions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -335,9 +344,13 @@ type ExpiredVersions struct {
 	// Numbers of those that were purged, ascending; the first 100.
 	PurgedNumbers []int64 `protobuf:"varint,3,rep,packed,name=purged_numbers,json=purgedNumbers,proto3" json:"purged_numbers,omitempty"`
 	// Whether the Model was purged with them.
-	ModelPurged   bool `protobuf:"varint,4,opt,name=model_purged,json=modelPurged,proto3" json:"model_purged,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ModelPurged bool `protobuf:"varint,4,opt,name=model_purged,json=modelPurged,proto3" json:"model_purged,omitempty"`
+	// How many were deleted, also those that are not named.
+	DeletedVersionsCount int64 `protobuf:"varint,5,opt,name=deleted_versions_count,json=deletedVersionsCount,proto3" json:"deleted_versions_count,omitempty"`
+	// How many were purged, also those that are not named.
+	PurgedVersionsCount int64 `protobuf:"varint,6,opt,name=purged_versions_count,json=purgedVersionsCount,proto3" json:"purged_versions_count,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ExpiredVersions) Reset() {
@@ -396,6 +409,20 @@ func (x *ExpiredVersions) GetModelPurged() bool {
 		return x.ModelPurged
 	}
 	return false
+}
+
+func (x *ExpiredVersions) GetDeletedVersionsCount() int64 {
+	if x != nil {
+		return x.DeletedVersionsCount
+	}
+	return 0
+}
+
+func (x *ExpiredVersions) GetPurgedVersionsCount() int64 {
+	if x != nil {
+		return x.PurgedVersionsCount
+	}
+	return 0
 }
 
 // Request of VerifyStorage.
@@ -901,7 +928,9 @@ type GetStorageUsageResponse struct {
 	// Bytes that can still be stored.
 	FreeBytes int64 `protobuf:"varint,5,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
 	// Sequence that this answer saw.
-	Sequence      int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How many Namespaces, or Models of the Namespace, there are, also those that `usages` leaves out.
+	UsagesCount   int64 `protobuf:"varint,7,opt,name=usages_count,json=usagesCount,proto3" json:"usages_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +1003,13 @@ func (x *GetStorageUsageResponse) GetFreeBytes() int64 {
 func (x *GetStorageUsageResponse) GetSequence() int64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *GetStorageUsageResponse) GetUsagesCount() int64 {
+	if x != nil {
+		return x.UsagesCount
 	}
 	return 0
 }
@@ -1074,7 +1110,7 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\n" +
 	"end_leases\x18\x05 \x01(\bR\tendLeasesB\x10\n" +
 	"\x0e_grace_secondsB\x10\n" +
-	"\x0e_trash_seconds\"\xee\x04\n" +
+	"\x0e_trash_seconds\"\xa0\x05\n" +
 	"\x16CollectGarbageResponse\x124\n" +
 	"\x16deleted_versions_count\x18\x01 \x01(\x03R\x14deletedVersionsCount\x122\n" +
 	"\x15purged_versions_count\x18\x02 \x01(\x03R\x13purgedVersionsCount\x122\n" +
@@ -1092,12 +1128,15 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"blobsCount\x12(\n" +
 	"\x10waits_for_backup\x18\f \x01(\bR\x0ewaitsForBackup\x12.\n" +
 	"\x13purged_models_count\x18\r \x01(\x03R\x11purgedModelsCount\x127\n" +
-	"\aexpired\x18\x0e \x03(\v2\x1d.steelyard.v1.ExpiredVersionsR\aexpired\"\x9a\x01\n" +
+	"\aexpired\x18\x0e \x03(\v2\x1d.steelyard.v1.ExpiredVersionsR\aexpired\x120\n" +
+	"\x14expired_models_count\x18\x0f \x01(\x03R\x12expiredModelsCount\"\x84\x02\n" +
 	"\x0fExpiredVersions\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12'\n" +
 	"\x0fdeleted_numbers\x18\x02 \x03(\x03R\x0edeletedNumbers\x12%\n" +
 	"\x0epurged_numbers\x18\x03 \x03(\x03R\rpurgedNumbers\x12!\n" +
-	"\fmodel_purged\x18\x04 \x01(\bR\vmodelPurged\"\x8e\x01\n" +
+	"\fmodel_purged\x18\x04 \x01(\bR\vmodelPurged\x124\n" +
+	"\x16deleted_versions_count\x18\x05 \x01(\x03R\x14deletedVersionsCount\x122\n" +
+	"\x15purged_versions_count\x18\x06 \x01(\x03R\x13purgedVersionsCount\"\x8e\x01\n" +
 	"\x14VerifyStorageRequest\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x03R\x0ebytesPerSecond\x12L\n" +
 	"\x14verified_before_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x12verifiedBeforeTime\"\xf4\x02\n" +
@@ -1140,7 +1179,7 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"\bversions\x18\x04 \x03(\tR\bversions\x12%\n" +
 	"\x0eversions_count\x18\x05 \x01(\x03R\rversionsCount\"6\n" +
 	"\x16GetStorageUsageRequest\x12\x1c\n" +
-	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"\xfa\x01\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"\x9d\x02\n" +
 	"\x17GetStorageUsageResponse\x122\n" +
 	"\x06usages\x18\x01 \x03(\v2\x1a.steelyard.v1.StorageUsageR\x06usages\x12!\n" +
 	"\fstored_bytes\x18\x02 \x01(\x03R\vstoredBytes\x12,\n" +
@@ -1149,7 +1188,8 @@ const file_steelyard_v1_maintenance_service_proto_rawDesc = "" +
 	"trashBytes\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x05 \x01(\x03R\tfreeBytes\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence\"\xac\x01\n" +
+	"\bsequence\x18\x06 \x01(\x03R\bsequence\x12!\n" +
+	"\fusages_count\x18\a \x01(\x03R\vusagesCount\"\xac\x01\n" +
 	"\fStorageUsage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\x12\x1f\n" +

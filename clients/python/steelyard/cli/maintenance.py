@@ -95,7 +95,8 @@ def fsck(
         found = client.maintenance.verify_storage(
             bytes_per_second=bytes_per_second, verified_before=before, progress=_drawn(show)
         )
-    read = f"{output.count(found.verified_blobs_count, 'blob')}, {output.size(found.verified_bytes)}"
+    blobs = output.count(found.verified_blobs_count, "blob")
+    size = output.size(found.verified_bytes)
     if json:
         output.message_json(found.message)
     else:
@@ -103,11 +104,14 @@ def fsck(
         _show_strays(found)
     if found.problems_count:
         raise DataLoss(
-            f"{found.problems_count} of {read} are damaged or missing, and are not served; upload them "
-            "again, or restore and verify them."
+            f"{found.problems_count:,} of {blobs} ({size} in all) "
+            f"{'is' if found.problems_count == 1 else 'are'} damaged or missing. Such bytes are not served; "
+            "upload them again, or restore and verify them."
         )
     if not json:
-        output.note(f"All is intact: {read}." if found.verified_blobs_count else "There was nothing to read.")
+        output.note(
+            f"All is intact: {blobs}, {size}." if found.verified_blobs_count else "There was nothing to read."
+        )
 
 
 def df(
@@ -138,6 +142,8 @@ def df(
     noun = "model" if namespace else "namespace"
     bar = ("█ unique ░ shared",) if drawn else ()
     output.table((noun, "versions", "blobs", "size", "shared", "unique", *bar), rows)
+    if len(rows) < found.usages_count:
+        output.note(f"These are the {len(rows):,} largest of {found.usages_count:,}.")
     output.note(
         f"{output.count(found.stored_blobs_count, 'blob')} stored, {output.size(found.stored_bytes)}; "
         f"{output.size(found.trash_bytes)} in the trash, {output.size(found.free_bytes)} free."
@@ -196,23 +202,26 @@ def _show_expired(collected: GarbageCollection) -> None:
     rows = [
         (
             f"{each.model} (purged)" if each.model_purged else each.model,
-            _numbers(each.deleted_numbers),
-            _numbers(each.purged_numbers),
+            _numbers(each.deleted_numbers, count=each.deleted_versions_count),
+            _numbers(each.purged_numbers, count=each.purged_versions_count),
         )
         for each in collected.expired
     ]
     output.table(("model", "deleted", "purged"), rows)
+    if more := collected.expired_models_count - len(rows):
+        output.note(f"And {output.count(more, 'more model')}.")
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    """Write ascending numbers with ranges, as `1-3, 7`."""
+def _numbers(numbers: Sequence[int], *, count: int) -> str:
+    """Write ascending numbers with ranges, and how many of *count* are left out, as `1-3, 7 and 2 more`."""
     spans: list[tuple[int, int]] = []
     for number in numbers:
         if spans and spans[-1][1] == number - 1:
             spans[-1] = (spans[-1][0], number)
         else:
             spans.append((number, number))
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
+    text = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
+    return _and_more(text, count - len(numbers))
 
 
 def _let_go(collected: GarbageCollection, *, would: str) -> str:
@@ -229,13 +238,17 @@ def _let_go(collected: GarbageCollection, *, would: str) -> str:
 def _show_strays(found: StorageVerification) -> None:
     if found.stray_files_count:
         strays = f"{output.count(found.stray_files_count, 'file')} ({output.size(found.stray_bytes)})"
-        output.note(f"{strays} belong to no blob; `steelyard gc` removes them.")
+        verb = "belongs" if found.stray_files_count == 1 else "belong"
+        output.note(f"{strays} {verb} to no blob; run `steelyard gc` to free that room.")
 
 
 def _versions(versions: tuple[str, ...], count: int) -> str:
     shown = ", ".join(versions[:VERSIONS_SHOWN])
-    more = count - len(versions[:VERSIONS_SHOWN])
-    return f"{shown} and {more} more" if more > 0 else shown
+    return _and_more(shown, count - len(versions[:VERSIONS_SHOWN]))
+
+
+def _and_more(shown: str, more: int) -> str:
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _cells(usage: OwnerUsage) -> tuple[object, ...]:

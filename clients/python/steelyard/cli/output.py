@@ -68,10 +68,10 @@ def error(problem: Exception) -> None:
         console.print(reason, style="dim", markup=False)
 
 
-def changed(text: str, message: Any, *, json: bool) -> None:
-    """Say what changed, or print it as protobuf JSON."""
+def changed(text: str, message: Any, *, json: bool, line: bool = False) -> None:
+    """Say what changed, or print it as protobuf JSON, on one *line* where there may be several."""
     if json:
-        message_json(message)
+        facts_json(_json(message), line=line)
     else:
         note(text)
 
@@ -84,10 +84,10 @@ def removed(text: str, sequence: int, *, json: bool) -> None:
         note(text)
 
 
-def purged(text: str, facts: Mapping[str, object], *, json: bool) -> None:
-    """Say what is gone for good, or print *facts* as JSON."""
+def purged(text: str, facts: Mapping[str, object], *, json: bool, line: bool = False) -> None:
+    """Say what is gone for good, or print *facts* as JSON, on one *line* where there may be several."""
     if json:
-        facts_json({name: str(value) for name, value in facts.items()})
+        facts_json({name: str(value) for name, value in facts.items()}, line=line)
     else:
         note(text)
 
@@ -186,9 +186,9 @@ def message_json(message: Any) -> None:
     facts_json(_json(message))
 
 
-def facts_json(facts: object) -> None:
-    """Print what is no message as JSON."""
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+def facts_json(facts: object, *, line: bool = False) -> None:
+    """Print what is no message as JSON, for people to read too or on one *line*."""
+    print(json.dumps(facts, indent=None if line else 2, ensure_ascii=False))
 
 
 def listed_json(entries: Iterable[Version | Model], *, ordered: bool) -> None:

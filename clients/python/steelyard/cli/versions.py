@@ -9,10 +9,11 @@ import typer
 from steelyard.cli import output, session, values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from steelyard import Client
     from steelyard.types import Origin, Version
+    from steelyard.versions import Purged
 
 app = typer.Typer(help="Immutable content with a number.", no_args_is_help=True)
 
@@ -22,7 +23,13 @@ ALL_MODELS = "-"
 SHOWN = {"", "model", "number", "semantic_version", "stage", "size_bytes", "create_time", "creator"}
 Listed = Annotated[str, typer.Argument(help="A model, or NAMESPACE/- for all models of a namespace.")]
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
-Deleted = Annotated[str, typer.Argument(help="A deleted one: fraud:3, fraud:1.4.0 or fraud@sha256:….")]
+Refs = Annotated[
+    list[str], typer.Argument(metavar="REF...", help="fraud:3, fraud:1.4.0, fraud@latest or fraud@sha256:….")
+]
+Deleted = Annotated[
+    list[str],
+    typer.Argument(metavar="REF...", help="Deleted ones: fraud:3, fraud:1.4.0 or fraud@sha256:…."),
+]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say whether it could be done.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -114,53 +121,63 @@ def edit(
 @app.command("rm")
 def rm(
     context: typer.Context,
-    ref: Ref,
+    refs: Refs,
     dry_run: DryRun = False,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Delete a version that no alias points to; restore brings it back."""
+    """Delete versions that no alias points to; restore brings them back.
+
+    All are looked at first: when one is refused, none is deleted.
+    """
     with session.of(context).client() as client:
-        found = client.versions.delete(ref, validate_only=dry_run, reason=reason)
-    text = f"{found} can be deleted." if dry_run else f"{found} is deleted; restore brings it back."
-    output.changed(text, found.message, json=json)
+        for found in _in_turn(client.versions.delete, refs, dry_run=dry_run, reason=reason):
+            text = f"{found} can be deleted." if dry_run else f"{found} is deleted; restore brings it back."
+            output.changed(text, found.message, json=json, line=True)
 
 
 @app.command("restore")
 def restore(
     context: typer.Context,
-    ref: Deleted,
+    refs: Deleted,
     dry_run: DryRun = False,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Bring a deleted version back as it was."""
+    """Bring deleted versions back as they were.
+
+    All are looked at first: when one is refused, none is restored.
+    """
     with session.of(context).client() as client:
-        found = client.versions.undelete(ref, validate_only=dry_run, reason=reason)
-    text = f"{found} can be restored." if dry_run else f"{found} is there again."
-    output.changed(text, found.message, json=json)
+        for found in _in_turn(client.versions.undelete, refs, dry_run=dry_run, reason=reason):
+            text = f"{found} can be restored." if dry_run else f"{found} is there again."
+            output.changed(text, found.message, json=json, line=True)
 
 
 @app.command("purge")
 def purge(
     context: typer.Context,
-    ref: Deleted,
+    refs: Deleted,
     yes: Yes = False,
     dry_run: DryRun = False,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """End a deleted version for good; its number is never used again."""
+    """End deleted versions for good; their numbers are never used again.
+
+    All are looked at first: when one is refused, none is purged. It asks once for all.
+    """
     with session.of(context).client() as client:
-        found = client.versions.purge(ref, validate_only=True)
-        name = f"version {found.number} of {ref.partition('@')[0].partition(':')[0]}"
+        found = _purgeable(client, refs)
         if not dry_run:
-            question = f"Nothing can bring {name} ({output.short(found.digest)}) back. Purge it?"
-            values.confirm(question, yes=yes)
-            found = client.versions.purge(ref, reason=reason)
-    text = f"{name} can be purged." if dry_run else f"{name} is gone for good."
-    facts = {"number": found.number, "digest": found.digest, "sequence": found.sequence}
-    output.purged(text[0].upper() + text[1:], facts, json=json)
+            named = ", ".join(f"{ref} ({output.short(each.digest)})" for ref, each in found.items())
+            them = "it" if len(found) == 1 else "them"
+            values.confirm(f"Nothing can bring {named} back. Purge {them}?", yes=yes)
+        for ref, each in found.items():
+            done = each if dry_run else client.versions.purge(ref, reason=reason)
+            text = f"{ref} can be purged." if dry_run else f"{ref} is gone for good."
+            facts = {"number": done.number, "digest": done.digest, "sequence": done.sequence}
+            output.purged(text, facts, json=json, line=True)
 
 
 @app.command("copy")
@@ -192,6 +209,24 @@ def copy(
 def _is_shown(term: str, *, deleted: bool) -> bool:
     """Return whether the table shows what it is ordered by."""
     return term in SHOWN or term.startswith("metrics.") or (deleted and term == "delete_time")
+
+
+def _in_turn(
+    change: Callable[..., Version], refs: Sequence[str], *, dry_run: bool, reason: str
+) -> Iterator[Version]:
+    """Change versions one after the other, each once, when it is known that all can be changed."""
+    rehearsed = {str(each): each for each in [change(ref, validate_only=True, reason=reason) for ref in refs]}
+    for ref, each in rehearsed.items():
+        yield each if dry_run else change(ref, reason=reason)
+
+
+def _purgeable(client: Client, refs: Sequence[str]) -> dict[str, Purged]:
+    """Return what a purge would end, each once, by its reference."""
+    found = {}
+    for ref in refs:
+        purged = client.versions.purge(ref, validate_only=True)
+        found[f"{client.references.version(ref).model}:{purged.number}"] = purged
+    return found
 
 
 def _note_unmeasured(found: Sequence[Version], *, order_by: str) -> None:

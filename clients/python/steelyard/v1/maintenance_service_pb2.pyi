@@ -118,6 +118,7 @@ class CollectGarbageResponse(_message.Message):
     WAITS_FOR_BACKUP_FIELD_NUMBER: _builtins.int
     PURGED_MODELS_COUNT_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
+    EXPIRED_MODELS_COUNT_FIELD_NUMBER: _builtins.int
     deleted_versions_count: _builtins.int
     """Versions that the Retention of their Namespaces deleted."""
     purged_versions_count: _builtins.int
@@ -144,6 +145,8 @@ class CollectGarbageResponse(_message.Message):
     """Whether it waits until a backup has copied the bytes that it needs; it goes on by itself."""
     purged_models_count: _builtins.int
     """Models that the Retention purged."""
+    expired_models_count: _builtins.int
+    """Models of which the Retention let something go, also those that are not named."""
     @_builtins.property
     def expired(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiredVersions]:
         """Which Versions the Retention deleted and purged, by Model; the first 100 Models."""
@@ -165,10 +168,11 @@ class CollectGarbageResponse(_message.Message):
         waits_for_backup: _builtins.bool = ...,
         purged_models_count: _builtins.int = ...,
         expired: _abc.Iterable[Global___ExpiredVersions] | None = ...,
+        expired_models_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "deleted_versions_count", b"deleted_versions_count", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "expired", b"expired", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "purged_models_count", b"purged_models_count", "purged_versions_count", b"purged_versions_count", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs_count", b"blobs_count", "condemned_blobs_count", b"condemned_blobs_count", "condemned_bytes", b"condemned_bytes", "deleted_versions_count", b"deleted_versions_count", "done", b"done", "examined_blobs_count", b"examined_blobs_count", "expired", b"expired", "expired_models_count", b"expired_models_count", "freed_blobs_count", b"freed_blobs_count", "freed_bytes", b"freed_bytes", "purged_models_count", b"purged_models_count", "purged_versions_count", b"purged_versions_count", "sequence", b"sequence", "stray_files_count", b"stray_files_count", "waits_for_backup", b"waits_for_backup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,10 +188,16 @@ class ExpiredVersions(_message.Message):
     DELETED_NUMBERS_FIELD_NUMBER: _builtins.int
     PURGED_NUMBERS_FIELD_NUMBER: _builtins.int
     MODEL_PURGED_FIELD_NUMBER: _builtins.int
+    DELETED_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
+    PURGED_VERSIONS_COUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`namespace/model`."""
     model_purged: _builtins.bool
     """Whether the Model was purged with them."""
+    deleted_versions_count: _builtins.int
+    """How many were deleted, also those that are not named."""
+    purged_versions_count: _builtins.int
+    """How many were purged, also those that are not named."""
     @_builtins.property
     def deleted_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of those that were deleted, ascending; the first 100."""
@@ -203,10 +213,12 @@ class ExpiredVersions(_message.Message):
         deleted_numbers: _abc.Iterable[_builtins.int] | None = ...,
         purged_numbers: _abc.Iterable[_builtins.int] | None = ...,
         model_purged: _builtins.bool = ...,
+        deleted_versions_count: _builtins.int = ...,
+        purged_versions_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_numbers", b"deleted_numbers", "model", b"model", "model_purged", b"model_purged", "purged_numbers", b"purged_numbers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_numbers", b"deleted_numbers", "deleted_versions_count", b"deleted_versions_count", "model", b"model", "model_purged", b"model_purged", "purged_numbers", b"purged_numbers", "purged_versions_count", b"purged_versions_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,6 +478,7 @@ class GetStorageUsageResponse(_message.Message):
     TRASH_BYTES_FIELD_NUMBER: _builtins.int
     FREE_BYTES_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    USAGES_COUNT_FIELD_NUMBER: _builtins.int
     stored_bytes: _builtins.int
     """Bytes of all blobs that are not condemned, each counted once."""
     stored_blobs_count: _builtins.int
@@ -476,6 +489,8 @@ class GetStorageUsageResponse(_message.Message):
     """Bytes that can still be stored."""
     sequence: _builtins.int
     """Sequence that this answer saw."""
+    usages_count: _builtins.int
+    """How many Namespaces, or Models of the Namespace, there are, also those that `usages` leaves out."""
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageUsage]:
         """Use by Namespace, or by Model when a Namespace is asked for; the largest first, at most
@@ -491,10 +506,11 @@ class GetStorageUsageResponse(_message.Message):
         trash_bytes: _builtins.int = ...,
         free_bytes: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        usages_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "sequence", b"sequence", "stored_blobs_count", b"stored_blobs_count", "stored_bytes", b"stored_bytes", "trash_bytes", b"trash_bytes", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "sequence", b"sequence", "stored_blobs_count", b"stored_blobs_count", "stored_bytes", b"stored_bytes", "trash_bytes", b"trash_bytes", "usages", b"usages", "usages_count", b"usages_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

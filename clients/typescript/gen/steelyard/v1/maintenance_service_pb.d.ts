@@ -167,6 +167,13 @@ export declare type CollectGarbageResponse = Message<"steelyard.v1.CollectGarbag
    * @generated from field: repeated steelyard.v1.ExpiredVersions expired = 14;
    */
   expired: ExpiredVersions[];
+
+  /**
+   * Models of which the Retention let something go, also those that are not named.
+   *
+   * @generated from field: int64 expired_models_count = 15;
+   */
+  expiredModelsCount: bigint;
 };
 
 /**
@@ -208,6 +215,20 @@ export declare type ExpiredVersions = Message<"steelyard.v1.ExpiredVersions"> & 
    * @generated from field: bool model_purged = 4;
    */
   modelPurged: boolean;
+
+  /**
+   * How many were deleted, also those that are not named.
+   *
+   * @generated from field: int64 deleted_versions_count = 5;
+   */
+  deletedVersionsCount: bigint;
+
+  /**
+   * How many were purged, also those that are not named.
+   *
+   * @generated from field: int64 purged_versions_count = 6;
+   */
+  purgedVersionsCount: bigint;
 };
 
 /**
@@ -550,6 +571,13 @@ export declare type GetStorageUsageResponse = Message<"steelyard.v1.GetStorageUs
    * @generated from field: int64 sequence = 6;
    */
   sequence: bigint;
+
+  /**
+   * How many Namespaces, or Models of the Namespace, there are, also those that `usages` leaves out.
+   *
+   * @generated from field: int64 usages_count = 7;
+   */
+  usagesCount: bigint;
 };
 
 /**
