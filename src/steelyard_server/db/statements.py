@@ -21,6 +21,7 @@ from sqlalchemy import (
     Dialect,
     Executable,
     Insert,
+    Integer,
     Table,
     bindparam,
     insert,
@@ -71,7 +72,10 @@ def _any_of(element: AnyOf, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(AnyOf, "postgresql")
 def _any_of_on_postgresql(element: AnyOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} = ANY({values})"
+    wanted, _ = element.clauses
+    kind = "BIGINT" if isinstance(wanted.type, Integer) else "TEXT"
+    # Not = ANY: where no index serves it, that compares each row with every value, one after the other.
+    return f"{column} IN (SELECT unnest(CAST({values} AS {kind}[])))"
 
 
 def insert_new(table: Table) -> postgresql.Insert:
