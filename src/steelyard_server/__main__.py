@@ -45,9 +45,16 @@ def serve(  # noqa: PLR0913 - one parameter per setting
         str | None, typer.Option(help="Directory for backups, which exists. Default: none are made.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics. Default: none.")] = None,
+    auth: Annotated[
+        str | None, typer.Option(help="Who may call: none (everybody) or tokens. Default: none.")
+    ] = None,
     allow_remote_without_login: Annotated[
         bool | None,
         typer.Option("--allow-remote-without-login", help="Listen beyond loopback without a login."),
+    ] = None,
+    allow_remote_without_tls: Annotated[
+        bool | None,
+        typer.Option("--allow-remote-without-tls", help="Listen beyond loopback with tokens, without TLS."),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. Default: info.")
@@ -145,10 +152,21 @@ def _greet(running: server.Server) -> None:
     _say(f"Data is in {running.config.data_dir}")
     if running.metrics_port:
         _say(f"Metrics are on port {running.metrics_port}")
-    _say("There is no login: names of callers are what they state.")
+    _say_who_may_call(running)
     _say("\nTry next:")
     for command in ("status", "push fraud ./my-model --alias champion", "pull fraud@champion ./out"):
         _say(f"  steelyard --server {address} {command}")
+
+
+def _say_who_may_call(running: server.Server) -> None:
+    if running.config.auth == "none":
+        _say("There is no login: everybody who reaches it may do everything, under the name that they state.")
+        return
+    _say("Callers log in with tokens.")
+    if running.first_token:
+        _say("\nNobody could administer it, so here is a token of user:admin. It is shown this once:")
+        _say(f"\n  export STEELYARD_TOKEN={running.first_token}\n")
+        _say("Make tokens for others with it, grant them roles, and revoke it when you have one of your own.")
 
 
 def _say(text: str, *, stream: TextIO | None = None) -> None:

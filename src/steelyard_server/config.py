@@ -74,8 +74,14 @@ class Config:
     metrics: str = ""
     """Address and port of Prometheus metrics. Default: none are served."""
 
+    auth: Literal["none", "tokens"] = "none"
+    """Who may call: `none` is everybody, under a name that they state; `tokens` who logs in with one."""
+
     allow_remote_without_login: bool = False
     """Listen beyond loopback although there is no login and no TLS: everybody may do everything."""
+
+    allow_remote_without_tls: bool = False
+    """Listen beyond loopback with logins but without TLS: who reads the network reads tokens."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least weight of a log line; `info` has one line per call."""
@@ -222,13 +228,7 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
 
 def _check(config: Config) -> None:
     for setting in ("listen", "metrics") if config.metrics else ("listen",):
-        address = getattr(config, setting)
-        host, _ = split_address(address, setting=setting)
-        if not _is_loopback(host) and not config.allow_remote_without_login:
-            raise ConfigError(
-                f"{setting} is {address}, which others can reach, and this server has no login yet. Use "
-                "127.0.0.1, or set allow_remote_without_login if a proxy or network protects it."
-            )
+        _check_reach(config, setting)
     if config.database and not config.database.startswith(("postgresql://", "postgresql+psycopg://")):
         raise ConfigError(
             "database is not a URL of PostgreSQL; write postgresql+psycopg://user@host/name, or leave it out "
@@ -239,6 +239,26 @@ def _check(config: Config) -> None:
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")
+
+
+def _check_reach(config: Config, setting: str) -> None:
+    """Let others reach an address only when the settings name what does not protect it."""
+    address = getattr(config, setting)
+    host, _ = split_address(address, setting=setting)
+    if _is_loopback(host) or config.allow_remote_without_login:
+        return
+    # Metrics have no login in any case.
+    if config.auth == "none" or setting == "metrics":
+        raise ConfigError(
+            f"{setting} is {address}, which others can reach, and it has no login. Use 127.0.0.1, or set "
+            "allow_remote_without_login if a proxy or network protects it."
+        )
+    if not config.allow_remote_without_tls:
+        raise ConfigError(
+            f"{setting} is {address}, which others can reach, and without TLS tokens cross the network for "
+            "everybody to read. Use 127.0.0.1 behind a proxy that has TLS, or set allow_remote_without_tls "
+            "if the network protects them."
+        )
 
 
 def _is_loopback(host: str) -> bool:
