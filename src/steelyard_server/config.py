@@ -27,6 +27,7 @@ FOREIGN_VARIABLES = frozenset(
         "STEELYARD_CONTEXT",
         "STEELYARD_NAMESPACE",
         "STEELYARD_SERVER",
+        "STEELYARD_TOKEN",
     }
 )
 
