@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from steelyard.cli import (
+    access,
     aliases,
     backup,
     bundles,
@@ -50,7 +51,11 @@ app.add_typer(versions.app, name="versions")
 app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(aliases.app, name="alias")
 app.add_typer(namespaces.app, name="namespaces")
+app.add_typer(access.tokens, name="tokens")
+app.add_typer(access.grants, name="grants")
+app.add_typer(access.groups, name="groups")
 app.add_typer(contexts.app, name="contexts")
+access.register(app)
 push.register(app)
 transfer.register(app)
 compare.register(app)
