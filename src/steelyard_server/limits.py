@@ -81,6 +81,7 @@ class Limits:
     clock_seconds: int
     stream_seconds: int
     garbage_seconds: int
+    heartbeat_seconds: int
     retention_seconds: int
 
     def __init__(self) -> None:

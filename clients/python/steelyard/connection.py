@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import grpc
 
@@ -33,11 +34,12 @@ _RETRY = {
     # The server forbids by push-back what a retry cannot mend, for example a full disk.
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }
-# Transfers resume by offset instead, so their streams are not retried as a whole.
+# They resume by offset or sequence instead, so their streams are not retried as a whole.
 _STREAMS = [
     {"service": f"{PACKAGE}.BlobService", "method": "WriteBlobs"},
     {"service": f"{PACKAGE}.VersionService", "method": "ReadFile"},
     {"service": f"{PACKAGE}.VersionService", "method": "ReadFiles"},
+    {"service": f"{PACKAGE}.EventService", "method": "WatchEvents"},
 ]
 _SERVICE_CONFIG = {"methodConfig": [{"name": _STREAMS}, {"name": [{}], "retryPolicy": _RETRY}]}
 _OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -58,14 +60,18 @@ class Connection:
         server: `host:port`; without a port the usual one.
         actor: name that the caller states.
         timeout_seconds: for each call, its retries included.
+        is_shared: whether other connections of this process to the server may use the same sockets.
     """
 
-    def __init__(self, server: str, *, actor: str, timeout_seconds: float) -> None:
+    def __init__(self, server: str, *, actor: str, timeout_seconds: float, is_shared: bool = True) -> None:
         self.server = checked_address(server)
         if not timeout_seconds > 0:
             raise errors.InvalidArgument(f"timeout_seconds is {timeout_seconds!r}; it must be above 0.")
+        self._actor = actor
         self._metadata = (("steelyard-actor", _checked_actor(actor)),) if actor else ()
         self._timeout_seconds = timeout_seconds
+        self._is_shared = is_shared
+        self._others: WeakSet[Connection] = WeakSet()
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.
         self._channels: dict[int, grpc.Channel] = {}
         self._closed = False
@@ -102,6 +108,16 @@ class Connection:
         method: Any = self._channel().stream_stream(f"/{PACKAGE}.{rpc}", response_deserializer=parse)
         return method(requests, timeout=timeout_seconds, metadata=self._metadata)
 
+    def another(self) -> Connection:
+        """Connect anew, for when nothing comes on this connection; closing this one closes it too."""
+        if self._closed:
+            raise _closed()
+        made = Connection(
+            self.server, actor=self._actor, timeout_seconds=self._timeout_seconds, is_shared=False
+        )
+        self._others.add(made)
+        return made
+
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Turn errors of gRPC into those of this package."""
@@ -113,17 +129,21 @@ class Connection:
     def close(self) -> None:
         """Close the channel of this process."""
         self._closed = True
+        for other in self._others:
+            other.close()
         if channel := self._channels.pop(os.getpid(), None):
             channel.close()
 
     def _channel(self) -> grpc.Channel:
         if self._closed:
-            raise errors.SteelyardError("The client is closed; make a new one.")
+            raise _closed()
         channel = self._channels.get(os.getpid())
         return channel or self._opened()
 
     def _opened(self) -> grpc.Channel:
         options = list(_OPTIONS)
+        if not self._is_shared:
+            options.append(("grpc.use_local_subchannel_pool", 1))
         if _LOOPBACK.match(self.server):
             options.append(("grpc.enable_http_proxy", 0))
         channel = grpc.insecure_channel(self.server, options=options)
@@ -132,6 +152,10 @@ class Connection:
         if first is not channel:
             channel.close()
         return first
+
+
+def _closed() -> errors.SteelyardError:
+    return errors.SteelyardError("The client is closed; make a new one.")
 
 
 def new_request_id() -> str:

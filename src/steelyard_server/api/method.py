@@ -62,6 +62,7 @@ class Method:
         pool: where a call takes its place once its request is there.
         seconds: how long a call may take.
         essential: served also when all places are taken or the server shuts down.
+        watching: whether its calls wait for what may never happen, so that nobody waits for their end.
     """
 
     path: str
@@ -71,6 +72,12 @@ class Method:
     pool: Pool
     seconds: float
     essential: bool
+    watching: bool
+
+    @property
+    def awaited(self) -> bool:
+        """Return whether a server that stops waits until its calls have ended."""
+        return not (self.essential or self.watching)
 
 
 def receiving(descriptor: MethodDescriptor) -> Receive:
@@ -128,6 +135,12 @@ def last_message(encode: Callable[[RegistryError], Message]) -> Callable[[Functi
         return function
 
     return mark
+
+
+def watching(function: Function) -> Function:
+    """Mark a method whose streams mostly wait for what may happen: they have places of their own."""
+    function.__dict__["watching"] = True
+    return function
 
 
 def stopping(descriptor: MethodDescriptor, function: Any) -> Stop:

@@ -173,6 +173,8 @@ type Limits struct {
 	GarbageSeconds int64 `protobuf:"varint,96,opt,name=garbage_seconds,json=garbageSeconds,proto3" json:"garbage_seconds,omitempty"`
 	// Longest time in a Retention: 100 years.
 	RetentionSeconds int64 `protobuf:"varint,100,opt,name=retention_seconds,json=retentionSeconds,proto3" json:"retention_seconds,omitempty"`
+	// Longest time between two messages of a watch.
+	HeartbeatSeconds int64 `protobuf:"varint,120,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -690,6 +692,13 @@ func (x *Limits) GetRetentionSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetHeartbeatSeconds() int64 {
+	if x != nil {
+		return x.HeartbeatSeconds
+	}
+	return 0
+}
+
 var file_steelyard_v1_limits_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -725,7 +734,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x87\x1e\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xbb\x1e\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -803,7 +812,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\rclock_seconds\x18_ \x01(\x03B\x04\x88\xb5\x18<R\fclockSeconds\x12-\n" +
 	"\x0estream_seconds\x18X \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\rstreamSeconds\x121\n" +
 	"\x0fgarbage_seconds\x18` \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x0egarbageSeconds\x125\n" +
-	"\x11retention_seconds\x18d \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x10retentionSeconds:5\n" +
+	"\x11retention_seconds\x18d \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x10retentionSeconds\x122\n" +
+	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +
 	"\apattern\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\tR\apatternB\xab\x01\n" +
 	"\x10com.steelyard.v1B\vLimitsProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"

@@ -15,6 +15,7 @@ from steelyard.cli import (
     compare,
     contexts,
     evaluations,
+    log,
     maintenance,
     models,
     namespaces,
@@ -54,6 +55,7 @@ app.add_typer(contexts.app, name="contexts")
 push.register(app)
 transfer.register(app)
 compare.register(app)
+log.register(app)
 maintenance.register(app)
 backup.register(app)
 bundles.register(app)
@@ -105,7 +107,7 @@ def run() -> None:
     except SystemExit as ended:
         # Typer ends with this code on Ctrl-C, without a word.
         if ended.code == EXIT_INTERRUPTED:
-            output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
+            output.note("Interrupted; a transfer that is started again goes on where it was.")
         raise
     except Exception as error:
         code = exit_code(error)

@@ -34,9 +34,9 @@ _TERM = re.compile(r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\[[^\]]*\]|[^\s
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
-_NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
+_NUMBERS = {"sequence", "size", "files", "versions", "blobs", "shared", "unique"}
 # Columns whose short cells are not broken at blanks, and what a broken word leaves legible in others.
-_UNBROKEN = _NUMBERS | {"created", "changed", "deleted"}
+_UNBROKEN = _NUMBERS | {"created", "changed", "deleted", "time"}
 _WORD_MAXIMUM = 20
 _GAP = 2
 # With so many digits a double is written shorter as the text that is read back as it.
@@ -196,6 +196,11 @@ def listed_json(entries: Iterable[Version | Model], *, ordered: bool) -> None:
     facts_json(
         [_json(each.message) | ({"orderValue": each.order_value} if ordered else {}) for each in entries]
     )
+
+
+def message_line(message: Any) -> None:
+    """Print one message as protobuf JSON on one line."""
+    print(json.dumps(_json(message), ensure_ascii=False))
 
 
 def messages_json(messages: Iterable[Any]) -> None:

@@ -509,6 +509,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 retention_seconds = 100;
    */
   retentionSeconds: bigint;
+
+  /**
+   * Longest time between two messages of a watch.
+   *
+   * @generated from field: int64 heartbeat_seconds = 120;
+   */
+  heartbeatSeconds: bigint;
 };
 
 /**
