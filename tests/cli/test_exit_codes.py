@@ -220,7 +220,7 @@ def test_ctrl_c_in_a_push_is_130_and_the_same_command_goes_on(
             process.send_signal(signal.SIGINT)
             done = finished(process)
     assert (done.code, done.out) == (130, "")
-    assert done.err == "Interrupted; a transfer that is started again goes on where it was.\n"
+    assert done.err == "Interrupted; what was transferred is kept, the same command goes on from there.\n"
     assert shell.run("versions", "show", "fraud").code == 5
     again = shell.ok("push", "fraud", "large.bin", "--no-capture")
     sent = re.search(r"1 file, ([\d.]+) MiB sent", again.err)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
 
 from steelyard.v1 import event_pb2
-from tests.cli.shell import Shell, plain
+from tests.cli.shell import Shell, finished, plain
+from tests.servers import ServerProcess
 
 
 @pytest.fixture
@@ -92,3 +96,82 @@ def test_what_is_wrong_is_said(shell: Shell, arguments: list[str], code: int, wo
     done = shell.run("log", *arguments)
     assert (done.code, done.out) == (code, "")
     assert words in re.sub(r"\s+", " ", done.err.replace("│", " "))
+
+
+def follow(shell: Shell, *arguments: str) -> subprocess.Popen[bytes]:
+    """Follow what comes, from a server that the arguments may name."""
+    return shell.start(*arguments, "log", "--follow", stdout=subprocess.PIPE)
+
+
+def read_line(process: subprocess.Popen[bytes]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().decode().rstrip("\n").split("\t")
+
+
+def test_follow_goes_on_across_a_restart_until_ctrl_c(home: Shell, child: ServerProcess) -> None:
+    at = ("-s", child.address)
+    home.ok(*at, "models", "create", "first")
+    process = follow(home, *at)
+    try:
+        assert [read_line(process)[3] for _ in range(2)] == ["namespace.create", "model.create"]
+        home.ok(*at, "models", "create", "second")
+        assert read_line(process)[4] == "model/default/second"
+        child.kill()
+        child.start()
+        home.ok(*at, "models", "create", "third", "--reason", "after all")
+        assert read_line(process)[4:] == ["model/default/third", "after all"]
+        process.send_signal(signal.SIGINT)
+        done = finished(process)
+    finally:
+        process.kill()
+        process.wait()
+    assert (done.code, done.out, done.err) == (130, "", "")
+
+
+def test_follow_prints_json_an_event_a_line_and_only_what_passes(told: Shell) -> None:
+    process = told.start(
+        "log", scope(told), "-F", "--json", "-f", "action = alias.set", stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        found = [json.loads(process.stdout.readline()) for _ in range(2)]
+        told.ok("models", "edit", "fraud", "--description", "other")
+        told.ok("alias", "set", "fraud:1", "third")
+        found.append(json.loads(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+    assert [event["action"] for event in found] == ["alias.set"] * 3
+    assert int(found[2]["sequence"]) > int(found[1]["sequence"]) + 1
+
+
+def test_follow_on_a_terminal_draws_columns(told: Shell) -> None:
+    made = []
+
+    def seen(drawn: str) -> None:
+        if "model.update" in drawn and not made:
+            made.append(told.start("alias", "set", "fraud:1", "last"))
+        if "@last" in drawn:
+            finished(made[0])
+            processes[0].send_signal(signal.SIGINT)
+
+    processes: list[subprocess.Popen[bytes]] = []
+    start = Shell.start
+
+    class Noting(Shell):
+        def start(self, *arguments: str | Path, **options: int) -> subprocess.Popen[bytes]:
+            processes.append(start(self, *arguments, **options))
+            return processes[-1]
+
+    done = Noting(told.directory, told.variables).on_terminal(
+        "log", scope(told), "--follow", seen=seen, columns=160
+    )
+    assert done.code == 130
+    drawn = plain(done.out).splitlines()
+    (header,) = [line for line in drawn if line.lstrip().startswith("sequence")]
+    place = header.index("action")
+    assert [line[place:].split()[0] for line in drawn[1:8]] == [
+        *("namespace.create", "model.create", "version.create"),
+        *("alias.set", "alias.set", "model.update", "alias.set"),
+    ]
+    assert "\x1b[1m" in done.out

@@ -106,8 +106,8 @@ def run() -> None:
         sys.exit(EXIT_ERROR)
     except SystemExit as ended:
         # Typer ends with this code on Ctrl-C, without a word.
-        if ended.code == EXIT_INTERRUPTED:
-            output.note("Interrupted; a transfer that is started again goes on where it was.")
+        if ended.code == EXIT_INTERRUPTED and not isinstance(ended, output.Ended):
+            output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
         raise
     except Exception as error:
         code = exit_code(error)

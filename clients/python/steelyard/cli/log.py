@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard import Client, Event
 
 NEWEST_FIRST = "sequence desc"
+INTERRUPTED = 130
 HEADERS = ("sequence", "time", "actor", "action", "resource", "reason")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 
@@ -46,15 +47,21 @@ def log(
             help="The newest so many; if not given, 50, or all with --since or --json.",
         ),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-F", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, an event a line.")] = False,
 ) -> None:
     """Show who changed what, when and why: the history, the newest last.
 
-    The whole registry has more than all its namespaces: collections of garbage and restores too.
+    The whole registry has more than all its namespaces: collections of garbage and restores too. With
+    --follow it goes on across restarts of the server, without a gap; Ctrl-C ends it with exit code 130.
     """
     wanted = _filter(filter, since=since)
     limit = limit or (None if since or json else output.LISTED)
     with session.of(context).client() as client:
+        if follow:
+            _follow(client, scope, filter=wanted, limit=limit, json=json)
         found = _found(client, scope, filter=wanted, limit=limit)
         if json:
             _print_json(found)
@@ -62,6 +69,30 @@ def log(
         shown = list(found)
     output.note_absent(shown, filter=wanted)
     output.table(HEADERS, map(_row, shown))
+
+
+def _follow(client: Client, scope: str, *, filter: str, limit: int | None, json: bool) -> NoReturn:  # noqa: A002
+    """Print the newest events, then each that comes.
+
+    Raises:
+        output.Ended: somebody interrupted it.
+    """
+    # Before the list, so that nothing can lie between that and what follows.
+    info = client.server_info()
+    try:
+        shown = list(_found(client, scope, filter=filter, limit=limit))
+        after = max(info.sequence, *(event.sequence for event in shown[-1:]))
+        if json:
+            _print_json(shown)
+        lines = None if json else output.Lines(HEADERS, list(map(_row, shown)))
+        for event in client.events.watch(scope, filter=filter, after=after, epoch=info.epoch):
+            if lines is None:
+                output.message_line(event.message)
+            else:
+                lines.put(_row(event))
+    except KeyboardInterrupt:
+        raise output.Ended(INTERRUPTED) from None
+    raise RuntimeError("A watch that nobody stopped has ended.")
 
 
 def _found(client: Client, scope: str, *, filter: str, limit: int | None) -> Iterable[Event]:  # noqa: A002

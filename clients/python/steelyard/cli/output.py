@@ -129,6 +129,52 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Console(highlight=False).print(drawn)
 
 
+class Lines:
+    """Rows that are printed as they come: in columns on a terminal, with tabs in a pipe.
+
+    Args:
+        rows: printed at once; the columns are as wide as they need, and grow with what comes.
+    """
+
+    def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        self._headers = headers
+        self._widths = [0] * len(headers)
+        drawn = sys.stdout.isatty()
+        for row in (headers, *rows) if drawn else ():
+            self._grow(row)
+        if drawn:
+            from rich.console import Console
+
+            Console(highlight=False).print(self._padded(headers), style="bold", soft_wrap=True, markup=False)
+        for row in rows:
+            self.put(row)
+
+    def put(self, row: Sequence[object]) -> None:
+        """Print a row, at once."""
+        if sys.stdout.isatty():
+            self._grow(row)
+            print(self._padded(row), flush=True)
+        else:
+            line(row)
+            sys.stdout.flush()
+
+    def _grow(self, row: Sequence[object]) -> None:
+        self._widths = [
+            max(width, len(_one_line(cell))) for width, cell in zip(self._widths, row, strict=True)
+        ]
+
+    def _padded(self, row: Sequence[object]) -> str:
+        cells = zip(self._headers, map(_one_line, row), self._widths, strict=True)
+        padded = (
+            cell.rjust(width) if header in _NUMBERS else cell.ljust(width) for header, cell, width in cells
+        )
+        return (" " * _GAP).join(padded).rstrip()
+
+
+class Ended(SystemExit):
+    """Somebody interrupted a command that runs until then, so that nothing is left to say."""
+
+
 def columns() -> int:
     """Return how many characters a line of the terminal has."""
     from rich.console import Console
@@ -199,8 +245,8 @@ def listed_json(entries: Iterable[Version | Model], *, ordered: bool) -> None:
 
 
 def message_line(message: Any) -> None:
-    """Print one message as protobuf JSON on one line."""
-    print(json.dumps(_json(message), ensure_ascii=False))
+    """Print one message as protobuf JSON on one line, at once."""
+    print(json.dumps(_json(message), ensure_ascii=False), flush=True)
 
 
 def messages_json(messages: Iterable[Any]) -> None:
@@ -291,6 +337,10 @@ def _json(message: Any) -> Any:
     from google.protobuf import json_format
 
     return json_format.MessageToDict(message)
+
+
+def _one_line(cell: object) -> str:
+    return _plain(cell).replace("\t", " ").replace("\n", " ")
 
 
 def _plain(cell: object) -> str:
