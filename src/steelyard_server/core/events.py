@@ -94,7 +94,7 @@ def page(
         FilterInvalid, OrderByInvalid, TooLong: with the column where one stands.
         PageTokenInvalid: *after* is no position in this list.
     """
-    rows, position = search.page(
+    found = search.page(
         tx,
         Listing(EVENT_FIELDS, _scope(tx, scope), ("sequence",)),
         statement=_PAGE,
@@ -104,7 +104,7 @@ def page(
         order_by=order_by,
         after=after,
     )
-    return _values(tx, rows), position
+    return _values(tx, found.entries), found.position
 
 
 def follow(tx: Transaction, *, scope: str, filter: str) -> Followed:  # noqa: A002 - as the request calls it

@@ -67,7 +67,8 @@ def log(
             _print_json(found)
             return
         shown = list(found)
-    output.note_absent(shown, filter=wanted)
+    if wanted and not shown:
+        output.note_absent([], what="event")
     output.table(HEADERS, map(_row, shown))
 
 
