@@ -70,8 +70,6 @@ def test_every_action_and_every_kind_of_resource_has_a_line() -> None:
         noun, *verbs = re.findall(r"`(\w*)\.(\w+)`", actions)
         listed |= {f"{noun[0]}.{verb}" for _, verb in (noun, *verbs)}
     source = "\n".join(path.read_text() for path in (ROOT / "src/steelyard_server/core").glob("*.py"))
-    said = set(
-        re.findall(r'"((?:namespace|model|version|alias|evaluation|garbage|registry)\.[a-z]+)"', source)
-    )
+    said = set(re.findall(r'(?:action=|action = |return |else )"(\w+\.[a-z]+)"', source))
     # Of aliases the verb is put behind the noun.
     assert listed == said | {"alias.set", "alias.rollback"}
