@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_an_evaluation_is_recorded_and_listed(client: steelyard.Client, model: s
     assert (recorded.uri, recorded.description, recorded.report) == ("https://runs/7", "monthly", None)
     assert recorded.superseded == frozenset()
     assert recorded.evaluator.id == "ada"
+
+
+def test_a_dataset_that_no_metric_was_measured_on_is_refused(client: steelyard.Client, model: str) -> None:
+    """It would change what counts although it was mistyped, and nothing can take it back."""
+    datasets = [steelyard.Dataset("nw", version="7")]
+    for metrics, near in (
+        ({"precision@new": 0.9, "loss": 1}, "; did you mean 'new'?"),
+        ({"loss": 1}, "; write name@nw"),
+    ):
+        with pytest.raises(errors.InvalidArgument, match=re.escape(f"No metric was measured on 'nw'{near}")):
+            client.evaluations.record("fraud:1", metrics, datasets=datasets)
+    assert list(client.evaluations.list("fraud:1")) == []
 
 
 def test_times_of_other_zones_are_the_same_moments(client: steelyard.Client, model: str) -> None:

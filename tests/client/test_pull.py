@@ -216,6 +216,19 @@ def test_verify_reads_every_byte_here_or_there(
         client.verify("fraud", tmp_path / "copy")
 
 
+def test_verify_does_not_miss_the_lock_file_that_a_push_added(
+    client: steelyard.Client, tmp_path: Path
+) -> None:
+    directory = write_tree(tmp_path / "captured", MODEL)
+    client.push("captured", directory, capture=True)
+    found = client.verify("captured", directory)
+    assert [file.path for file in found.files] == sorted(MODEL)
+    assert [file.path for file in found.left_out] == ["steelyard.lock"]
+    write_tree(directory, {"steelyard.lock": b"another"})
+    with pytest.raises(errors.DataLoss, match=r"steelyard\.lock has other bytes"):
+        client.verify("captured", directory)
+
+
 def test_verify_needs_a_directory(
     client: steelyard.Client, pushed: steelyard.Version, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class Evaluations:
 
         Raises:
             NotFound: no such model, version or alias.
+            InvalidArgument: no metric refers to one of the datasets.
             LocalFileError: the report is no file that can be read.
         """
         reference = self._references.version(ref, exact=True)
@@ -70,6 +72,7 @@ class Evaluations:
             uri=uri,
             description=description,
         )
+        _require_measured(evaluation)
         if evaluate_time is not None:
             evaluation.evaluate_time.FromDatetime(_utc(evaluate_time))
         if report is not None:
@@ -147,6 +150,20 @@ class Evaluations:
         return transfer.begin(
             self._connection, report=None, stop=None, patience_seconds=self._patience_seconds
         )
+
+
+def _require_measured(evaluation: evaluation_pb2.Evaluation) -> None:
+    """Refuse a dataset that no metric refers to: one name is mistyped, and what is recorded stays.
+
+    Raises:
+        InvalidArgument: there is one.
+    """
+    measured = {metric.dataset for metric in evaluation.metrics} - {""}
+    for dataset in evaluation.datasets:
+        if dataset.name not in measured:
+            near = get_close_matches(dataset.name, sorted(measured), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"write name@{dataset.name} for one that was."
+            raise InvalidArgument(f"No metric was measured on {dataset.name!r}; {hint}")
 
 
 def _utc(time: datetime) -> datetime:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard import manifest
+from steelyard.capture import environment
 from steelyard.digests import CHUNK_BYTES
 from steelyard.download import Download
-from steelyard.errors import DataLoss, DownloadCorrupt, LocalFileError
+from steelyard.errors import DataLoss, DownloadCorrupt, FileUnreadable
 
 if TYPE_CHECKING:
     from steelyard.progress import Meter
@@ -24,10 +26,16 @@ NAMED_MAXIMUM = 10
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """The files that were read whole and match their digests; references are not among them."""
+    """What was compared; references to files elsewhere are not part of it.
+
+    Args:
+        files: that were read whole and match their digests.
+        left_out: that the push had recorded by itself, and that the directory does not have.
+    """
 
     version: Version
     files: tuple[File, ...]
+    left_out: tuple[File, ...] = ()
 
 
 def verify(
@@ -36,13 +44,16 @@ def verify(
     """Read all bytes of a version, from *directory* or else from the server.
 
     Raises:
+        FileUnreadable: *directory* is none.
         DataLoss: bytes are missing or differ; the message names the files.
     """
+    if directory is not None and not directory.is_dir():
+        raise FileUnreadable(f"{directory} is no directory.")
     files = manifest.files(versions.manifest(version).encoded, version=version)
     stored = tuple(file for file in files if not file.uri)
+    left_out = tuple(file for file in stored if directory is not None and _is_only_there(file, directory))
+    stored = tuple(file for file in stored if file not in left_out)
     meter = transfer.meter("verify", total_bytes=sum(file.size_bytes for file in stored))
-    if directory is not None and not directory.is_dir():
-        raise LocalFileError(f"{directory} is no directory.")
     damages: dict[str, str] = {}
 
     def task(file: File) -> None:
@@ -58,7 +69,13 @@ def verify(
         named = "; ".join(f"{path} {damages[path]}" for path in sorted(damages)[:NAMED_MAXIMUM])
         place = f"in {directory}" if directory else "on the server"
         raise DataLoss(f"{len(damages)} of {len(stored)} files {place} are not those of {version}: {named}.")
-    return VerifyResult(version, stored)
+    return VerifyResult(version, stored, left_out)
+
+
+def _is_only_there(file: File, directory: Path) -> bool:
+    """Return whether a push added a file to those of the directory that it was made from."""
+    is_captured = file.path == environment.LOCK_PATH and file.role == "lock"
+    return is_captured and not os.path.lexists(directory / file.path)
 
 
 def _damage_here(file: File, path: Path, *, meter: Meter) -> str:
