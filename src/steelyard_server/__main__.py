@@ -81,6 +81,7 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     flags = {name: value for name, value in locals().items() if name != "config"}
     try:
         loaded, warnings = settings.load(flags, environment=settings.environment(), file=config)
+        settings.require_backup_dir(loaded)
     except ConfigError as error:
         _fail(str(error), code=EXIT_USAGE)
     for warning in warnings:

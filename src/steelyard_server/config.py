@@ -36,23 +36,25 @@ class ConfigError(Exception):
 
 
 class Duration(float):
-    """A time in seconds, written as a number with a unit: `90s`, `30m`, `12h`, `7d`; without one, seconds.
+    """A time in seconds, written as a number with a unit: `90s`, `30m`, `12h`, `7d`; only 0 needs none.
+
+    A bare number has no unit to know: five seconds of grace for five days would cost bytes.
 
     Raises:
         ValueError: it is written otherwise, negative, or longer than 100 years.
     """
 
     def __new__(cls, value: str | float) -> Self:
-        """Read a text, or take a number of seconds."""
+        """Read what a person wrote."""
         text = str(value).strip()
         unit = UNITS.get(text[-1:], 0)
         seconds = float(text[:-1]) * unit if unit else float(text)
-        if not 0 <= seconds <= SECONDS_MAXIMUM:
+        if not 0 <= seconds <= SECONDS_MAXIMUM or (seconds and not unit):
             raise ValueError(text)
         return super().__new__(cls, seconds)
 
 
-NEVER, DAY = Duration(0), Duration(86_400)
+NEVER, DAY = Duration("0"), Duration("1d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,19 @@ def load(
     return config, warnings
 
 
+def require_backup_dir(config: Config) -> None:
+    """Refuse a place for backups that is not there, before the night in which the first is wanted.
+
+    Raises:
+        ConfigError: it is no directory.
+    """
+    if config.backup_dir and not Path(config.backup_dir).is_dir():
+        raise ConfigError(
+            f"backup_dir is {config.backup_dir}, which is no directory; make it with mkdir -p or mount its "
+            "disk, or name another."
+        )
+
+
 def split_address(text: str, *, setting: str) -> tuple[str, int]:
     """Split ``host:port``, with an IPv6 host in brackets.
 
@@ -214,7 +229,7 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)),
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
-    Duration: ("a time such as 90s, 30m, 12h or 7d", (int, float)),
+    Duration: ("a time such as 90s, 30m, 12h or 7d, with its unit", (int, float)),
     str: ("a text", ()),
     Path: ("a path", (type(Path()),)),
 }

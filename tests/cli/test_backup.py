@@ -94,7 +94,9 @@ def test_damaged_bytes_are_named_and_the_code_is_8(shell: Shell, tmp_path: Path)
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        ("restore backups/nothing", 3, ["no registry.json", "Name another"]),
+        ("restore backups/nothing", 3, ["There is no directory backups/nothing", "Name that of a backup"]),
+        ("restore backups --check", 3, ["no registry.json", "Name another"]),
+        ("restore backups/monday --data-dir model/weights.onnx", 3, ["is no directory", "empty --data-dir"]),
         ("restore backups/monday --data-dir data", 3, ["Another Steelyard server", "data"]),
         ("restore backups/monday --data-dir model", 3, ["into an empty --data-dir only"]),
         ("restore backups/monday --data-dir new --database mysql://x", 2, ["no", "PostgreSQL"]),

@@ -121,6 +121,8 @@ def read(directory: Path) -> Inventory:
         NotABackup: there is none, or none that this server understands.
         BackupDamaged: it is not what was written.
     """
+    if not directory.is_dir():
+        raise NotABackup(f"There is no directory {directory}. Name that of a backup.")
     try:
         content = (directory / NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -38,6 +38,8 @@ def empty(data_dir: Path, *, database: str) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         is_new = not data_dir.exists()
+        if not is_new and not data_dir.is_dir():
+            raise TargetNotEmpty(f"{data_dir} is no directory. Name an empty --data-dir, or a new one.")
         if not is_new and not (data_dir / LOCK).exists():
             # Not even the file of the lock is left where a restore was refused.
             _require_empty(data_dir)

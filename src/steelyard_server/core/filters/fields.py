@@ -269,15 +269,21 @@ class Fields:
         plain = [name for name, field in self.plain.items() if field.single]
         return plain + [f"{name}.NAME" for name, group in self.groups.items() if group.part]
 
+    def _beginnings(self) -> list[str]:
+        """Return what a field may begin with: all of them would be more than anybody reads."""
+        short = [name if "." not in name else f"{name.partition('.')[0]}.…" for name in self.plain]
+        parts = [f"{name}.NAME" for name, group in self.groups.items() if group.part]
+        return list(dict.fromkeys(short + parts))
+
     def _unknown(self, path: Path) -> Fault:
         head, *rest = path.segments
         near = difflib.get_close_matches(path.text, self.plain, n=1, cutoff=NEARNESS)
+        near = near or [name for name in self.plain if name.startswith(f"{path.text}_")]
         near = near or [
             ".".join([each, *rest])
             for each in difflib.get_close_matches(head, self.groups, n=1, cutoff=NEARNESS)
         ]
-        parts = [f"{name}.NAME" if group.part else name for name, group in self.groups.items()]
-        expected = f"perhaps {near[0]}" if near else f"one of {', '.join([*self.plain, *parts])}"
+        expected = f"perhaps {near[0]}" if near else f"one of {', '.join(self._beginnings())}"
         if head in self.groups and not rest:
             expected = f"a dot behind {head} and the name of a part"
         return Fault(
