@@ -130,7 +130,7 @@ def test_a_number_that_is_taken_is_refused_and_new_numbers_help(
         ),
         ("import there", 8, "no bundle"),
         ("import there --list", 8, "no bundle"),
-        ("import nothing", 3, "cannot be read"),
+        ("import nothing", 2, "cannot be read"),
         ("import", 2, "file"),
     ],
 )

@@ -146,6 +146,13 @@ def test_verify_says_that_all_is_intact(shell: Shell, fraud: str) -> None:
     assert "intact: 3 files" in shell.ok("verify", "fraud", "copy").err
 
 
+def test_verify_of_what_was_pushed_says_that_the_lock_file_is_not_there(shell: Shell, model: Path) -> None:
+    shell.ok("push", "fraud", model)
+    done = shell.ok("verify", "fraud", model)
+    assert "left out steelyard.lock, which the push recorded and the directory does not have." in done.err
+    assert "intact: 3 files" in done.err
+
+
 def test_models_are_created_listed_shown_changed_and_renamed(shell: Shell) -> None:
     shell.ok(
         *("models", "create", "fraud", "-d", "Finds fraud", "-l", "team=risk", "-l", "x=y"),
@@ -304,7 +311,7 @@ def test_a_quota_is_set_shown_with_what_is_used_and_lifted(pushed: Shell) -> Non
     pushed.ok("namespaces", "edit", name, "--quota-size", "2GiB", "--quota-versions", "1")
     facts = pushed.ok("namespaces", "show", name).facts
     assert facts["versions"] == "1 of 1"
-    assert facts["size"].endswith(" of 2.0 GiB")
+    assert facts["size"].endswith(" of 2 GiB")
 
     done = pushed.run("push", "fraud", "model", "-p", "seed=2")
     assert (done.code, done.out) == (3, "")
@@ -315,7 +322,7 @@ def test_a_quota_is_set_shown_with_what_is_used_and_lifted(pushed: Shell) -> Non
     pushed.ok("push", "fraud", "model", "-p", "seed=2")
     pushed.ok("namespaces", "create", f"{name}x", "--quota-size", "10GB", "--quota-versions", "1000")
     rows = {row[0]: row[1:3] for row in pushed.ok("namespaces", "ls").rows}
-    assert rows[f"{name}x"] == ["0 of 1,000", "0 B of 9.3 GiB"]
+    assert rows[f"{name}x"] == ["0 of 1,000", "0 B of 10 GB"]
     assert rows[name][0] == "2"
 
 

@@ -280,9 +280,10 @@ def test_a_failed_comparison_leaves_no_page(compared: Shell) -> None:
         ("evaluations record fraud:1 -m a=1 --time yesterday", 2, "--time"),
         ("evaluations record fraud:1 -m a=1 --time 2026-10-01", 2, "--time"),
         ("evaluations record fraud:1 -m a=1 --time 2999-01-01T00:00:00Z", 2, "TIMESTAMP_INVALID"),
-        ("evaluations record fraud:1 -m a=1 --report nothing", 3, "nothing"),
+        ("evaluations record fraud:1 -m a=1 --report nothing", 2, "nothing"),
         ("evaluations record fraud:1 -m a=1 --dataset new", 2, "is not name=value"),
-        ("evaluations record fraud:1 -m a=1 --dataset new=missing.csv", 3, "missing.csv"),
+        ("evaluations record fraud:1 -m a@new=1 --dataset new=missing.csv", 2, "missing.csv"),
+        ("evaluations record fraud:1 -m a@new=1 --dataset nw=s3://new", 2, "did you mean 'new'?"),
         ("evaluations ls fraud:9", 5, "VERSION_NOT_FOUND"),
         ("evaluations cat fraud:1 nothing", 5, "has no evaluation"),
     ],
@@ -329,6 +330,16 @@ def test_evaluations_are_recorded_listed_and_their_reports_read(compared: Shell)
         "evaluations", "record", "fraud:1", "-m", "precision@new=0.1", "--time", "2020-01-01T00:00:00Z"
     )
     assert "newer measures are recorded of precision@new" in late.err
+
+
+@pytest.mark.parametrize("columns", [60, 120, 160])
+def test_the_name_of_an_evaluation_can_be_copied(compared: Shell, columns: int) -> None:
+    recorded = compared.ok(
+        *("evaluations", "record", "fraud:1", "-m", "precision@new[region=EU]=0.9", "-m", "recall@new=0.25"),
+        *("--dataset", "new=s3://data/new", "--uri", "https://runs.example/7000000", "--json"),
+    )
+    drawn = plain(compared.on_terminal("evaluations", "ls", "fraud:1", columns=columns))
+    assert json.loads(recorded.out)["uid"] in drawn
 
 
 def test_a_page_is_the_same_on_a_file_system_without_links(

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -167,15 +168,33 @@ def test_a_purge_asks_on_a_terminal_and_does_nothing_without_a_yes(two: Shell, n
         two.ok("alias", "rm", "fraud", "champion")
     reference = "fraud" if noun == "models" else "fraud:2"
     two.ok(noun, "rm", reference)
-    for answer in ("n\n", "\n"):
+    for answer in ("n\n", "\n", "\x04"):
         done = answered(two, answer, noun, "purge", reference)
-        assert done.code == 1
+        assert done.code == 3
+        assert done.err.endswith("Nothing was purged.\n")
         assert re.search(r"Nothing can bring .* back\. Purge (it|them)\? \[y/N\]", done.err)
     assert "can be purged" in two.ok(noun, "purge", reference, "--dry-run").err
     done = answered(two, "y\n", noun, "purge", reference)
     assert done.code == 0, done.err
     assert "gone for good" in done.err
     assert two.run(noun, "restore", reference).code == 5
+
+
+def test_ctrl_c_at_a_question_is_130_and_nothing_is_purged(two: Shell) -> None:
+    two.ok("versions", "rm", "fraud:2")
+    near, far = pty.openpty()
+    process = two.start("versions", "purge", "fraud:2", stdin=far)
+    assert process.stderr is not None
+    asked = b""
+    while b"[y/N]" not in asked:
+        asked += os.read(process.stderr.fileno(), 4096)
+    process.send_signal(signal.SIGINT)
+    done = finished(process)
+    os.close(far)
+    os.close(near)
+    assert done.code == 130
+    assert done.err.endswith("Interrupted.\n")
+    two.ok("versions", "restore", "fraud:2")
 
 
 def test_a_purge_without_a_terminal_wants_a_yes_and_that_is_2(two: Shell) -> None:

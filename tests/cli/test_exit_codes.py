@@ -54,6 +54,11 @@ def assert_said(done: Outcome, code: int, *words: str) -> None:
         ("push fraud model --semver 1.4", ["SEMANTIC_VERSION_INVALID"]),
         ("push a\\b model", ["INVALID_NAME"]),
         ("push fraud", ["Missing argument 'path'"]),
+        ("push fraud missing", ["There is nothing at missing"]),
+        ("push fraud model -f missing.yaml", ["missing.yaml cannot be read"]),
+        ("push fraud model --metrics missing.json", ["missing.json cannot be read"]),
+        ("push fraud model --dataset train=missing.csv", ["missing.csv cannot be read"]),
+        ("verify fraud missing", ["no directory"]),
         ("push fraud model --mertic a=1", ["No such option: --mertic", "--metric"]),
         ("pull fraud: copy", ["'fraud:' ends in ':'"]),
         ("pull fraud:0 copy", ["they start at 1"]),
@@ -67,6 +72,9 @@ def assert_said(done: Outcome, code: int, *words: str) -> None:
         ("namespaces edit default --quota-size 10Gb", ["--quota-size", "'10Gb' is not like", "2GB"]),
         ("namespaces create x --quota-versions -1", ["--quota-versions", "greater than or equal to 0"]),
         ("serve --database mysql://localhost", ["PostgreSQL", "postgresql+psycopg://"]),
+        ("serve --backup-dir nothing", ["backup_dir is nothing, which is no directory", "mkdir"]),
+        ("serve --backup-dir model/weights.onnx", ["weights.onnx, which is no directory"]),
+        ("serve --gc-grace 1", ["gc_grace is '1'", "unit"]),
         ("alias set fraud:1 latest", ["RESERVED_NAME"]),
         ("--server http://localhost:7433 status", ["is no address", "localhost:7433"]),
         ("--server localhost:99999 status", ["is no address"]),
@@ -79,6 +87,13 @@ def assert_said(done: Outcome, code: int, *words: str) -> None:
         ("contexts rm missing", ["no context 'missing'"]),
         ("serve --no-such-option", ["No such option"]),
         ("pusch", ["No such command 'pusch'"]),
+        ("versions undelete fraud:1", ["No such command 'undelete'", "Did you mean 'restore'?"]),
+        ("versions delete fraud:1", ["Did you mean 'rm'?"]),
+        ("alias remove fraud a", ["Did you mean 'rm'?"]),
+        ("models list", ["Did you mean 'ls'?"]),
+        ("models lst", ["Did you mean 'ls'?"]),
+        ("models ls -n risk", ["No such option: -n", "Write it before the command: steelyard -n"]),
+        ("pull fraud copy --quiet", ["No such option: --quiet", "Write it before the command"]),
     ],
 )
 def test_wrong_usage_is_2(pushed: Shell, command: str, words: list[str]) -> None:
@@ -90,11 +105,8 @@ def test_wrong_usage_is_2(pushed: Shell, command: str, words: list[str]) -> None
     [
         ("pull fraud full", ["full has something in it"]),
         ("push fraud linked", ["link is a symbolic link"]),
-        ("push fraud missing", ["There is nothing at missing"]),
         ("push fraud empty", ["no file to push"]),
-        ("push fraud model --dataset train=missing.csv", ["missing.csv cannot be read"]),
         ("push other model --idempotency-key once", ["IDEMPOTENCY_KEY_REUSED"]),
-        ("verify fraud missing", ["no directory"]),
         ("models create fraud", ["MODEL_ALREADY_EXISTS"]),
         ("alias set fraud:1 champion --new", ["ALIAS_CHANGED"]),
         ("alias set fraud:1 champion --etag 1", ["ALIAS_CHANGED"]),
@@ -146,6 +158,12 @@ def test_no_server_is_7_and_the_sentence_says_how_to_start_one(home: Shell) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     assert_said(home.run("--server", address, "status"), 7, address, "steelyard serve")
+
+
+def test_a_port_that_is_taken_is_one_sentence(home: Shell, shared: ServerProcess) -> None:
+    done = home.run("serve", "--listen", shared.address, "--data-dir", "other")
+    assert_said(done, 3, "cannot listen", "--listen")
+    assert done.err.count("\n") == 1
 
 
 def test_a_server_that_does_not_answer_in_time_is_7(shared: ServerProcess, home: Shell) -> None:
@@ -220,7 +238,7 @@ def test_ctrl_c_in_a_push_is_130_and_the_same_command_goes_on(
             process.send_signal(signal.SIGINT)
             done = finished(process)
     assert (done.code, done.out) == (130, "")
-    assert done.err == "Interrupted; what was transferred is kept, the same command goes on from there.\n"
+    assert done.err == "Interrupted. What was transferred is kept; the same command goes on from there.\n"
     assert shell.run("versions", "show", "fraud").code == 5
     again = shell.ok("push", "fraud", "large.bin", "--no-capture")
     sent = re.search(r"1 file, ([\d.]+) MiB sent", again.err)
@@ -240,11 +258,34 @@ def test_ctrl_c_in_a_pull_is_130_and_leaves_no_directory(
             process.send_signal(signal.SIGINT)
             done = finished(process)
     assert (done.code, done.out) == (130, "")
-    assert done.err.startswith("Interrupted; ")
+    assert done.err.startswith("Interrupted. What was transferred is kept; ")
     assert "Traceback" not in done.err
     assert not (tmp_path / "copy").exists()
     shell.ok("pull", "fraud", "copy")
     assert tree_of(tmp_path / "copy") == {"large.bin": path.read_bytes()}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("versions ls fraud", ""),
+        ("verify fraud", ""),
+        ("gc", " The server goes on with it; the same command follows it again."),
+        ("fsck", " The server goes on with it; the same command follows it again."),
+        ("fsck --older-than 7d", " The server goes on with it."),
+        ("backup", " The server goes on with it; the same command follows it again."),
+    ],
+)
+def test_ctrl_c_says_what_is_kept_only_where_something_is(
+    pushed: Shell, shared: ServerProcess, command: str, words: str
+) -> None:
+    with proxy(shared.address) as between:
+        between.stall_after(0, answers=True)
+        with started(pushed, "-s", between.address, *command.split()) as process:
+            until(lambda: between.is_stalled)
+            process.send_signal(signal.SIGINT)
+            done = finished(process)
+    assert (done.code, done.out, done.err) == (130, "", f"Interrupted.{words}\n")
 
 
 @pytest.mark.parametrize("command", ["cat fraud weights.onnx", "files fraud", "files fraud --json"])
@@ -255,7 +296,7 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(pushed: Shell, comman
     os.close(far)
     _, said = process.communicate(timeout=60)
     assert said == b""
-    assert process.returncode == 1
+    assert process.returncode == 141
 
 
 def test_a_disk_that_is_full_is_a_sentence(pushed: Shell) -> None:
@@ -276,7 +317,11 @@ def test_a_configuration_that_cannot_be_written_is_a_sentence(home: Shell, tmp_p
     assert "Traceback" not in done.err
 
 
+def test_no_summary_is_cut_in_the_help(home: Shell) -> None:
+    assert "..." not in home.ok("--help").out.partition("Commands:")[2]
+
+
 def test_codes_are_in_the_help() -> None:
-    printed = CliRunner().invoke(app.app, ["--help"]).output
-    codes = "0 done, 1 unexpected, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, 6 denied, "
-    assert f"{codes}7 unreachable, 8 damaged, 130 interrupted" in " ".join(printed.split())
+    printed = " ".join(CliRunner().invoke(app.app, ["--help"]).output.split())
+    codes = "0 done, 1 unexpected, 2 usage, 3 refused by a rule or declined, 4 still pending, 5 not found, "
+    assert f"{codes}6 denied, 7 unreachable, 8 damaged, 130 interrupted, 141 output closed" in printed

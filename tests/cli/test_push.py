@@ -195,7 +195,7 @@ LATE: dict[str, tuple[list[str], bytes, int, str]] = {
         5,
         "MODEL_NOT_FOUND",
     ),
-    "a file that is not there": (["-f", "missing.yaml"], b"", 3, "missing.yaml cannot be read"),
+    "a file that is not there": (["-f", "missing.yaml"], b"", 2, "missing.yaml cannot be read"),
     "metrics with a text": (["--metrics", "bad.yaml"], b"{a: {b: x}}", 2, "a.b is no number"),
     "parameters that are a list": (["--params", "bad.yaml"], b"[1]", 2, "no mapping"),
 }

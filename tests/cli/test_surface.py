@@ -195,6 +195,16 @@ def test_each_phase_of_a_push_is_a_bar_with_its_own_rate_and_time_left(
     assert {left for _, left in midway.findall(drawn)} & {"0:00:01", "0:00:02", "-:--:--"}, drawn
 
 
+def test_a_bar_stays_on_one_line_of_a_narrow_terminal(shell: Shell) -> None:
+    large_file(shell.directory / "a-long-name-of-a-file-with-weights.bin", size_mib=2)
+    drawn = shell.on_terminal("push", "fraud", "a-long-name-of-a-file-with-weights.bin", columns=60).out
+    lines = [line for line in re.split(r"[\r\n]+", plain(drawn)) if "━" in line]
+    assert lines
+    for line in lines:
+        assert re.search(r"^(hash|upload) .*━.* (bytes|KiB|MiB|GiB) .*:\S\S *$", line), line
+        assert len(line.rstrip()) <= 60
+
+
 def test_quiet_draws_no_bar(shell: Shell, model: Path) -> None:
     done = shell.on_terminal("--quiet", "push", "fraud", model)
     assert done.code == 0

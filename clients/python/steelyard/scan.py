@@ -132,7 +132,7 @@ def _require_readable(root: Path) -> None:
     try:
         root.lstat()
     except FileNotFoundError:
-        raise LocalFileError(f"There is nothing at {root}; name a file or directory.") from None
+        raise FileUnreadable(f"There is nothing at {root}; name a file or directory.") from None
     except OSError as error:
         raise FileUnreadable(f"{root} cannot be read: {error.strerror}.") from None
 

@@ -10,8 +10,8 @@ import os
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # gRPC's core writes lines of its own to standard error otherwise.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # gRPC's core, which reads this when it is loaded, would write of what is reported properly here.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from steelyard.cli.app import run
 
     run()

@@ -24,19 +24,20 @@ from steelyard.cli import (
     transfer,
     versions,
 )
+from steelyard.cli.commands import EXIT_OUTPUT_CLOSED, Commands
 from steelyard.cli.session import Session
 
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NOT_FOUND = 1, 2, 3, 5
 EXIT_DENIED, EXIT_UNREACHABLE, EXIT_DAMAGED = 6, 7, 8
-EXIT_INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done, 1 unexpected, 2 usage, 3 refused by a rule, 4 still pending, 5 not found, "
-    "6 denied, 7 unreachable, 8 damaged, 130 interrupted."
+    "Exit codes: 0 done, 1 unexpected, 2 usage, 3 refused by a rule or declined, 4 still pending, "
+    "5 not found, 6 denied, 7 unreachable, 8 damaged, 130 interrupted, 141 output closed."
 )
 
 app = typer.Typer(
     name="steelyard",
+    cls=Commands,
     help="Keep model weights: push, pull, find, point aliases, roll back.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -45,12 +46,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(models.app, name="models")
-app.add_typer(versions.app, name="versions")
-app.add_typer(evaluations.app, name="evaluations")
-app.add_typer(aliases.app, name="alias")
-app.add_typer(namespaces.app, name="namespaces")
-app.add_typer(contexts.app, name="contexts")
+app.add_typer(models.app, name="models", cls=Commands)
+app.add_typer(versions.app, name="versions", cls=Commands)
+app.add_typer(evaluations.app, name="evaluations", cls=Commands)
+app.add_typer(aliases.app, name="alias", cls=Commands)
+app.add_typer(namespaces.app, name="namespaces", cls=Commands)
+app.add_typer(contexts.app, name="contexts", cls=Commands)
 push.register(app)
 transfer.register(app)
 compare.register(app)
@@ -101,12 +102,7 @@ def run() -> None:
         _run_and_flush()
     except BrokenPipeError:
         _drop_output()
-        sys.exit(EXIT_ERROR)
-    except SystemExit as ended:
-        # Typer ends with this code on Ctrl-C, without a word.
-        if ended.code == EXIT_INTERRUPTED:
-            output.note("Interrupted; what was transferred is kept, the same command goes on from there.")
-        raise
+        sys.exit(EXIT_OUTPUT_CLOSED)
     except Exception as error:
         code = exit_code(error)
         if code is None:
@@ -143,6 +139,7 @@ def exit_code(error: Exception) -> int | None:
         (errors.Unavailable, EXIT_UNREACHABLE),
         (errors.DeadlineExceeded, EXIT_UNREACHABLE),
         (errors.InvalidArgument, EXIT_USAGE),
+        (errors.FileUnreadable, EXIT_USAGE),
         (errors.Internal, EXIT_ERROR),
         (errors.SteelyardError, EXIT_REFUSED),
         (OSError, EXIT_ERROR),

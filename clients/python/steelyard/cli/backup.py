@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli import maintenance, output, progress, session
+from steelyard.cli import interrupts, maintenance, output, progress, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,8 @@ def backup(
     from steelyard.errors import DataLoss
 
     quiet = session.of(context).quiet
-    with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
+    followed = interrupts.noted(interrupts.FOLLOWED)
+    with followed, session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         made = client.maintenance.backup(name, progress=_drawn(show))
     if json:
         output.message_json(made.message)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli import output, progress, session
+from steelyard.cli import interrupts, output, progress, session
 
 if TYPE_CHECKING:
     from steelyard import Bundle, ExportResult, ImportResult
@@ -68,13 +68,15 @@ def import_(
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     json: output.Json = False,
 ) -> None:
-    """Bring the versions of a file into the registry, with numbers, evaluations and aliases.
+    """Bring the versions of a file into the registry.
 
-    Every byte of the file is checked before anything is written. What is here already stays as it is. An
-    import that broke off is made again and goes on where it was.
+    Their numbers, evaluations and aliases come with them. Every byte of the file is checked before anything
+    is written. What is here already stays as it is. An import that broke off is made again and goes on
+    where it was.
     """
     quiet = session.of(context).quiet
-    with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
+    kept = interrupts.noted("" if list_only else interrupts.KEPT)
+    with kept, session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         if list_only:
             bundle = client.read_bundle(file, progress=show)
         else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli import output, progress, session, values
+from steelyard.cli import interrupts, output, progress, session, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +57,12 @@ def gc(
     grace_seconds = None if grace is None else values.seconds(grace, option="--grace")
     trash_seconds = None if trash is None else values.seconds(trash, option="--trash")
     quiet = session.of(context).quiet
-    with session.of(context).client() as client, progress.counting_bar("collect", quiet=quiet) as show:
+    followed = interrupts.noted(interrupts.FOLLOWED)
+    with (
+        followed,
+        session.of(context).client() as client,
+        progress.counting_bar("collect", quiet=quiet) as show,
+    ):
         collected = client.maintenance.collect_garbage(
             dry_run=dry_run,
             grace_seconds=grace_seconds,
@@ -91,7 +96,9 @@ def fsck(
         before = datetime.now(UTC) - timedelta(seconds=values.seconds(older_than, option="--older-than"))
     bytes_per_second = values.size_bytes(rate, option="--rate")
     quiet = session.of(context).quiet
-    with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
+    # The same command later means another moment, which makes it another run.
+    goes_on = interrupts.noted(interrupts.FOLLOWED if before is None else interrupts.ON_SERVER)
+    with goes_on, session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         found = client.maintenance.verify_storage(
             bytes_per_second=bytes_per_second, verified_before=before, progress=_drawn(show)
         )

@@ -185,7 +185,7 @@ def _used(namespace: Namespace) -> tuple[str, str]:
     versions, size = f"{usage.versions_count:,}", output.size(usage.size_bytes)
     return (
         f"{versions} of {quota.versions_count:,}" if quota.versions_count else versions,
-        f"{size} of {output.size(quota.size_bytes)}" if quota.size_bytes else size,
+        f"{size} of {values.exact_size(quota.size_bytes)}" if quota.size_bytes else size,
     )
 
 

@@ -35,8 +35,8 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
 _NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
-# Columns whose short cells are not broken at blanks, and what a broken word leaves legible in others.
-_UNBROKEN = _NUMBERS | {"created", "changed", "deleted"}
+# Columns whose cells are short, or are copied whole, and what a broken word leaves legible in others.
+_UNBROKEN = _NUMBERS | {"created", "changed", "deleted", "digest", "evaluation"}
 _WORD_MAXIMUM = 20
 _GAP = 2
 # With so many digits a double is written shorter as the text that is read back as it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steelyard.cli import output, progress, session, values
+from steelyard.cli import interrupts, output, progress, session, values
 
 if TYPE_CHECKING:
     from steelyard import Capture, Dataset, PushResult, Source
@@ -97,7 +97,9 @@ def push(
         "reason": reason,
     }
     pairs, relations = values.datasets(dataset or []), values.parents(parent or [])
-    with session.of(context).client() as client, progress.bar(quiet=session.of(context).quiet) as show:
+    quiet = session.of(context).quiet
+    kept = interrupts.noted(interrupts.KEPT)
+    with kept, session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         stated = version_file.read(file, client=client) if file else {}
         for name, found in _from_files(metrics, params).items():
             stated[name] = {**stated.get(name, {}), **found}

@@ -41,7 +41,7 @@ def restore(
     context: typer.Context,
     help_: Annotated[bool, typer.Option("--help", "-h", help="Show the options of restoring.")] = False,
 ) -> None:
-    """Bring a backup back into an empty data directory, or check it."""
+    """Check a backup, or bring it back."""
     try:
         from steelyard_server import restore as restoring
     except ModuleNotFoundError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli import output, progress, session
+from steelyard.cli import interrupts, output, progress, session
 
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
 
@@ -34,7 +34,8 @@ def pull(
     Every byte is verified, and the directory appears whole or not at all.
     """
     quiet = session.of(context).quiet
-    with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
+    kept = interrupts.noted(interrupts.KEPT)
+    with kept, session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         pulled = client.pull(ref, dest, include=include or (), overwrite=overwrite, progress=show)
     for name in pulled.skipped_references:
         output.note(f"skipped {name}: it stays at its own address.")
@@ -86,6 +87,8 @@ def verify(
     quiet = session.of(context).quiet
     with session.of(context).client() as client, progress.bar(quiet=quiet) as show:
         verified = client.verify(ref, directory, progress=show)
+    for file in verified.left_out:
+        output.note(f"left out {file.path}, which the push recorded and the directory does not have.")
     version = verified.version
     files_read = output.count(len(verified.files), "file")
     text = f"{version.model}:{version.number} is intact: {files_read} as the digests say."

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import typer
 
+from steelyard.cli import output
+
+EXIT_DECLINED = 3
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _INT64 = range(-(2**63), 2**63)
@@ -154,6 +157,13 @@ def size_bytes(text: str, *, option: str) -> int:
     return _measured(text, units=_SIZE_UNITS, option=option, example="512KiB, 50MiB or 2GB")
 
 
+def exact_size(size_bytes: int) -> str:
+    """Write a size as `size_bytes` reads it, with the fewest digits that keep every byte."""
+    whole = [(size_bytes // each, unit) for unit, each in _SIZE_UNITS.items() if size_bytes % each == 0]
+    number, unit = min(whole)
+    return f"{number} {unit or 'B'}"
+
+
 def _measured(text: str, *, units: Mapping[str, int], option: str, example: str) -> int:
     found = _MEASURE.fullmatch(text.strip())
     if found is None or found["unit"] not in units:
@@ -177,13 +187,23 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         typer.BadParameter: there is no terminal to ask on.
-        typer.Abort: the answer is no.
+        typer.Exit: the answer is no, or none came.
+        KeyboardInterrupt: Ctrl-C.
     """
     if yes:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter("there is no terminal to ask on; say --yes to go on.", param_hint="--yes")
-    typer.confirm(question, abort=True, err=True)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as ended:
+        # Typer makes one of Ctrl-C and of the end of the input.
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        agreed = False
+    if not agreed:
+        output.note("Nothing was purged.")
+        raise typer.Exit(EXIT_DECLINED)
 
 
 def merged(before: Mapping[str, str], texts: list[str] | None) -> dict[str, str] | None:
