@@ -35,6 +35,8 @@ ANY_AMOUNT = {
     "retention_keep_seconds": 0,
     "retention_purge_after_seconds": 0,
 }
+ADD_MANIFEST = insert(tables.manifests)
+MANIFESTS = select(tables.manifests.c.digest, tables.manifests.c.content).order_by(tables.manifests.c.digest)
 ADD_NEW_BLOB = insert_new(tables.blobs)
 BLOBS_OF = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.digest, "digests"))
 BLOBS_SIZED = select(tables.blobs.c.digest).where(any_of(tables.blobs.c.size_bytes, "sizes"))
@@ -85,6 +87,34 @@ async def test_text_and_bytes_come_back_as_they_were(database: Database) -> None
     rows = await database.read(lambda tx: tx.all(select(tables.manifests)))
     assert {row.digest: row.content for row in rows} == dict.fromkeys(ODD_TEXTS, content)
     assert {type(row.content) for row in rows} == {bytes}
+
+
+async def test_many_rows_at_once_are_what_was_given(database: Database) -> None:
+    """A stream to PostgreSQL has escapes and a word for null of its own."""
+    texts = [*ODD_TEXTS, "\\N", "\\", "a\tb", "a\nb", "\r", "\\.", "\x01"]
+    manifests = [{"digest": text, "content": text.encode() + b"\x00\\"} for text in texts]
+    await database.write(lambda tx: tx.fill(ADD_MANIFEST, manifests))
+    rows = await database.read(lambda tx: tx.all(MANIFESTS))
+    assert [dict(zip(("digest", "content"), row, strict=True)) for row in rows] == sorted(
+        manifests, key=lambda each: str(each["digest"]).encode()
+    )
+
+
+async def test_numbers_of_many_rows_at_once_keep_every_bit(database: Database) -> None:
+    values = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1 / 3]
+    given = [metric(str(index), value) for index, value in enumerate(values)]
+    await database.write(add_metrics, given)
+    rows = await database.read(lambda tx: tx.all(select(tables.metrics).order_by(tables.metrics.c.name)))
+    assert [repr(row.value) for row in rows] == [repr(tables.comparable(value)) for value in values]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_one_row_that_is_there_keeps_all_of_many_out(database: Database, count: int) -> None:
+    names = [str(index) for index in range(count)]
+    await database.write(add, "0", 7)
+    with pytest.raises(Exception, match=r"(?i)unique|colliding"):
+        await database.write(lambda tx: tx.fill(ADD_BLOB, [blob(name) for name in names]))
+    assert await database.read(digests) == ["0"]
 
 
 async def test_text_is_ordered_by_its_bytes(database: Database) -> None:
@@ -162,7 +192,7 @@ def add_metrics(tx: Transaction, metrics: list[dict[str, Any]]) -> None:
     version_id = generated(
         tx, tables.versions, model_id=model_id, number=1, digest="d", **once, **rest, **by, **stamps
     )
-    tx.run(
+    tx.fill(
         insert(tables.metrics), [{**row, "model_id": model_id, "version_id": version_id} for row in metrics]
     )
 

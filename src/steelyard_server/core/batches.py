@@ -156,14 +156,14 @@ def _append(
     manifests = [{"digest": built.digest, "content": built.encoded} for built in builts.values()]
     tx.run(versions.INSERT_MANIFEST, manifests)
     texts = {number: {"summary": built.summary, "details": built.details} for number, built in builts.items()}
-    tx.run(_INSERT, [versions.row_of(made[number], parent=parent, **texts[number]) for number in made])
+    tx.fill(_INSERT, [versions.row_of(made[number], parent=parent, **texts[number]) for number in made])
     keys = {row.number: row.id for row in tx.all(_KEYS, model=parent.id, numbers=list(made))}
     of_files = [
         files.row(file, version_id=keys[number])
         for number, built in builts.items()
         for file in built.content.files
     ]
-    tx.run(versions.INSERT_FILES, of_files)
+    tx.fill(versions.INSERT_FILES, of_files)
     added = (versions.terms_of(version, key=keys[version.number], parent=parent) for version in made.values())
     terms.add_versions(tx, added)
     return made

@@ -107,7 +107,7 @@ def add_versions(tx: Transaction, added: Iterable[NewVersion]) -> None:
         for statement, rows in _rows(each):
             collected.setdefault(statement, []).extend(named | row for row in rows)
     for statement, rows in collected.items():
-        tx.run(statement, rows)
+        tx.fill(statement, rows)
 
 
 def change_version(tx: Transaction, *, version_id: int, changed: Mapping[str, Any]) -> None:

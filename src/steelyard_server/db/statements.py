@@ -11,7 +11,7 @@ import json
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import finalize
 
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Executable,
+    FromClause,
     Insert,
     Integer,
     Table,
@@ -157,6 +158,12 @@ class Statements:
             found = self._compiled[key] = self._compile(statement)
             finalize(statement, self._compiled.pop, key, None)
         return found
+
+    def copy(self, table: FromClause, columns: Sequence[str]) -> str:
+        """Return what makes PostgreSQL take rows of *table* as a stream, with values for *columns*."""
+        quoted = self._dialect.identifier_preparer
+        names = ", ".join(map(quoted.quote, columns))
+        return f"COPY {quoted.format_table(cast('Table', table))} ({names}) FROM STDIN"
 
     def _compile(self, statement: Executable) -> Compiled:
         compiled = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, Insert
 
 from .statements import Compiled, Statements
 
 # Rows that psycopg takes from the server at a time, where its library can; the largest have 700 KiB.
 CHUNK_ROWS: Final = 32
+# Fewer rows are cheaper as statements of their own.
+FILLED_ROWS: Final = 8
 
 
 class Row(Protocol):
@@ -85,6 +87,19 @@ class Transaction:
             affected = 0
         return affected
 
+    def fill(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert many rows that are new, all with the same columns; *statement* is a plain insert.
+
+        On PostgreSQL they go as one stream, in a sixth of the time that as many statements take.
+        """
+        if self.dialect == "sqlite" or len(rows) < FILLED_ROWS:
+            self.run(statement, rows)
+            return
+        columns = tuple(rows[0])
+        with self._connection.cursor().copy(self._copied(statement, columns)) as copy:
+            for row in rows:
+                copy.write_row([row[column] for column in columns])
+
     def after_commit(self, fact: object) -> None:
         """Leave *fact* for the ``on_commit`` callback; it is dropped when the use case fails."""
         self.facts.append(fact)
@@ -101,6 +116,10 @@ class Transaction:
     def _compiled(self, statement: Executable) -> Compiled:
         self.check()
         return self._statements.get(statement)
+
+    def _copied(self, statement: Insert, columns: Sequence[str]) -> str:
+        self.check()
+        return self._statements.copy(statement.table, columns)
 
     def _maker(self, compiled: Compiled, cursor: Any) -> Any:
         if compiled.make_row is None:
