@@ -45,9 +45,18 @@ def serve(  # noqa: PLR0913 - one parameter per setting
         str | None, typer.Option(help="Directory for backups, which exists. Default: none are made.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics. Default: none.")] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="PEM file of the server's certificate. Default: no TLS.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM file of its key.")] = None,
+    tls_client_ca: Annotated[
+        str | None, typer.Option(help="PEM file of who signs certificates of clients, which then need one.")
+    ] = None,
     allow_remote_without_login: Annotated[
         bool | None,
-        typer.Option("--allow-remote-without-login", help="Listen beyond loopback without a login."),
+        typer.Option(
+            "--allow-remote-without-login", help="Listen beyond loopback though nothing decides who may call."
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. Default: info.")
@@ -141,15 +150,42 @@ async def _serve(config: Config) -> int:
 
 
 def _greet(running: server.Server) -> None:
-    address = running.address
-    _say(f"Steelyard is listening on {address}")
-    _say(f"Data is in {running.config.data_dir}")
+    config, certificates = running.config, running.certificates
+    _say(f"Steelyard is listening on {running.address}{' with TLS' if certificates else ''}")
+    if certificates:
+        certificate = certificates.current
+        names = ", ".join(certificate.names) or "no host"
+        _say(f"Its certificate is for {names}, until {certificate.end_time:%Y-%m-%d}")
+    _say(f"Data is in {config.data_dir}")
     if running.metrics_port:
         _say(f"Metrics are on port {running.metrics_port}")
+    if config.tls_client_ca:
+        _say(f"Callers need a certificate of {config.tls_client_ca}.")
     _say("There is no login: names of callers are what they state.")
     _say("\nTry next:")
-    for command in ("status", "push fraud ./my-model --alias champion", "pull fraud@champion ./out"):
-        _say(f"  steelyard --server {address} {command}")
+    for command in _next_commands(running):
+        _say(f"  {command}")
+
+
+def _next_commands(running: server.Server) -> list[str]:
+    server, needed = running.address, []
+    if running.certificates:
+        certificate, files = running.certificates.current, running.certificates.files
+        server = f"https://{_certified(server, names=certificate.names)}"
+        # Nobody but its owner issued it, so it is what to trust.
+        ca = files.cert if certificate.is_self_signed else "FILE   # unless this system trusts its issuer"
+        needed.append(f"export STEELYARD_TLS_CA={ca}")
+        if files.client_ca is not None:
+            needed.append("export STEELYARD_TLS_CLIENT_CERT=FILE STEELYARD_TLS_CLIENT_KEY=FILE")
+    commands = ("status", "push fraud ./my-model --alias champion", "pull fraud@champion ./out")
+    return [*needed, *(f"steelyard --server {server} {command}" for command in commands)]
+
+
+def _certified(address: str, *, names: tuple[str, ...]) -> str:
+    """Return the address with a host that the certificate is for, if it is for one; clients refuse others."""
+    host, port = settings.split_address(address, setting="listen")
+    one = host if host in names else next((name for name in names if "*" not in name), host)
+    return f"[{one}]:{port}" if ":" in one else f"{one}:{port}"
 
 
 def _say(text: str, *, stream: TextIO | None = None) -> None:

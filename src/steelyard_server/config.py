@@ -27,6 +27,9 @@ FOREIGN_VARIABLES = frozenset(
         "STEELYARD_CONTEXT",
         "STEELYARD_NAMESPACE",
         "STEELYARD_SERVER",
+        "STEELYARD_TLS_CA",
+        "STEELYARD_TLS_CLIENT_CERT",
+        "STEELYARD_TLS_CLIENT_KEY",
     }
 )
 
@@ -76,8 +79,17 @@ class Config:
     metrics: str = ""
     """Address and port of Prometheus metrics. Default: none are served."""
 
+    tls_cert: str = ""
+    """PEM file with the server's certificate, then its issuers; a change of it is seen. Default: no TLS."""
+
+    tls_key: str = ""
+    """PEM file with the key of that certificate."""
+
+    tls_client_ca: str = ""
+    """PEM file of the authorities whose certificates clients must present. Default: clients need none."""
+
     allow_remote_without_login: bool = False
-    """Listen beyond loopback although there is no login and no TLS: everybody may do everything."""
+    """Listen beyond loopback although nothing keeps anybody out: everybody may do everything."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least weight of a log line; `info` has one line per call."""
@@ -236,14 +248,11 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
 
 
 def _check(config: Config) -> None:
-    for setting in ("listen", "metrics") if config.metrics else ("listen",):
-        address = getattr(config, setting)
-        host, _ = split_address(address, setting=setting)
-        if not _is_loopback(host) and not config.allow_remote_without_login:
-            raise ConfigError(
-                f"{setting} is {address}, which others can reach, and this server has no login yet. Use "
-                "127.0.0.1, or set allow_remote_without_login if a proxy or network protects it."
-            )
+    _check_tls(config)
+    _check_reach("listen", config, is_guarded=bool(config.tls_client_ca))
+    if config.metrics:
+        # They are served without TLS.
+        _check_reach("metrics", config, is_guarded=False)
     if config.database and not config.database.startswith(("postgresql://", "postgresql+psycopg://")):
         raise ConfigError(
             "database is not a URL of PostgreSQL; write postgresql+psycopg://user@host/name, or leave it out "
@@ -254,6 +263,28 @@ def _check(config: Config) -> None:
     for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")
+
+
+def _check_tls(config: Config) -> None:
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")):
+        if getattr(config, one) and not getattr(config, other):
+            raise ConfigError(
+                f"{one} is set and {other} is not. Set tls_cert and tls_key for TLS, or neither."
+            )
+
+
+def _check_reach(setting: str, config: Config, *, is_guarded: bool) -> None:
+    """Refuse an address that others can reach where nothing decides who may call; TLS alone does not."""
+    address = getattr(config, setting)
+    host, _ = split_address(address, setting=setting)
+    if is_guarded or config.allow_remote_without_login or _is_loopback(host):
+        return
+    guards = {"listen": "let in only who has a certificate (tls_cert, tls_key, tls_client_ca), "}
+    raise ConfigError(
+        f"{setting} is {address}, which others can reach, and nothing decides who may call there: "
+        f"{guards.get(setting, '')}use 127.0.0.1, or set allow_remote_without_login if "
+        "a proxy or network protects it."
+    )
 
 
 def _is_loopback(host: str) -> bool:

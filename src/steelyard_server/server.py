@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from steelyard_server.api.metrics import Metrics
+    from steelyard_server.api.tls import Certificates
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.config import Config
     from steelyard_server.db.database import Database
@@ -101,7 +102,7 @@ OPTIONS: list[tuple[str, Any]] = [
 
 
 class CannotListen(Exception):
-    """An address is taken, or is none of this machine."""
+    """An address is taken or none of this machine, or what TLS needs cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,12 @@ class Server:
     Args:
         address: host and port that gRPC listens on.
         metrics_port: port of Prometheus metrics, 0 for none.
+        certificates: what TLS is spoken with, None for plain text.
     """
 
     address: str
     metrics_port: int
+    certificates: Certificates | None
     config: Config
     database: Database
     store: BlobStore
@@ -161,11 +164,12 @@ async def start(config: Config) -> Server:
         DirectoryInUse: another server runs on the data directory, or on the database.
         RestoreUnfinished: a restore into the data directory was broken off.
         SchemaTooNew: a newer server has changed the database.
-        CannotListen: the address of gRPC or metrics cannot be listened on.
+        CannotListen: the address of gRPC or metrics cannot be listened on, or a certificate not be used.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
         RegistryError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
+        certificates = _certificates(config)
         lock = DirectoryLock(config.data_dir)
         stack.callback(lock.close)
         require_finished(config.data_dir)
@@ -199,7 +203,7 @@ async def start(config: Config) -> Server:
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
         _register(server, guard, services, checks)
-        port = _listen(server, config.listen)
+        port = _listen(server, address=config.listen, certificates=certificates)
         await server.start()
         tasks = [
             asyncio.create_task(_keep_house(database, store)),
@@ -210,10 +214,10 @@ async def start(config: Config) -> Server:
             watching = _watch_hold(hold, guard, checks, stop=maintenance.storage.stop)
             tasks.append(asyncio.create_task(watching))
         stack.push_async_callback(_cancel, tasks)
-        host, _ = split_address(config.listen, setting="listen")
         return Server(
-            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            address=_address(config.listen, port=port),
             metrics_port=metrics.port if metrics else 0,
+            certificates=certificates,
             config=config,
             database=database,
             store=store,
@@ -338,15 +342,35 @@ def _register(
     server.add_generic_rpc_handlers(tuple(handlers))
 
 
-def _listen(server: grpc.aio.Server, address: str) -> int:
+def _certificates(config: Config) -> Certificates | None:
+    if not config.tls_cert:
+        return None
+    from steelyard_server.api.tls import Certificates, TlsFiles, TlsUnusable
+
+    client_ca = Path(config.tls_client_ca) if config.tls_client_ca else None
+    try:
+        return Certificates(TlsFiles(Path(config.tls_cert), Path(config.tls_key), client_ca))
+    except TlsUnusable as error:
+        raise CannotListen(str(error)) from None
+
+
+def _listen(server: grpc.aio.Server, *, address: str, certificates: Certificates | None) -> int:
     """Return the port that gRPC listens on."""
     try:
-        return server.add_insecure_port(address)
+        if certificates is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, certificates.credentials())
     except RuntimeError:
         raise CannotListen(
             f"The server cannot listen on {address}: it is taken, or not an address of this machine. "
             "Choose another --listen."
         ) from None
+
+
+def _address(listen: str, *, port: int) -> str:
+    """Return where clients of this machine find a server that listens on a free port, too."""
+    host, _ = split_address(listen, setting="listen")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _edge_limits(config: Config) -> EdgeLimits:

@@ -162,6 +162,43 @@ def test_beyond_the_loopback_is_refused_unless_a_flag_names_the_case(listen: str
     assert loaded({"listen": listen, "allow_remote_without_login": True}).listen == listen
 
 
+TLS = {"tls_cert": "server.pem", "tls_key": "server.key"}
+
+
+def test_tls_alone_lets_everybody_call_and_certificates_of_clients_do_not() -> None:
+    beyond = {"listen": "0.0.0.0:7433", **TLS}
+    with pytest.raises(ConfigError, match=r"nothing decides who may call.*tls_client_ca.*127\.0\.0\.1"):
+        loaded(beyond)
+    assert loaded(beyond | {"tls_client_ca": "ca.pem"}).tls_client_ca == "ca.pem"
+    assert loaded(beyond | {"allow_remote_without_login": True}).tls_cert == "server.pem"
+
+
+def test_metrics_beyond_the_loopback_are_refused_also_with_mutual_tls() -> None:
+    """They are served in plain text, to everybody."""
+    settings = TLS | {"tls_client_ca": "ca.pem", "metrics": "0.0.0.0:9000"}
+    with pytest.raises(ConfigError, match=r"metrics is 0\.0\.0\.0:9000.*allow_remote_without_login"):
+        loaded(settings)
+    assert loaded(settings | {"allow_remote_without_login": True}).metrics == "0.0.0.0:9000"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tls_cert": "server.pem"}, "tls_cert is set and tls_key is not"),
+        ({"tls_key": "server.key"}, "tls_key is set and tls_cert is not"),
+        ({"tls_client_ca": "ca.pem"}, "tls_client_ca is set and tls_cert is not"),
+    ],
+)
+def test_what_tls_needs_goes_together(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        loaded(settings)
+
+
+def test_variables_of_clients_with_tls_are_no_settings_of_a_server() -> None:
+    assert loaded(TLS_CA="ca.pem", TLS_CLIENT_CERT="me.pem", TLS_CLIENT_KEY="me.key") == loaded()
+    assert loaded(TLS_CERT="a", TLS_KEY="b", TLS_CLIENT_CA="c").tls_client_ca == "c"
+
+
 @pytest.mark.parametrize("listen", ["", "7433", ":7433", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "h:65536"])
 def test_an_address_has_a_host_and_a_port(listen: str) -> None:
     with pytest.raises(ConfigError, match="write host:port"):
