@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from platformdirs import user_cache_path
 
-from steelyard import content, manifest, pull, push, transfer, types, verify
+from steelyard import content, manifest, pull, push, tls, transfer, types, verify
 from steelyard.aliases import Aliases
 from steelyard.bundle.contents import opened
 from steelyard.bundle.export import export
@@ -64,7 +64,8 @@ class Client:
     """Calls one server. Safe to use from many threads, and in a process that is forked later.
 
     Args:
-        server: `host:port`; by default the variable `STEELYARD_SERVER`, or `localhost:7433`.
+        server: `host:port`, or `https://host:port` for TLS with the authorities that the system trusts; by
+            default the variable `STEELYARD_SERVER`, or `localhost:7433`.
         namespace: where models are looked up that name none.
         actor: name that you state to the server; by default the variable `STEELYARD_ACTOR`, or your
             account's name.
@@ -74,9 +75,13 @@ class Client:
         cache_dir: where pulled blobs and digests of pushed files are kept; by default the variable
             `STEELYARD_CACHE_DIR`, or the user's directory for caches.
         cache_bytes: limit of the pulled blobs there; 0 keeps none.
+        tls_ca: PEM file of the authorities to trust instead, which asks for TLS too; by default the
+            variable `STEELYARD_TLS_CA`.
+        tls_cert: PEM file of your own certificate, where the server wants one, and *tls_key* of its key;
+            by default `STEELYARD_TLS_CLIENT_CERT` and `STEELYARD_TLS_CLIENT_KEY`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per setting
         self,
         server: str | None = None,
         *,
@@ -86,11 +91,16 @@ class Client:
         patience_seconds: float = 60.0,
         cache_dir: str | Path | None = None,
         cache_bytes: int = CACHE_BYTES,
+        tls_ca: str | Path | None = None,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
     ) -> None:
+        address = server or os.environ.get("STEELYARD_SERVER") or "localhost"
         self._connection = Connection(
-            server or os.environ.get("STEELYARD_SERVER") or "localhost",
+            address,
             actor=_account() if actor is None else actor,
             timeout_seconds=timeout_seconds,
+            tls=tls.chosen(address, ca=tls_ca, cert=tls_cert, key=tls_key),
         )
         if not patience_seconds > 0:
             raise InvalidArgument(f"patience_seconds is {patience_seconds!r}; it must be above 0.")

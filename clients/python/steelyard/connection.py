@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from steelyard import errors
+from steelyard.tls import SCHEME, Tls
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -58,14 +59,16 @@ class Connection:
         server: `host:port`; without a port the usual one.
         actor: name that the caller states.
         timeout_seconds: for each call, its retries included.
+        tls: what TLS is spoken with; None for plain text.
     """
 
-    def __init__(self, server: str, *, actor: str, timeout_seconds: float) -> None:
+    def __init__(self, server: str, *, actor: str, timeout_seconds: float, tls: Tls | None = None) -> None:
         self.server = checked_address(server)
         if not timeout_seconds > 0:
             raise errors.InvalidArgument(f"timeout_seconds is {timeout_seconds!r}; it must be above 0.")
         self._metadata = (("steelyard-actor", _checked_actor(actor)),) if actor else ()
         self._timeout_seconds = timeout_seconds
+        self._tls = tls
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.
         self._channels: dict[int, grpc.Channel] = {}
         self._closed = False
@@ -108,7 +111,7 @@ class Connection:
         try:
             yield
         except grpc.RpcError as error:
-            raise errors.from_call(error, server=self.server) from None
+            raise errors.from_call(error, server=self.server, tls=self._tls) from None
 
     def close(self) -> None:
         """Close the channel of this process."""
@@ -126,7 +129,10 @@ class Connection:
         options = list(_OPTIONS)
         if _LOOPBACK.match(self.server):
             options.append(("grpc.enable_http_proxy", 0))
-        channel = grpc.insecure_channel(self.server, options=options)
+        if self._tls is None:
+            channel = grpc.insecure_channel(self.server, options=options)
+        else:
+            channel = grpc.secure_channel(self.server, self._tls.credentials(), options=options)
         # No lock: one that a thread of the parent holds would stay locked in a forked child.
         first = self._channels.setdefault(os.getpid(), channel)
         if first is not channel:
@@ -144,15 +150,16 @@ def _serialize(message: Message) -> bytes:
 
 
 def checked_address(server: str) -> str:
-    """Return ``host:port`` for what people write.
+    """Return ``host:port`` for what people write, without the ``https://`` that asks for TLS.
 
     Raises:
         InvalidArgument: it is no address.
     """
-    found = _ADDRESS.fullmatch(server)
+    found = _ADDRESS.fullmatch(server.removeprefix(SCHEME))
     if found is None or int(found["port"] or DEFAULT_PORT) not in _PORTS:
         raise errors.InvalidArgument(
-            f"{server!r} is no address; write host:port, like localhost:{DEFAULT_PORT}."
+            f"{server!r} is no address; write host:port, like localhost:{DEFAULT_PORT}, or for TLS "
+            f"{SCHEME}host:port."
         )
     return f"{found['host']}:{found['port'] or DEFAULT_PORT}"
 

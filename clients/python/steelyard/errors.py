@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import grpc
     from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
+    from steelyard.tls import Tls
+
 
 class SteelyardError(Exception):
     """A call or transfer failed.
@@ -155,13 +157,14 @@ BRANCHES: dict[str, type[SteelyardError]] = {
 }
 
 
-def from_call(error: grpc.RpcError, *, server: str) -> SteelyardError:
+def from_call(error: grpc.RpcError, *, server: str, tls: Tls | None = None) -> SteelyardError:
     """Turn the error of a call into the exception for its reason.
 
     Args:
-        server: address that was called, for the message when nobody answers there.
+        server: address that was called, for the message when nobody answers there, and *tls* how.
     """
     from steelyard import reasons
+    from steelyard.tls import advice
 
     code = error.code().name
     text = error.details() or code
@@ -169,9 +172,8 @@ def from_call(error: grpc.RpcError, *, server: str) -> SteelyardError:
     details: dict[str, Any] = dict(trailing)
     info, request = _details(details.get("grpc-status-details-bin", b""))
     if code == "UNAVAILABLE" and not info.reason:
-        return Unreachable(
-            f"No server answers at {server}; start one with `steelyard serve`, or name another. ({text})"
-        )
+        nobody = f"No server answers at {server}; start one with `steelyard serve`, or name another."
+        return Unreachable(f"{advice(text, server=server, tls=tls) or nobody} ({text})")
     if code == "DEADLINE_EXCEEDED" and not info.reason:
         text = f"No answer came from {server} within the time limit; try again, or allow more time."
     kind = reasons.BY_REASON.get(info.reason) or BRANCHES.get(code, Internal)

@@ -72,12 +72,17 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     context: typer.Context,
-    server: Annotated[str | None, typer.Option("--server", "-s", help="Address, host:port.")] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", "-s", help="Address, host:port, or https://host:port for TLS.")
+    ] = None,
     context_name: Annotated[str | None, typer.Option("--context", help="Named server to use.")] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Namespace of models that name none.")
     ] = None,
     actor: Annotated[str | None, typer.Option(help="Name that you state to the server.")] = None,
+    tls_ca: contexts.TlsCa = None,
+    tls_cert: contexts.TlsCert = None,
+    tls_key: contexts.TlsKey = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one call may take.")] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     version: Annotated[
@@ -91,6 +96,9 @@ def root(
         context=context_name,
         namespace=namespace,
         actor=actor,
+        tls_ca=tls_ca,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         timeout_seconds=timeout,
         quiet=quiet,
     )

@@ -16,6 +16,11 @@ app = typer.Typer(help="Named servers.", no_args_is_help=True)
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 Name = Annotated[str, typer.Argument(help="Name of the context.")]
+TlsCa = Annotated[
+    str | None, typer.Option(help="PEM file of who issued the server's certificate; asks for TLS.")
+]
+TlsCert = Annotated[str | None, typer.Option(help="PEM file of your own certificate, where one is wanted.")]
+TlsKey = Annotated[str | None, typer.Option(help="PEM file of its key.")]
 
 
 def path() -> Path:
@@ -27,7 +32,7 @@ def path() -> Path:
 
 
 def load() -> dict[str, Any]:
-    """Read ``{current, contexts: {name: {server, namespace, actor}}}``; empty when there is no file."""
+    """Read ``{current, contexts: {name: {server, namespace, actor, tls_…}}}``; empty without a file."""
     try:
         known: dict[str, Any] = json.loads(path().read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -62,18 +67,28 @@ def find(name: str | None) -> dict[str, str]:
 @app.command("add")
 def add(
     name: Name,
-    server: Annotated[str, typer.Argument(help="Address of the server, host:port.")],
+    server: Annotated[
+        str, typer.Argument(help="Address of the server, host:port, or https://host:port for TLS.")
+    ],
     namespace: Annotated[str, typer.Option(help="Namespace of models that name none.")] = "default",
     actor: Annotated[str, typer.Option(help="Name that you state to the server.")] = "",
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Add or change a context; the first one is chosen."""
     if _NAME.fullmatch(name) is None:
         raise typer.BadParameter(f"{name!r} may have letters, digits, dots, hyphens and underscores only.")
+    from steelyard import tls
     from steelyard.connection import checked_address
 
     checked_address(server)
+    # The command may be run anywhere later.
+    files = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+    files = {name: str(Path(file).absolute()) if file else "" for name, file in files.items()}
+    tls.chosen(server, ca=files["tls_ca"], cert=files["tls_cert"], key=files["tls_key"])
     known = load()
-    settings = {"server": server, "namespace": namespace, "actor": actor}
+    settings = {"server": server, "namespace": namespace, "actor": actor} | files
     known.setdefault("contexts", {})[name] = {key: value for key, value in settings.items() if value}
     known.setdefault("current", name)
     _save(known)

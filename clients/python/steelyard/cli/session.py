@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from steelyard import Client
 
 DEFAULT_SERVER = "127.0.0.1:7433"
+# By the name of the setting. Those of a server, STEELYARD_TLS_CERT and STEELYARD_TLS_KEY, are others.
+TLS_VARIABLES = {
+    "tls_ca": "STEELYARD_TLS_CA",
+    "tls_cert": "STEELYARD_TLS_CLIENT_CERT",
+    "tls_key": "STEELYARD_TLS_CLIENT_KEY",
+}
 
 
 @dataclass(frozen=True)
@@ -26,16 +32,20 @@ class Session:
     context: str | None = None
     namespace: str | None = None
     actor: str | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
     timeout_seconds: float = 30.0
     quiet: bool = False
 
     def resolved(self) -> dict[str, str]:
-        """Return server, namespace and actor: flags over variables over the context over defaults."""
+        """Return all that a client needs: flags over variables over the context over defaults."""
         chosen = contexts.find(self.context or os.environ.get("STEELYARD_CONTEXT"))
         return {
             "server": self._first("server", chosen) or DEFAULT_SERVER,
             "namespace": self._first("namespace", chosen) or "default",
             "actor": self._first("actor", chosen),
+            **self._tls(chosen),
         }
 
     def _first(self, name: str, chosen: dict[str, str]) -> str:
@@ -43,6 +53,16 @@ class Session:
         named = chosen.get(name, "") if self.context else ""
         variable = os.environ.get(f"STEELYARD_{name.upper()}", "")
         return getattr(self, name) or named or variable or chosen.get(name, "")
+
+    def _tls(self, chosen: dict[str, str]) -> dict[str, str]:
+        """Return what TLS is spoken with; options aside, that comes from where the server does."""
+        from_variable = os.environ.get("STEELYARD_SERVER") and not self.context
+        is_contexts = bool(chosen) and not (self.server or from_variable)
+        return {
+            name: getattr(self, name)
+            or (chosen.get(name, "") if is_contexts else os.environ.get(variable, ""))
+            for name, variable in TLS_VARIABLES.items()
+        }
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -57,6 +77,9 @@ class Session:
             actor=found["actor"] or None,
             namespace=found["namespace"],
             timeout_seconds=self.timeout_seconds,
+            tls_ca=found["tls_ca"],
+            tls_cert=found["tls_cert"],
+            tls_key=found["tls_key"],
         ) as client:
             yield client
 
