@@ -76,7 +76,7 @@ def empty(url: str) -> None:
         table for table in reversed(tables.Base.metadata.sorted_tables) if table is not tables.registry
     ]
     statements = [f"DELETE FROM {table.name}" for table in written]  # noqa: S608 - our own names
-    statements.append("UPDATE registry SET sequence = 0, event_time = 0")
+    statements.append("UPDATE registry SET sequence = 0, event_time = 0, access_sequence = 0")
     with psycopg.connect(url, options=f"-c lock_timeout={START_SECONDS}s") as connection:
         connection.execute("; ".join(statements).encode())
 

@@ -52,11 +52,18 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     tls_client_ca: Annotated[
         str | None, typer.Option(help="PEM file of who signs certificates of clients, which then need one.")
     ] = None,
+    auth: Annotated[
+        str | None, typer.Option(help="Who may call: none (everybody) or tokens. Default: none.")
+    ] = None,
     allow_remote_without_login: Annotated[
         bool | None,
         typer.Option(
             "--allow-remote-without-login", help="Listen beyond loopback though nothing decides who may call."
         ),
+    ] = None,
+    allow_remote_without_tls: Annotated[
+        bool | None,
+        typer.Option("--allow-remote-without-tls", help="Listen beyond loopback with tokens, without TLS."),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. Default: info.")
@@ -161,7 +168,7 @@ def _greet(running: server.Server) -> None:
         _say(f"Metrics are on port {running.metrics_port}")
     if config.tls_client_ca:
         _say(f"Callers need a certificate of {config.tls_client_ca}.")
-    _say("There is no login: names of callers are what they state.")
+    _say_who_may_call(running)
     _say("\nTry next:")
     for command in _next_commands(running):
         _say(f"  {command}")
@@ -186,6 +193,17 @@ def _certified(address: str, *, names: tuple[str, ...]) -> str:
     host, port = settings.split_address(address, setting="listen")
     one = host if host in names else next((name for name in names if "*" not in name), host)
     return f"[{one}]:{port}" if ":" in one else f"{one}:{port}"
+
+
+def _say_who_may_call(running: server.Server) -> None:
+    if running.config.auth == "none":
+        _say("There is no login: everybody who reaches it may do everything, under the name that they state.")
+        return
+    _say("Callers log in with tokens.")
+    if running.first_token:
+        _say("\nNobody could administer it, so here is a token of user:admin. It is shown this once:")
+        _say(f"\n  export STEELYARD_TOKEN={running.first_token}\n")
+        _say("Make tokens for others with it, grant them roles, and revoke it when you have one of your own.")
 
 
 def _say(text: str, *, stream: TextIO | None = None) -> None:

@@ -88,8 +88,14 @@ class Config:
     tls_client_ca: str = ""
     """PEM file of the authorities whose certificates clients must present. Default: clients need none."""
 
+    auth: Literal["none", "tokens"] = "none"
+    """Who may call: `none` is everybody, under a name that they state; `tokens` who logs in with one."""
+
     allow_remote_without_login: bool = False
     """Listen beyond loopback although nothing keeps anybody out: everybody may do everything."""
+
+    allow_remote_without_tls: bool = False
+    """Listen beyond loopback with logins but without TLS: who reads the network reads tokens."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least weight of a log line; `info` has one line per call."""
@@ -249,9 +255,10 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
 
 def _check(config: Config) -> None:
     _check_tls(config)
-    _check_reach("listen", config, is_guarded=bool(config.tls_client_ca))
+    _check_reach("listen", config, is_guarded=bool(config.tls_client_ca) or config.auth == "tokens")
+    _check_tokens_hidden(config)
     if config.metrics:
-        # They are served without TLS.
+        # They are served without TLS and without a login.
         _check_reach("metrics", config, is_guarded=False)
     if config.database and not config.database.startswith(("postgresql://", "postgresql+psycopg://")):
         raise ConfigError(
@@ -279,11 +286,24 @@ def _check_reach(setting: str, config: Config, *, is_guarded: bool) -> None:
     host, _ = split_address(address, setting=setting)
     if is_guarded or config.allow_remote_without_login or _is_loopback(host):
         return
-    guards = {"listen": "let in only who has a certificate (tls_cert, tls_key, tls_client_ca), "}
+    guards = {"listen": "let in only who has a token (auth) or a certificate (tls_cert, tls_key, tls_client_ca), "}
     raise ConfigError(
         f"{setting} is {address}, which others can reach, and nothing decides who may call there: "
         f"{guards.get(setting, '')}use 127.0.0.1, or set allow_remote_without_login if "
         "a proxy or network protects it."
+    )
+
+
+def _check_tokens_hidden(config: Config) -> None:
+    """Let tokens cross a network only with TLS, or when the settings name what protects them instead."""
+    host, _ = split_address(config.listen, setting="listen")
+    is_hidden = config.tls_cert or config.allow_remote_without_login or config.allow_remote_without_tls
+    if config.auth == "none" or is_hidden or _is_loopback(host):
+        return
+    raise ConfigError(
+        f"listen is {config.listen}, which others can reach, and without TLS tokens cross the network for "
+        "everybody to read. Set tls_cert and tls_key, use 127.0.0.1 behind a proxy that has TLS, or set "
+        "allow_remote_without_tls if the network protects them."
     )
 
 

@@ -8,6 +8,7 @@ RegistryError
 ├── Aborted              a race was lost: read again, then decide
 ├── OutOfRange           a position lies behind the end
 ├── ResourceExhausted    a quota, the disk or the server's capacity
+├── Unauthenticated      who calls is not known
 ├── PermissionDenied     the caller may not do this
 ├── DeadlineExceeded     a wait reached its limit
 ├── Unavailable          the same call may succeed later
@@ -72,6 +73,10 @@ class OutOfRange(RegistryError):
 
 class ResourceExhausted(RegistryError):
     """A quota, the disk or the capacity of the server is used up."""
+
+
+class Unauthenticated(RegistryError):
+    """Who calls is not known."""
 
 
 class PermissionDenied(RegistryError):
@@ -266,6 +271,22 @@ class EvaluationNotFound(NotFound):
     """The version has no such evaluation."""
 
 
+class TokenNotFound(NotFound):
+    """There is no token of this uid that the caller may see."""
+
+
+class GrantNotFound(NotFound):
+    """A subject does not have a role on a scope itself."""
+
+
+class GroupNotFound(NotFound):
+    """There is no group of this name."""
+
+
+class GroupAlreadyExists(AlreadyExists):
+    """A group has the name."""
+
+
 class NamespaceAlreadyExists(AlreadyExists):
     """A namespace of this name exists."""
 
@@ -392,6 +413,30 @@ class QuotaExceeded(ResourceExhausted):
 
 class QueryTooExpensive(ResourceExhausted):
     """A query ran longer than its time budget, or its answer is larger than a message may be."""
+
+
+class TokenRequired(Unauthenticated):
+    """The server wants a login and the call has none."""
+
+
+class TokenMalformed(Unauthenticated):
+    """What a call came with cannot be one token: it was cut or altered, or is another thing."""
+
+
+class TokenUnknown(Unauthenticated):
+    """The registry knows no such token; identifier or secret is wrong."""
+
+
+class TokenExpired(Unauthenticated):
+    """The time of a token is over."""
+
+
+class TokenRevoked(Unauthenticated):
+    """A token was revoked."""
+
+
+class PermissionMissing(PermissionDenied):
+    """The caller has no role that allows this in the scope."""
 
 
 class RequestReadTimeout(DeadlineExceeded):

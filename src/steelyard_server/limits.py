@@ -20,6 +20,7 @@ class Limits:
     key_pattern: str
     semantic_version_pattern: str
     upload_id_pattern: str
+    principal_pattern: str
     description_bytes: int
     reason_bytes: int
     labels_count: int
@@ -82,6 +83,11 @@ class Limits:
     stream_seconds: int
     garbage_seconds: int
     retention_seconds: int
+    token_seconds: int
+    token_seconds_default: int
+    tokens_count: int
+    group_members_count: int
+    grants_count: int
 
     def __init__(self) -> None:
         for field in limits_pb2.Limits.DESCRIPTOR.fields:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ import grpc.aio
 import structlog
 
 from steelyard.v1 import (
+    access_service_pb2,
     alias_service_pb2,
     blob_service_pb2,
     event_service_pb2,
@@ -25,11 +26,13 @@ from steelyard.v1 import (
     server_service_pb2,
     version_service_pb2,
 )
-from steelyard_server.api import health, reflection
+from steelyard_server.api import admit, health, reflection
+from steelyard_server.api.access_service import AccessService
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
 from steelyard_server.api.event_service import EventService
 from steelyard_server.api.guard import EdgeLimits, Guard
+from steelyard_server.api.logins import Logins
 from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
 from steelyard_server.api.model_service import ModelService
@@ -41,7 +44,7 @@ from steelyard_server.backups.write import BackedUp, BackupOptions, Source, back
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
-from steelyard_server.core import namespaces, requests
+from steelyard_server.core import grants, namespaces, requests, roles, scopes, tokens
 from steelyard_server.db.database import open_database
 from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_finished
 from steelyard_server.history import events
@@ -76,9 +79,11 @@ HOLD_CHECK_SECONDS = 5.0
 # For answers that are on their way when the last call has ended.
 LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
+FIRST_ADMIN = "user:admin"
 SCHEDULED = Act(OURSELVES.caller, reason="scheduled")
 WRITING_SERVICES = (
-    "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService", "MaintenanceService"
+    "AccessService", "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService",
+    "MaintenanceService",
 )  # fmt: skip
 
 # Bytes of a stream that may wait for the server: at 50 ms there and back enough for 80 MB/s.
@@ -131,11 +136,13 @@ class Server:
         address: host and port that gRPC listens on.
         metrics_port: port of Prometheus metrics, 0 for none.
         certificates: what TLS is spoken with, None for plain text.
+        first_token: with which FIRST_ADMIN logs in, when there was nobody else who could administer.
     """
 
     address: str
     metrics_port: int
     certificates: Certificates | None
+    first_token: str = field(repr=False)
     config: Config
     database: Database
     store: BlobStore
@@ -178,19 +185,22 @@ async def start(config: Config) -> Server:
             stack.callback(hold.close)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
-        memo = Memo(enabled=not config.database)
+        memo, logins = Memo(enabled=not config.database), Logins()
         location = config.database or config.data_dir / "registry.db"
-        database = await open_database(location, on_commit=memo.on_commit)
+        database = await open_database(location, on_commit=partial(_tell, [memo, logins]))
         stack.push_async_callback(database.close)
+        logins.database = database
         await database.write(namespaces.ensure_default, OURSELVES)
+        first_token = await _first_token(database) if config.auth == "tokens" else ""
         head = await database.read_hot(events.head)
         memo.sequence = head.sequence
         metrics = _metrics(config, stack)
-        guard = Guard(_edge_limits(config), metrics=metrics)
+        log_in = logins.caller if config.auth == "tokens" else admit.stated
+        guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in)
         threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
         stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
         maintenance = _maintenance(config, stack, database=database, store=store)
-        about = About(_version(), request_read_seconds=config.request_read_seconds)
+        about = About(_version(), config.request_read_seconds, authentication=config.auth != "none")
         services = _services(
             database,
             store=store,
@@ -205,19 +215,16 @@ async def start(config: Config) -> Server:
         _register(server, guard, services, checks)
         port = _listen(server, address=config.listen, certificates=certificates)
         await server.start()
-        tasks = [
-            asyncio.create_task(_keep_house(database, store)),
-            asyncio.create_task(_watch_seal(database, checks)),
-            *_schedule(config, maintenance),
-        ]
+        running = [_keep_house(database, store, logins), _watch_seal(database, checks)]
         if hold is not None:
-            watching = _watch_hold(hold, guard, checks, stop=maintenance.storage.stop)
-            tasks.append(asyncio.create_task(watching))
+            running.append(_watch_hold(hold, guard, checks, stop=maintenance.storage.stop))
+        tasks = [*map(asyncio.create_task, running), *_schedule(config, maintenance)]
         stack.push_async_callback(_cancel, tasks)
         return Server(
             address=_address(config.listen, port=port),
             metrics_port=metrics.port if metrics else 0,
             certificates=certificates,
+            first_token=first_token,
             config=config,
             database=database,
             store=store,
@@ -227,6 +234,30 @@ async def start(config: Config) -> Server:
             _grpc=server,
             _stack=stack.pop_all(),
         )
+
+
+def _tell(listeners: list[Memo | Logins], facts: list[object]) -> None:
+    for listener in listeners:
+        listener.on_commit(facts)
+
+
+async def _first_token(database: Database) -> str:
+    """Let FIRST_ADMIN log in and administer the registry when nobody can; empty when somebody can."""
+    if await database.read(tokens.is_administered):
+        return ""
+    await database.write(
+        grants.grant, OURSELVES, subject=FIRST_ADMIN, role=roles.ADMIN, scope=scopes.REGISTRY
+    )
+    secret = tokens.make()
+    await database.write(
+        tokens.create,
+        OURSELVES,
+        uid=secret.uid,
+        digest=secret.digest,
+        principal=FIRST_ADMIN,
+        description="made at the start of the server, for nobody could administer the registry",
+    )
+    return secret.text
 
 
 def _hold_alone(url: str) -> Hold:
@@ -323,6 +354,10 @@ def _services(
             ),
         ),
         (event_service_pb2.DESCRIPTOR.services_by_name["EventService"], EventService(database, pages=pages)),
+        (
+            access_service_pb2.DESCRIPTOR.services_by_name["AccessService"],
+            AccessService(database, pages=pages),
+        ),
     ]
 
 
@@ -397,10 +432,11 @@ def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
     return metrics
 
 
-async def _keep_house(database: Database, store: BlobStore) -> None:
-    """Forget remembered answers and partial uploads whose time is over."""
+async def _keep_house(database: Database, store: BlobStore, logins: Logins) -> None:
+    """Forget remembered answers and partial uploads whose time is over; note uses of tokens."""
+    steps = (partial(_expire_uploads, store), partial(_forget_answers, database), logins.note_uses)
     while True:
-        for step in (partial(_expire_uploads, store), partial(_forget_answers, database)):
+        for step in steps:
             try:
                 await step()
             except Exception:  # noqa: BLE001 - a full disk, above all, must not end what makes room

@@ -10,6 +10,7 @@ from google.protobuf import json_format, message_factory
 from google.rpc import error_details_pb2, status_pb2
 
 from steelyard.v1 import (
+    access_service_pb2,
     alias_service_pb2,
     blob_service_pb2,
     event_service_pb2,
@@ -21,6 +22,7 @@ from steelyard.v1 import (
 )
 
 MODULES = (
+    access_service_pb2,
     alias_service_pb2,
     blob_service_pb2,
     event_service_pb2,

@@ -44,7 +44,10 @@ REASONS = {
 }
 # Whose scope is the whole registry.
 WITHOUT_SCOPE = {rule_pb2.PERMISSION_PUBLIC, rule_pb2.PERMISSION_CALLER}
-WITHOUT_SCOPE_METHODS = {"CollectGarbage", "VerifyStorage", "GetStorageUsage", "Backup"}
+WITHOUT_SCOPE_METHODS = {
+    *("CollectGarbage", "VerifyStorage", "GetStorageUsage", "Backup"),
+    *("CreateGroup", "UpdateGroup", "DeleteGroup", "ListGroups"),
+}
 REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 STANDARD = {"grpc.health.v1.Health", *REFLECTIONS}
 

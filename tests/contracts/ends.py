@@ -25,10 +25,6 @@ _VERSIONS = (
 )
 
 
-def anybody(_: str) -> None:
-    """Let everybody read the source of a copy."""
-
-
 async def delete(database: Database, value: int, *, model: str = FRAUD, **options: Any) -> Version:
     return await database.write(deletions.remove, act(), reference=number(value, model=model), **options)
 
@@ -68,8 +64,7 @@ def end_versions(tx: Transaction, *, number: int = 0) -> None:
 async def copy(
     database: Database, source: Reference, model: str, **options: Any
 ) -> tuple[Version, bool, int]:
-    arguments = {"may_read": anybody} | options
-    outcome = await database.write(copies.copy, act(), source=source, model=model, **arguments)
+    outcome = await database.write(copies.copy, act(), source=source, model=model, **options)
     return outcome.version, outcome.created, outcome.sequence
 
 

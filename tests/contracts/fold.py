@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,16 @@ TEXT_FIELDS = {"description"}
 IN_NAMESPACES = {"namespace", "model", "version", "alias", "evaluation"}
 
 State = Mapping[str, Any]
+
+
+def model_name(state: State) -> str:
+    return f"{state['namespace']}/{state['name']}"
+
+
+def folded_scope(scope: str) -> str:
+    """Fold the name of a model in a scope, for names differ by more than letter case."""
+    space, slash, name = scope.partition("/")
+    return space + slash + unicodedata.normalize("NFC", name.casefold())
 
 
 def number_free(text: str) -> None:
@@ -126,6 +137,10 @@ class Fold:
         self._note_scope(kind, uid, after or before or {})
         if after is not None:
             self.states[uid] = after | {"kind": kind, "sequence": self.sequence}
+        if after is None and before is not None:
+            self._end_grants(kind, before)
+        if kind == "model" and after is not None and before is not None:
+            self._follow(before, after)
         if kind == "alias":
             self._note_move(before or after or {}, after, action=action)
         if kind == "version":
@@ -137,6 +152,34 @@ class Fold:
         if kind == "namespace" and after is None:
             name = (before or {})["name"]
             self.retired = {uid: each for uid, each in self.retired.items() if each["namespace"] != name}
+
+    def _end_grants(self, kind: str, before: State) -> None:
+        """Forget the grants on a purged model or in a deleted namespace, or those of a deleted group."""
+        gone = {
+            "model": lambda each: folded_scope(each["scope"]) == folded_scope(model_name(before)),
+            "namespace": lambda each: each["scope"].partition("/")[0] == before["name"],
+            "group": lambda each: each["subject"] == f"group:{before['name']}",
+        }.get(kind)
+        if gone is not None:
+            ended = [uid for uid, each in self.of_kind("grant").items() if gone(each)]
+            self.states = {uid: each for uid, each in self.states.items() if uid not in ended}
+
+    def _follow(self, before: State, after: State) -> None:
+        """Put the grants on a model on its new name; one that is there already stays, once."""
+        if after["name"] == before["name"]:
+            return
+        old, new = folded_scope(model_name(before)), model_name(after)
+        there = {
+            (each["subject"], each["role"])
+            for each in self.of_kind("grant").values()
+            if folded_scope(each["scope"]) == folded_scope(new)
+        }
+        for uid, each in self.of_kind("grant").items():
+            double = old != folded_scope(new) and (each["subject"], each["role"]) in there
+            if folded_scope(each["scope"]) == old and double:
+                del self.states[uid]
+            elif folded_scope(each["scope"]) in {old, folded_scope(new)}:
+                self.states[uid] = {**each, "scope": new}
 
     def _note_version(self, before: State, after: State | None, *, action: str) -> None:
         if after is None:

@@ -30,7 +30,7 @@ from steelyard_server.maintenance.collect import Collected, CollectOptions, coll
 from steelyard_server.maintenance.storage import Storage
 from steelyard_server.maintenance.verify import Verified, VerifyOptions, verify
 from tests.api.uploads import digest_of
-from tests.contracts.ends import anybody, versions_of
+from tests.contracts.ends import versions_of
 from tests.contracts.registry import FRAUD, act, build, end_leases, found
 from tests.contracts.turns import Turns
 from tests.faults.blob_files import open_upload
@@ -124,7 +124,7 @@ class Game:
         """Copy a version into a namespace that may never have had the bytes."""
 
         def copy(tx: Transaction, why: Any, *, reference: Reference) -> None:
-            copies.copy(tx, why, source=reference, model=COPIES, may_read=anybody)
+            copies.copy(tx, why, source=reference, model=COPIES)
 
         with suppress(ModelDeleted, ModelNotFound):
             await self._on_any(copy, deleted=False, model=FRAUD)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from steelyard_server.db import tables
 from steelyard_server.db.database import Row, Transaction
-from tests.contracts.fold import Fold, State, fold
+from tests.contracts.fold import Fold, State, fold, folded_scope
 
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
 EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "sequence")
@@ -69,6 +69,7 @@ def require_equal(tx: Transaction) -> None:
     history = folded(tx)
     (head,) = select_all(tx, "registry")
     assert (head.sequence, head.uid) == (history.sequence, history.registry)
+    assert head.access_sequence <= head.sequence
     assert time_of(head.event_time) == history.time
     restores = sorted((state["sequence"], uid) for uid, state in history.of_kind("epoch").items())
     # The first epoch is not in the history: it came with the registry.
@@ -78,6 +79,7 @@ def require_equal(tx: Transaction) -> None:
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
+        *(require_tokens, require_groups, require_grants),
     )
     require_usages(tx)
     for check in checks:
@@ -251,3 +253,45 @@ def require_requests(tx: Transaction, history: Fold) -> None:
     """A remembered request that changed something is in the event of that change."""
     stored = {(row.principal, row.method, row.request_id): row.digest for row in select_all(tx, "requests")}
     assert history.requests.items() <= stored.items()
+
+
+def require_tokens(tx: Transaction, history: Fold) -> None:
+    names = ("principal", "description", "creator", "create_time", "expire_time", "revoke_time")
+    assert access_rows(tx, "tokens", names) == told_of(history, "token", names)
+
+
+def require_groups(tx: Transaction, history: Fold) -> None:
+    names = ("name", "description", "create_time", "update_time")
+    groups = {row.id: row.uid for row in select_all(tx, "groups")}
+    assert access_rows(tx, "groups", names) == told_of(history, "group", names)
+    members = {(groups[row.group_id], row.principal) for row in select_all(tx, "group_members")}
+    told = history.of_kind("group").items()
+    assert members == {(uid, member) for uid, each in told for member in each["members"]}
+
+
+def require_grants(tx: Transaction, history: Fold) -> None:
+    names = ("subject", "role", "scope", "creator", "create_time")
+    assert access_rows(tx, "grants", names) == told_of(history, "grant", names)
+    for row in select_all(tx, "grants"):
+        space, _, model = row.scope.partition("/")
+        space = "" if space.startswith("environment:") else space
+        assert row.scope_key == folded_scope(row.scope)
+        assert (row.namespace, row.model_key) == (space, folded_scope(f"x/{model}")[2:])
+
+
+def access_rows(tx: Transaction, table: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def read(row: Row, name: str) -> Any:
+        value = getattr(row, name)
+        return time_of(value) if name.endswith("_time") and value is not None else written(value)
+
+    return {
+        row.uid: {name: read(row, name) for name in names} | {"sequence": row.sequence}
+        for row in select_all(tx, table)
+    }
+
+
+def told_of(history: Fold, kind: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    return {
+        uid: {name: each.get(name, "") for name in names} | {"sequence": each["sequence"]}
+        for uid, each in history.of_kind(kind).items()
+    }

@@ -9,13 +9,15 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from steelyard_server import errors
-from steelyard_server.core import blobs, files, manifest, namespaces, versions
+from steelyard_server.core import blobs, copies, files, manifest, namespaces, roles, versions
 from steelyard_server.core.content import Content, File, Metric, Parameter
 from steelyard_server.core.references import Reference
 from steelyard_server.core.versions import Version
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from steelyard_server.history import events
+from steelyard_server.history.act import Act
+from steelyard_server.history.caller import Caller, Rights
 from tests.contracts.ends import add_model, copy, delete, delete_model, end, numbers, put, undelete
 from tests.contracts.registry import BLOB, FRAUD, act, by_alias, create, everything, is_held, number, rows
 
@@ -161,17 +163,15 @@ async def test_a_refused_copy_changes_nothing(registry: Database, source: Versio
 async def test_who_may_not_read_the_source_gets_no_copy_and_does_not_learn_what_is_there(
     registry: Database, source: Version
 ) -> None:
-    asked: list[str] = []
-
-    def refuse(model: str) -> None:
-        asked.append(model)
-        raise errors.PermissionDenied(f"You may not read {model}.")
+    # Reading metadata of the source, and writing here, is not enough.
+    writer = {COPY: roles.ROLES["writer"], FRAUD: roles.ROLES["viewer"]}
+    why = Act(Caller("user:ada", rights=Rights(0, expire_time=0, permissions=writer)))
 
     before = await registry.read(everything)
     for reference in (number(1), number(9), number(1, model="default/none")):
-        with pytest.raises(errors.PermissionDenied):
-            await copy(registry, reference, COPY, may_read=refuse)
-    assert asked == [FRAUD, FRAUD, "default/none"]
+        with pytest.raises(errors.PermissionMissing) as refused:
+            await registry.write(copies.copy, why, source=reference, model=COPY)
+        assert refused.value.metadata["permission"] == "read-bytes"
     assert await registry.read(everything) == before
 
 

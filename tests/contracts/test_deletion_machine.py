@@ -30,7 +30,7 @@ from steelyard_server.core.origins import Origin
 from steelyard_server.core.quotas import Quota
 from steelyard_server.db.database import open_database
 from steelyard_server.history import events
-from tests.contracts.ends import add_model, anybody, numbers
+from tests.contracts.ends import add_model, numbers
 from tests.contracts.plain import PlainModel, PlainSpace, PlainVersion, Refused
 from tests.contracts.registry import BLOB, FRAUD, act, build, found, number
 from tests.contracts.stored import require_equal
@@ -134,7 +134,7 @@ class Registry(RuleBasedStateMachine):
             return self.plain[name].create(PlainVersion(seed, text, "", blob_of(seed)[1]), copied=True)
 
         options = {"source": number(value, model=source), "model": name, "semantic_version": text}
-        self.both(expected, copies.copy, may_read=anybody, **options)
+        self.both(expected, copies.copy, **options)
 
     @rule(space=spaces, size_bytes=st.sampled_from(sorted(BLOBS)))
     def upload(self, space: str, size_bytes: int) -> None:

@@ -13,7 +13,7 @@ from steelyard_server import errors
 from steelyard_server.core import blobs, copies, namespaces
 from steelyard_server.core.quotas import Quota
 from steelyard_server.db.database import Database, Transaction
-from tests.contracts.ends import add_model, anybody, copy, delete, end, end_model, numbers, undelete
+from tests.contracts.ends import add_model, copy, delete, end, end_model, numbers, undelete
 from tests.contracts.registry import BLOB, FRAUD, act, create, end_leases, everything, is_held, number
 from tests.contracts.stored import require_equal
 
@@ -205,7 +205,7 @@ async def test_what_a_copy_under_way_relies_on_is_not_released(registry: Databas
     copied, released = threading.Event(), threading.Event()
 
     def copy_and_wait(tx: Transaction) -> None:
-        copies.copy(tx, act(), source=number(1), model=COPY, may_read=anybody)
+        copies.copy(tx, act(), source=number(1), model=COPY)
         copied.set()
         # Nobody comes past while this is not committed.
         released.wait(0.5)

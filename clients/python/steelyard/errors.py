@@ -2,7 +2,8 @@
 
 SteelyardError
 ├── InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, OutOfRange,
-│   ResourceExhausted, PermissionDenied, DeadlineExceeded, Unavailable, DataLoss, Internal
+│   ResourceExhausted, PermissionDenied (with Unauthenticated below it), DeadlineExceeded, Unavailable,
+│   DataLoss, Internal
 │       the server's word; a leaf of ``steelyard.reasons`` for each reason
 ├── Unreachable          no server answers at the address
 ├── Stopped              this side asked a transfer to end
@@ -78,7 +79,11 @@ class ResourceExhausted(SteelyardError):
 
 
 class PermissionDenied(SteelyardError):
-    """The caller may not do this, or is not known."""
+    """The caller may not do this."""
+
+
+class Unauthenticated(PermissionDenied):
+    """The server wants a login, and the call had none or one that is not good."""
 
 
 class DeadlineExceeded(SteelyardError):
@@ -150,7 +155,7 @@ BRANCHES: dict[str, type[SteelyardError]] = {
     "OUT_OF_RANGE": OutOfRange,
     "RESOURCE_EXHAUSTED": ResourceExhausted,
     "PERMISSION_DENIED": PermissionDenied,
-    "UNAUTHENTICATED": PermissionDenied,
+    "UNAUTHENTICATED": Unauthenticated,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "UNAVAILABLE": Unavailable,
     "DATA_LOSS": DataLoss,

@@ -533,6 +533,66 @@ class BackupAlreadyExists(errors.AlreadyExists):
     reason = "BACKUP_ALREADY_EXISTS"
 
 
+class TokenRequired(errors.Unauthenticated):
+    """The server wants a login and the call has none."""
+
+    reason = "TOKEN_REQUIRED"
+
+
+class TokenMalformed(errors.Unauthenticated):
+    """What stands in the metadata `authorization` cannot be a Token: it was cut or altered."""
+
+    reason = "TOKEN_MALFORMED"
+
+
+class TokenUnknown(errors.Unauthenticated):
+    """The registry knows no such Token."""
+
+    reason = "TOKEN_UNKNOWN"
+
+
+class TokenExpired(errors.Unauthenticated):
+    """The time of the Token is over."""
+
+    reason = "TOKEN_EXPIRED"
+
+
+class TokenRevoked(errors.Unauthenticated):
+    """The Token was revoked."""
+
+    reason = "TOKEN_REVOKED"
+
+
+class PermissionMissing(errors.PermissionDenied):
+    """The caller has no role that allows this in the scope."""
+
+    reason = "PERMISSION_MISSING"
+
+
+class TokenNotFound(errors.NotFound):
+    """There is no Token of this uid that the caller may see."""
+
+    reason = "TOKEN_NOT_FOUND"
+
+
+class GrantNotFound(errors.NotFound):
+    """The subject does not have the role on this scope itself."""
+
+    reason = "GRANT_NOT_FOUND"
+
+
+class GroupNotFound(errors.NotFound):
+    """There is no Group of this name."""
+
+    reason = "GROUP_NOT_FOUND"
+
+
+class GroupAlreadyExists(errors.AlreadyExists):
+    """A Group has the name."""
+
+    reason = "GROUP_ALREADY_EXISTS"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -622,4 +682,14 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "MAINTENANCE_RUNNING": MaintenanceRunning,
     "BACKUP_NOT_CONFIGURED": BackupNotConfigured,
     "BACKUP_ALREADY_EXISTS": BackupAlreadyExists,
+    "TOKEN_REQUIRED": TokenRequired,
+    "TOKEN_MALFORMED": TokenMalformed,
+    "TOKEN_UNKNOWN": TokenUnknown,
+    "TOKEN_EXPIRED": TokenExpired,
+    "TOKEN_REVOKED": TokenRevoked,
+    "PERMISSION_MISSING": PermissionMissing,
+    "TOKEN_NOT_FOUND": TokenNotFound,
+    "GRANT_NOT_FOUND": GrantNotFound,
+    "GROUP_NOT_FOUND": GroupNotFound,
+    "GROUP_ALREADY_EXISTS": GroupAlreadyExists,
 }

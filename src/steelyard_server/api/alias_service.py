@@ -42,11 +42,12 @@ class AliasService:
             must_not_exist=request.must_not_exist,
         )
 
-    async def GetAlias(self, request: pb.GetAliasRequest, _: Call) -> pb.GetAliasResponse:
+    async def GetAlias(self, request: pb.GetAliasRequest, call: Call) -> pb.GetAliasResponse:
         """Answer one alias, now or earlier."""
         read_time = convert.read_time(request)
         found, sequence = await observe(
             self._database,
+            call,
             aliases.get,
             minimum_sequence=request.minimum_sequence,
             # The way back to an earlier time may be long.
@@ -57,12 +58,13 @@ class AliasService:
         )
         return pb.GetAliasResponse(alias=convert.alias(found), sequence=sequence)
 
-    async def ListAliases(self, request: pb.ListAliasesRequest, _: Call) -> pb.ListAliasesResponse:
+    async def ListAliases(self, request: pb.ListAliasesRequest, call: Call) -> pb.ListAliasesResponse:
         """Answer a page of aliases, now or earlier."""
         read_time = convert.read_time(request)
         query = ("aliases", request.model, read_time)
         (found, more), sequence = await observe(
             self._database,
+            call,
             aliases.page,
             minimum_sequence=request.minimum_sequence,
             model=request.model,
@@ -112,11 +114,14 @@ class AliasService:
             etag=request.etag,
         )
 
-    async def ListAliasMoves(self, request: pb.ListAliasMovesRequest, _: Call) -> pb.ListAliasMovesResponse:
+    async def ListAliasMoves(
+        self, request: pb.ListAliasMovesRequest, call: Call
+    ) -> pb.ListAliasMovesResponse:
         """Answer a page of moves."""
         query = ("alias moves", request.model, request.alias)
         (found, more), sequence = await observe(
             self._database,
+            call,
             aliases.moves,
             minimum_sequence=request.minimum_sequence,
             model=request.model,

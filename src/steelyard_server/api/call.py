@@ -13,11 +13,20 @@ from steelyard_server.errors import AnswerNotTaken
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+    from steelyard_server.core.access import Demand
     from steelyard_server.errors import DeadlineExceeded
     from steelyard_server.history.caller import Caller
 
 # How long a client may go on writing after it was told to stop.
 STOP_SECONDS = 5.0
+
+
+async def _unguarded(_: Message) -> None:
+    raise RuntimeError("Only the guard knows what a message of a stream demands.")
 
 
 @dataclass(slots=True)
@@ -29,12 +38,16 @@ class Call:
         method: path of the RPC, for example ``/steelyard.v1.ModelService/GetModel``.
         caller: who calls.
         context: gRPC's own view, for services that come with a library.
+        demand: what the call needs a permission for, once its request is known.
+        permit: for a method to which the client streams: admits a message by its scope.
     """
 
     id: str
     method: str
     caller: Caller
     context: grpc.aio.ServicerContext[bytes, bytes]
+    demand: Demand | None = None
+    permit: Callable[[Message], Awaitable[None]] = _unguarded
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from steelyard.v1 import absent_field_pb2, actor_pb2, alias_pb2, model_pb2, namespace_pb2, version_pb2
 from steelyard_server.api import convert_content
 from steelyard_server.api.enums import ACTIONS, ACTOR_KINDS, DIRECTIONS
+from steelyard_server.core.names import GROUP
 from steelyard_server.core.origins import Origin
 from steelyard_server.core.quotas import ANY_AMOUNT, Quota
 from steelyard_server.core.references import Reference
@@ -93,12 +94,20 @@ def actor(value: Mapping[str, Any]) -> actor_pb2.Actor:
         kind=ACTOR_KINDS.number(value["kind"]),
         authenticated=value["authenticated"],
         method=value["method"],
+        token_uid=value.get("token_uid", ""),
     )
 
 
 def caller(value: Caller) -> actor_pb2.Actor:
-    """Turn a caller into a message."""
-    return actor(value.as_json())
+    """Turn a caller into a message, with the groups that they are in."""
+    message = actor(value.as_json())
+    message.groups.extend(groups(value))
+    return message
+
+
+def groups(value: Caller) -> list[str]:
+    """Write the groups that a caller is in as subjects of grants."""
+    return [f"{GROUP}{group}" for group in value.groups]
 
 
 def namespace(value: Namespace) -> namespace_pb2.Namespace:

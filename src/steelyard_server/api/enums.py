@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from steelyard.v1 import (
+    access_pb2,
     actor_pb2,
     alias_pb2,
     comparison_pb2,
     content_pb2,
     maintenance_service_pb2,
     model_pb2,
+    rule_pb2,
 )
 from steelyard_server.errors import EnumInvalid
 
@@ -56,10 +58,12 @@ class Words:
         return self._numbers.get(word, 0)
 
 
+ACCESS_ROLES = Words(access_pb2.Role.DESCRIPTOR)
 ACTIONS = Words(alias_pb2.AliasAction.DESCRIPTOR)
 ACTOR_KINDS = Words(actor_pb2.ActorKind.DESCRIPTOR)
 DIRECTIONS = Words(model_pb2.MetricDirection.DESCRIPTOR)
 FILE_CHANGES = Words(comparison_pb2.FileChange.DESCRIPTOR)
+PERMISSIONS = Words(rule_pb2.Permission.DESCRIPTOR)
 RELATIONS = Words(content_pb2.ParentRelation.DESCRIPTOR)
 PROBLEMS = Words(maintenance_service_pb2.StorageProblemKind.DESCRIPTOR)
 ROLES = Words(content_pb2.FileRole.DESCRIPTOR, unspecified="other")

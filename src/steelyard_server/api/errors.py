@@ -28,6 +28,7 @@ CODES: dict[type[RegistryError], StatusCode] = {
     errors.Aborted: StatusCode.ABORTED,
     errors.OutOfRange: StatusCode.OUT_OF_RANGE,
     errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
     errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: StatusCode.UNAVAILABLE,

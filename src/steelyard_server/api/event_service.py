@@ -24,11 +24,12 @@ class EventService:
         self._database = database
         self._pages = pages
 
-    async def ListEvents(self, request: pb.ListEventsRequest, _: Call) -> pb.ListEventsResponse:
+    async def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
         """Answer a page of events."""
         query = ("events", request.scope)
         (found, more), sequence = await observe(
             self._database,
+            call,
             events.page,
             minimum_sequence=request.minimum_sequence,
             scope=request.scope,

@@ -21,9 +21,11 @@ import grpc
 import grpc.aio
 import structlog
 
+from steelyard.v1 import rule_pb2
 from steelyard_server.api import admit, errors
 from steelyard_server.api.call import Call, Stream
 from steelyard_server.api.method import Method, Pool, receiving, serialized, serving, stopping
+from steelyard_server.core import access
 from steelyard_server.errors import (
     CallTimeout,
     Draining,
@@ -34,7 +36,9 @@ from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.message import Message
 
+    from steelyard_server.api.admit import LogIn
     from steelyard_server.api.metrics import Metrics
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -66,10 +70,15 @@ class EdgeLimits:
 
 @dataclass(slots=True)
 class Guard:
-    """Wrap the methods of services."""
+    """Wrap the methods of services.
+
+    Args:
+        log_in: finds out who calls.
+    """
 
     limits: EdgeLimits
     metrics: Metrics | None = None
+    log_in: LogIn = admit.stated
     # Bound once: a proxy would bind anew for each line.
     log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call").bind())
     _ids: itertools.count[int] = field(default_factory=itertools.count)
@@ -114,14 +123,16 @@ class Guard:
         full_name = name or descriptor.full_name
         handlers = {}
         for method in descriptor.methods:
-            if admit.rule_of(method) is None:
+            rule = admit.rule_of(method)
+            if rule is None:
                 raise ValueError(f"{method.full_name} has no rule, so it cannot be served.")
             path = f"/{full_name}/{method.name}"
-            handlers[method.name] = self._handler(method, getattr(service, method.name), path=path)
+            function = getattr(service, method.name)
+            handlers[method.name] = self._handler(method, function, rule=rule, path=path)
         return grpc.method_handlers_generic_handler(full_name, handlers)
 
     def _handler(
-        self, descriptor: MethodDescriptor, function: Any, *, path: str
+        self, descriptor: MethodDescriptor, function: Any, *, rule: rule_pb2.Rule, path: str
     ) -> grpc.RpcMethodHandler[Any, Any]:
         streams = descriptor.server_streaming
         essential = descriptor.containing_service.full_name in admit.PUBLIC_SERVICES
@@ -133,6 +144,8 @@ class Guard:
             pool=self._pool(streams=streams, essential=essential),
             seconds=self.limits.stream_seconds if streams else self.limits.unary_seconds,
             essential=essential,
+            public=rule.permission == rule_pb2.PERMISSION_PUBLIC,
+            ask=admit.asking(rule),
         )
         run = self._guarded(method)
         if streams:
@@ -178,7 +191,8 @@ class Guard:
     async def _admitted(self, method: Method, call: Call, stream: Stream) -> bytes | None:
         if self._draining and not method.essential:
             raise Draining("The server is shutting down; try again.")
-        call.caller = admit.caller(call.context.invocation_metadata() or ())
+        if not method.public:
+            call.caller = await self.log_in(call.context.invocation_metadata() or ())
         loop = asyncio.get_running_loop()
         begin = loop.time()
         timeout = asyncio.timeout_at(begin + self.limits.request_read_seconds)
@@ -188,6 +202,7 @@ class Guard:
                 request = await method.receive(stream)
                 arrived = True
                 timeout.reschedule(begin + method.seconds)
+                await self._permit(method, call, request)
                 # Only now: a call whose request does not come must not have another's place.
                 with method.pool:
                     return await method.serve(request, call, stream)
@@ -197,6 +212,25 @@ class Guard:
             if arrived:
                 raise _too_late(method.seconds) from None
             raise _not_arrived(self.limits.request_read_seconds) from None
+
+    async def _permit(self, method: Method, call: Call, request: Message | None) -> None:
+        """Demand what a request asks; where the client streams, let the method do so with each message.
+
+        Raises:
+            PermissionMissing: the caller may not do it.
+            Unauthenticated: the login of a stream is not good any more.
+        """
+        if request is None:
+
+            async def permit(message: Message) -> None:
+                call.caller = await self.log_in(call.context.invocation_metadata() or ())
+                await self._permit(method, call, message)
+
+            call.permit = permit
+            return
+        call.demand = method.ask(request)
+        if call.demand is not None:
+            access.meet(call.caller, call.demand)
 
     def _report(self, call: Call, stream: Stream, *, code: str, reason: str, seconds: float) -> None:
         self.log.info(

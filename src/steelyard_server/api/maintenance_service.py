@@ -91,11 +91,11 @@ class MaintenanceService:
         await _follow(self._backups.join(options, Act(call.caller)), stream, _backed_up)
 
     async def GetStorageUsage(
-        self, request: pb.GetStorageUsageRequest, _: Call
+        self, request: pb.GetStorageUsageRequest, call: Call
     ) -> pb.GetStorageUsageResponse:
         """Add up what is stored."""
         (usages, usages_count, stored), sequence = await observe(
-            self._database, usage.find, minimum_sequence=0, namespace=request.namespace
+            self._database, call, usage.find, minimum_sequence=0, namespace=request.namespace
         )
         return pb.GetStorageUsageResponse(
             usages=[_usage(each) for each in usages],

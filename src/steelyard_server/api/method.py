@@ -24,6 +24,8 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
 
+    from steelyard_server.api.admit import Ask
+
 Receive = Callable[[Stream], Awaitable[Message | None]]
 Serve = Callable[[Any, Call, Stream], Awaitable[bytes | None]]
 Stop = Callable[[RegistryError, Stream], Awaitable[None]]
@@ -62,6 +64,8 @@ class Method:
         pool: where a call takes its place once its request is there.
         seconds: how long a call may take.
         essential: served also when all places are taken or the server shuts down.
+        public: served to those who did not log in, too.
+        ask: what a request demands of its caller.
     """
 
     path: str
@@ -71,6 +75,8 @@ class Method:
     pool: Pool
     seconds: float
     essential: bool
+    public: bool
+    ask: Ask
 
 
 def receiving(descriptor: MethodDescriptor) -> Receive:

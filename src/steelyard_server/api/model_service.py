@@ -40,20 +40,27 @@ class ModelService:
             draft=_draft(request),
         )
 
-    async def GetModel(self, request: pb.GetModelRequest, _: Call) -> pb.GetModelResponse:
+    async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         """Answer one model."""
         found, sequence = await observe(
-            self._database, models.get, minimum_sequence=request.minimum_sequence, hot=True, name=request.name
+            self._database,
+            call,
+            models.get,
+            minimum_sequence=request.minimum_sequence,
+            hot=True,
+            name=request.name,
         )
         return pb.GetModelResponse(model=convert.model(found), sequence=sequence)
 
-    async def ListModels(self, request: pb.ListModelsRequest, _: Call) -> pb.ListModelsResponse:
+    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         """Answer a page of models."""
         query = ("models", request.namespace, request.filter, request.order_by, request.show_deleted)
         page, sequence = await observe(
             self._database,
+            call,
             models.page,
             minimum_sequence=request.minimum_sequence,
+            filtered=True,
             namespace=request.namespace,
             filter=request.filter,
             order_by=request.order_by,

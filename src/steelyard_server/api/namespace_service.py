@@ -40,10 +40,11 @@ class NamespaceService:
             draft=_draft(request),
         )
 
-    async def GetNamespace(self, request: pb.GetNamespaceRequest, _: Call) -> pb.GetNamespaceResponse:
+    async def GetNamespace(self, request: pb.GetNamespaceRequest, call: Call) -> pb.GetNamespaceResponse:
         """Answer one namespace."""
         found, sequence = await observe(
             self._database,
+            call,
             namespaces.get,
             minimum_sequence=request.minimum_sequence,
             hot=True,
@@ -51,13 +52,17 @@ class NamespaceService:
         )
         return pb.GetNamespaceResponse(namespace=convert.namespace(found), sequence=sequence)
 
-    async def ListNamespaces(self, request: pb.ListNamespacesRequest, _: Call) -> pb.ListNamespacesResponse:
+    async def ListNamespaces(
+        self, request: pb.ListNamespacesRequest, call: Call
+    ) -> pb.ListNamespacesResponse:
         """Answer a page of namespaces."""
         query = ("namespaces",)
         (found, more), sequence = await observe(
             self._database,
+            call,
             namespaces.page,
             minimum_sequence=request.minimum_sequence,
+            filtered=True,
             after_name=self._pages.decode(query, request.page_token, str) or "",
             page_size=request.page_size,
         )

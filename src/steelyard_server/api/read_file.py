@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import convert, convert_content
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from concurrent.futures import Executor
 
-    from steelyard_server.api.call import Stream
+    from steelyard_server.api.call import Call, Stream
     from steelyard_server.blobs.store import BlobReader, BlobStore
     from steelyard_server.core.content import File
     from steelyard_server.db.database import Database
@@ -28,7 +28,13 @@ CHUNK_BYTES = 1023 * 1024
 
 
 async def stream_file(
-    request: pb.ReadFileRequest, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
+    request: pb.ReadFileRequest,
+    call: Call,
+    stream: Stream,
+    *,
+    database: Database,
+    blobs: BlobStore,
+    threads: Executor,
 ) -> None:
     """Answer a header, then the bytes of the range in chunks.
 
@@ -37,7 +43,7 @@ async def stream_file(
         BlobCorrupt, BlobLost: the stored bytes are damaged or gone; bytes sent before were right.
     """
     names.number(request.length, field="length")
-    (file, number, digest), sequence = await _find(request, database)
+    (file, number, digest), sequence = await _find(request, call, database)
     end = file.size_bytes if request.length == 0 else min(file.size_bytes, request.offset + request.length)
     header = pb.ReadFileHeader(
         file=convert_content.file_message(file),
@@ -69,20 +75,24 @@ async def _close(opening: asyncio.Future[BlobReader], *, threads: Executor) -> N
         await asyncio.get_running_loop().run_in_executor(threads, opening.result().close)
 
 
-async def _find(request: pb.ReadFileRequest, database: Database) -> tuple[tuple[File, int, str], int]:
+async def _find(
+    request: pb.ReadFileRequest, call: Call, database: Database
+) -> tuple[tuple[File, int, str], int]:
     """Find the file or report that is asked for, with number and digest of its version."""
     report = bool(request.evaluation)
     if report and request.path:
         message = "`path` and `evaluation` are both set; name one file, or one evaluation for its report."
         raise ResourceMismatch(message, field="path")
+    named: dict[str, Any] = {"evaluation": request.evaluation} if report else {"path": request.path}
     return await observe(
         database,
+        call,
         evaluations.find_report if report else files.find,
         minimum_sequence=request.minimum_sequence,
         hot=True,
         reference=convert.reference(request.version),
         offset=request.offset,
-        **({"evaluation": request.evaluation} if report else {"path": request.path}),
+        **named,
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from steelyard_server.api.call import Stream
+    from steelyard_server.api.call import Call, Stream
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.core.content import File
     from steelyard_server.db.database import Database
@@ -34,7 +34,13 @@ class Piece(NamedTuple):
 
 
 async def stream_files(
-    request: pb.ReadFilesRequest, stream: Stream, *, database: Database, blobs: BlobStore, threads: Executor
+    request: pb.ReadFilesRequest,
+    call: Call,
+    stream: Stream,
+    *,
+    database: Database,
+    blobs: BlobStore,
+    threads: Executor,
 ) -> None:
     """Answer the bytes of all files in order.
 
@@ -44,6 +50,7 @@ async def stream_files(
     """
     (found, number, digest), sequence = await observe(
         database,
+        call,
         files.find_all,
         minimum_sequence=request.minimum_sequence,
         reference=convert.reference(request.version),

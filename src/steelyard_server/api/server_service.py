@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import limits_pb2
 from steelyard.v1 import server_service_pb2 as pb
-from steelyard_server.api import convert
+from steelyard_server.api import convert, convert_access
+from steelyard_server.api.transact import observe
+from steelyard_server.core import access, grants
 from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from steelyard_server.api.call import Call
-    from steelyard_server.db.database import Database
+    from steelyard_server.db.database import Database, Row, Transaction
+    from steelyard_server.history.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,12 @@ class About:
 
     Args:
         request_read_seconds: the limit as this server is set.
+        authentication: whether callers must log in.
     """
 
     server_version: str
     request_read_seconds: float
+    authentication: bool = False
 
 
 class ServerService:
@@ -48,8 +53,22 @@ class ServerService:
             server_time=convert.timestamp(time.time_ns() // 1000),
             limits=self._limits,
             database=self._database.name,
-            authentication=False,
+            authentication=self._about.authentication,
         )
 
     async def WhoAmI(self, _: pb.WhoAmIRequest, call: Call) -> pb.WhoAmIResponse:
-        return pb.WhoAmIResponse(actor=convert.caller(call.caller))
+        """Answer who calls, with the roles that they have as of now."""
+        if call.caller.rights is None:
+            return pb.WhoAmIResponse(actor=convert.caller(call.caller))
+        (caller, held), _sequence = await observe(
+            self._database, call, _held, minimum_sequence=0, filtered=True
+        )
+        return pb.WhoAmIResponse(
+            actor=convert.caller(caller),
+            groups=convert.groups(caller),
+            grants=[convert_access.grant(grants.value(row)) for row in held],
+        )
+
+
+def _held(tx: Transaction, *, caller: Caller) -> tuple[Caller, list[Row]]:
+    return caller, access.grants_of(tx, caller)

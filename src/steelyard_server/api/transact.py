@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from steelyard_server.core import names, requests
-from steelyard_server.errors import DeadlineTooShort
+from steelyard_server.core import access, names, requests
+from steelyard_server.errors import Conflict, DeadlineTooShort
 from steelyard_server.history import events
 from steelyard_server.history.act import Act, RequestKey
 from steelyard_server.limits import LIMITS
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from steelyard_server.api.call import Call
     from steelyard_server.db.database import Database, Transaction
+
+# How often a change is tried while who may do what changes under it.
+ATTEMPTS = 4
 
 Result = TypeVar("Result")
 
@@ -55,32 +59,45 @@ async def mutate(
     def serialized(result: Result) -> bytes:
         return encode(result).SerializeToString()
 
-    try:
-        return await database.write(
-            requests.once, act, use_case, serialized, validate_only=validate_only, **arguments
-        )
-    except requests.Rehearsal as rehearsal:
-        return rehearsal.answer
+    once = partial(requests.once, validate_only=validate_only, demand=call.demand, **arguments)
+    for _ in range(ATTEMPTS):
+        try:
+            return await database.write(once, act, use_case, serialized)
+        except requests.Rehearsal as rehearsal:
+            return rehearsal.answer
+        except access.AccessMoved:
+            continue
+    raise Conflict("Who may do what kept changing meanwhile; try again.")
 
 
 async def observe(
     database: Database,
+    call: Call,
     query: Callable[..., Result],
     *,
     minimum_sequence: int,
     hot: bool = False,
+    filtered: bool = False,
     **arguments: Any,
 ) -> tuple[Result, int]:
     """Run *query* on one snapshot; return its result and the sequence that it saw.
 
     Args:
         hot: the query finds single rows by key, so it may run on the event loop.
+        filtered: the query takes the `caller`, for its answer has only what they may see.
+
+    Raises:
+        PermissionMissing, Unauthenticated: on this snapshot the caller may not call any more.
     """
     names.number(minimum_sequence, field="minimum_sequence")
 
     def observed(tx: Transaction) -> tuple[Result, int]:
-        sequence = events.seen(tx, minimum_sequence=minimum_sequence)
-        return query(tx, **arguments), sequence
+        head = events.seen_head(tx, minimum_sequence=minimum_sequence)
+        caller = call.caller
+        if caller.rights is not None and caller.rights.sequence != head.access_sequence:
+            caller = access.current(tx, caller, demand=call.demand)
+        who = {"caller": caller} if filtered else {}
+        return query(tx, **arguments, **who), head.sequence
 
     return await (database.read_hot(observed) if hot else database.read(observed))
 

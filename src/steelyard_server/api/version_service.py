@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from steelyard.v1 import rule_pb2, version_pb2
+from steelyard.v1 import version_pb2
 from steelyard.v1 import version_service_pb2 as pb
 from steelyard_server.api import (
-    admit,
     convert,
     convert_comparison,
     convert_content,
@@ -108,7 +106,7 @@ class VersionService:
             wishes=await asyncio.to_thread(_wishes, request),
         )
 
-    async def GetVersion(self, request: pb.GetVersionRequest, _: Call) -> bytes:
+    async def GetVersion(self, request: pb.GetVersionRequest, call: Call) -> bytes:
         """Answer one version, from the memo when it was asked before."""
         read_time = convert.read_time(request)
         reference = convert.reference(request.version)
@@ -120,6 +118,7 @@ class VersionService:
                 return remembered + _sequence(self._memo.sequence)
         found, sequence = await observe(
             self._database,
+            call,
             versions.get,
             minimum_sequence=request.minimum_sequence,
             hot=now,
@@ -132,13 +131,15 @@ class VersionService:
         return answer + _sequence(sequence)
 
     async def BatchGetVersions(
-        self, request: pb.BatchGetVersionsRequest, _: Call
+        self, request: pb.BatchGetVersionsRequest, call: Call
     ) -> pb.BatchGetVersionsResponse:
         """Answer versions of one namespace from one moment."""
         found, sequence = await observe(
             self._database,
+            call,
             versions.batch_get,
             minimum_sequence=request.minimum_sequence,
+            filtered=True,
             namespace=request.namespace,
             wanted=_references(request.versions),
         )
@@ -146,13 +147,15 @@ class VersionService:
             versions=[convert.version(each) for each in found], sequence=sequence
         )
 
-    async def ListVersions(self, request: pb.ListVersionsRequest, _: Call) -> pb.ListVersionsResponse:
+    async def ListVersions(self, request: pb.ListVersionsRequest, call: Call) -> pb.ListVersionsResponse:
         """Answer a page of versions."""
         query = ("versions", request.model, request.filter, request.order_by, request.show_deleted)
         page, sequence = await observe(
             self._database,
+            call,
             versions.page,
             minimum_sequence=request.minimum_sequence,
+            filtered=True,
             model=request.model,
             filter=request.filter,
             order_by=request.order_by,
@@ -262,17 +265,18 @@ class VersionService:
             source=convert.reference(request.source, field="source"),
             model=request.model,
             semantic_version=request.semantic_version,
-            may_read=partial(admit.require, call.caller, rule_pb2.PERMISSION_READ_BYTES),
         )
 
     async def CompareVersions(
-        self, request: pb.CompareVersionsRequest, _: Call
+        self, request: pb.CompareVersionsRequest, call: Call
     ) -> pb.CompareVersionsResponse:
         """Answer what differs between versions."""
         compared, sequence = await observe(
             self._database,
+            call,
             comparisons.compare,
             minimum_sequence=request.minimum_sequence,
+            filtered=True,
             namespace=request.namespace,
             wanted=_references(request.versions),
             selectors=[
@@ -304,7 +308,7 @@ class VersionService:
         )
 
     async def ListEvaluations(
-        self, request: pb.ListEvaluationsRequest, _: Call
+        self, request: pb.ListEvaluationsRequest, call: Call
     ) -> pb.ListEvaluationsResponse:
         """Answer a page of evaluations."""
         reference = convert.reference(request.version)
@@ -314,6 +318,7 @@ class VersionService:
             reference = replace(reference, kind="number", value=begun)
         (found, more, number), sequence = await observe(
             self._database,
+            call,
             evaluations.page,
             minimum_sequence=request.minimum_sequence,
             reference=reference,
@@ -327,17 +332,18 @@ class VersionService:
             sequence=sequence,
         )
 
-    async def GetManifest(self, request: pb.GetManifestRequest, _: Call) -> pb.GetManifestResponse:
+    async def GetManifest(self, request: pb.GetManifestRequest, call: Call) -> pb.GetManifestResponse:
         """Answer the canonical JSON of a version."""
         (number, digest, content), sequence = await observe(
             self._database,
+            call,
             versions.read_manifest,
             minimum_sequence=request.minimum_sequence,
             reference=convert.reference(request.version),
         )
         return pb.GetManifestResponse(manifest=content, digest=digest, number=number, sequence=sequence)
 
-    async def ListFiles(self, request: pb.ListFilesRequest, _: Call) -> pb.ListFilesResponse:
+    async def ListFiles(self, request: pb.ListFilesRequest, call: Call) -> pb.ListFilesResponse:
         """Answer a page of files."""
         reference = convert.reference(request.version)
         query = ("files", reference.model, reference.kind, reference.value)
@@ -347,6 +353,7 @@ class VersionService:
             reference = replace(reference, kind="number", value=pages.number(begun))
         (found, more, number, digest), sequence = await observe(
             self._database,
+            call,
             files.page,
             minimum_sequence=request.minimum_sequence,
             reference=reference,
@@ -361,16 +368,16 @@ class VersionService:
             sequence=sequence,
         )
 
-    async def ReadFile(self, request: pb.ReadFileRequest, _: Call, stream: Stream) -> None:
+    async def ReadFile(self, request: pb.ReadFileRequest, call: Call, stream: Stream) -> None:
         """Stream the bytes of a file."""
         await read_file.stream_file(
-            request, stream, database=self._database, blobs=self._store, threads=self._threads
+            request, call, stream, database=self._database, blobs=self._store, threads=self._threads
         )
 
-    async def ReadFiles(self, request: pb.ReadFilesRequest, _: Call, stream: Stream) -> None:
+    async def ReadFiles(self, request: pb.ReadFilesRequest, call: Call, stream: Stream) -> None:
         """Stream the bytes of several files."""
         await read_files.stream_files(
-            request, stream, database=self._database, blobs=self._store, threads=self._threads
+            request, call, stream, database=self._database, blobs=self._store, threads=self._threads
         )
 
 

@@ -139,6 +139,8 @@ class BlobStream:
             # It would keep an idle stream alive.
             text = "A message of the stream is empty; send a header, data or a finish."
             raise FieldRequired(text, field="data")
+        if request.HasField("header"):
+            await self._call.permit(request)
         if SmallBlobs.takes(request) and self._incoming is None:
             await self._take_small(request)
             return

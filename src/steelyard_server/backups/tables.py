@@ -38,6 +38,10 @@ STATE: Final = (
     tables.evaluations,
     tables.aliases,
     tables.alias_moves,
+    tables.tokens,
+    tables.groups,
+    tables.group_members,
+    tables.grants,
     tables.events,
     tables.event_texts,
 )
@@ -61,7 +65,13 @@ DERIVED: Final = (
 )
 # What comes and goes without an event: what is stored, who holds it and until when, and answers to
 # requests, which are forgotten by the clock. What namespaces use is counted of both kinds.
-BOOKKEEPING: Final = (tables.blobs, tables.holdings, tables.namespace_usages, tables.requests)
+BOOKKEEPING: Final = (
+    tables.blobs,
+    tables.holdings,
+    tables.namespace_usages,
+    tables.requests,
+    tables.token_uses,
+)
 FOLDERS: Final[dict[Folder, tuple[sqlalchemy.Table, ...]]] = {
     "state": STATE,
     "derived": DERIVED,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 from sqlalchemy import bindparam, case, select
 
-from steelyard_server.core import manifest
+from steelyard_server.core import access, manifest, names, roles
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.limits import LIMITS
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.models import Model
     from steelyard_server.core.versions import Version
     from steelyard_server.db.database import Transaction
+    from steelyard_server.history.caller import Caller
 
 _V, _M = tables.versions.c, tables.models.c
 # By the index of model and digest, once for each model: an index by digest alone would slow down each create.
@@ -59,7 +60,9 @@ class _Family:
         return {parent.digest for parent in parents if parent.digest} - self.parents.keys()
 
 
-def shared(tx: Transaction, versions: Sequence[Version], *, space: Model) -> list[SharedAncestor]:
+def shared(
+    tx: Transaction, versions: Sequence[Version], *, space: Model, caller: Caller
+) -> list[SharedAncestor]:
     """Return the ancestors that at least two of *versions* have or are, nearest first.
 
     The walk goes ``Limits.compared_generations_count`` generations back and looks at
@@ -67,12 +70,14 @@ def shared(tx: Transaction, versions: Sequence[Version], *, space: Model) -> lis
 
     Args:
         space: any model of the namespace whose versions are looked at; those of others stay unseen.
+        caller: whose models that they may not read stay unseen too.
     """
     family = _Family(
         {version.digest: version.content.parents for version in versions},
         {version.digest: f"{version.model}:{version.number}" for version in versions},
     )
-    _look(tx, family, family.unknown(family.parents), space=space)
+    readable = access.models_of(caller, roles.READ, namespace=space.namespace)
+    _look(tx, family, family.unknown(family.parents), space=space, readable=readable)
     distances = [_distances(version.digest, family=family) for version in versions]
     found: dict[tuple[str, str], list[int]] = {}
     for place, reached in enumerate(distances):
@@ -88,7 +93,14 @@ def shared(tx: Transaction, versions: Sequence[Version], *, space: Model) -> lis
     return [SharedAncestor(digest, uri, places) for _, digest, uri, places in sorted(ranked)]
 
 
-def _look(tx: Transaction, family: _Family, wanted: set[str], *, space: Model) -> None:
+def _look(
+    tx: Transaction,
+    family: _Family,
+    wanted: set[str],
+    *,
+    space: Model,
+    readable: tuple[str, ...] | None,
+) -> None:
     """Look for the versions with the digests *wanted* and for their ancestors, a generation a query."""
     room = LIMITS.compared_ancestors_count
     for _ in range(LIMITS.compared_generations_count):
@@ -99,7 +111,8 @@ def _look(tx: Transaction, family: _Family, wanted: set[str], *, space: Model) -
         family.parents.update(dict.fromkeys(asked, ()))
         for row in tx.all(_FIND, digests=asked, namespace=space.namespace_id):
             # Copies of one content have one digest and one list of parents.
-            if row.digest not in family.places:
+            seen = readable is None or names.model_key(row.name) in readable
+            if seen and row.digest not in family.places:
                 family.places[row.digest] = f"{space.namespace}/{row.name}:{row.number}"
                 members = orjson.loads(row.summary).get("parents", ())
                 family.parents[row.digest] = manifest.parse_parents(members)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, select
 
-from steelyard_server.core import ancestors, content, file_differences, manifest, names, references, versions
+from steelyard_server.core import (
+    access,
+    ancestors,
+    content,
+    file_differences,
+    manifest,
+    names,
+    references,
+    roles,
+    versions,
+)
 from steelyard_server.core.content import Metric
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.references import Reference
     from steelyard_server.core.versions import Version
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.caller import Caller
 
 HIGHER_IS_BETTER = "higher-is-better"
 VERSIONS_MINIMUM = 2
@@ -128,10 +139,12 @@ def compare(
     namespace: str,
     wanted: Sequence[Reference],
     selectors: Sequence[MetricSelector] = (),
+    caller: Caller = access.UNLIMITED,
 ) -> Comparison:
     """Compare versions of one namespace.
 
     Raises:
+        PermissionMissing: *caller* may not read the model of one of them.
         OutOfBounds, LimitExceeded: too few or too many references.
         DuplicateKey: two of them mean one version.
         ResourceMismatch: one leads out of the namespace.
@@ -140,7 +153,10 @@ def compare(
     names.namespace(namespace)
     _check_count(len(wanted))
     _check_selectors(selectors)
-    found = _resolve(tx, namespace=namespace, wanted=wanted)
+    for reference in wanted:
+        references.require_namespace(reference, namespace=namespace)
+        access.require(caller, roles.READ, reference.model)
+    found = _resolve(tx, wanted=wanted)
     compared = [version for _, version in found]
     models = [model for model, _ in found]
     trained = [_trained(version) for version in compared]
@@ -155,7 +171,7 @@ def compare(
         files=file_differences.find(tx, compared),
         schema_fields=[SchemaFieldComparison(*key, fields) for key, fields in _schema_fields(compared)],
         datasets=[DatasetComparison(*key, datasets) for key, datasets in _datasets(compared)],
-        shared_ancestors=ancestors.shared(tx, compared, space=models[0]),
+        shared_ancestors=ancestors.shared(tx, compared, space=models[0], caller=caller),
     )
 
 
@@ -173,13 +189,12 @@ def _check_selectors(selectors: Sequence[MetricSelector]) -> None:
         content.check_metric_key(each.name, each.dataset, each.slice, field=f"metrics[{index}]")
 
 
-def _resolve(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -> list[tuple[Model, Version]]:
+def _resolve(tx: Transaction, *, wanted: Sequence[Reference]) -> list[tuple[Model, Version]]:
     """Find the versions in the order wanted, each model once."""
     known: dict[str, Model] = {}
     rows: dict[int, list[Row]] = {}
     places: dict[int, Model] = {}
     for reference in wanted:
-        references.require_namespace(reference, namespace=namespace)
         model, row = references.resolve(tx, reference, model=known.get(reference.model))
         if row.id in places:
             text = f"{model.text}:{row.number}"

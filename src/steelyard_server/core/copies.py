@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, bindparam, insert, select
 
-from steelyard_server.core import blobs, models, references, versions
+from steelyard_server.core import access, blobs, models, references, roles, versions
 from steelyard_server.core.drafts import Draft
 from steelyard_server.core.origins import Origin
 from steelyard_server.db import tables
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from steelyard_server.db.database import Transaction
     from steelyard_server.history.act import Act
     from steelyard_server.history.events import Stamp
-
-# Raises PermissionDenied when the caller may not read the bytes of the model of this name.
-MayRead = Callable[[str], None]
 
 SYSTEM = "steelyard"
 
@@ -44,18 +40,17 @@ def copy(
     source: Reference,
     model: str,
     semantic_version: str = "",
-    may_read: MayRead,
 ) -> versions.Outcome:
     """Append a copy of a version to *model*, unless that has the content already.
 
     Raises:
-        PermissionDenied: the caller may not read the source.
+        PermissionMissing: the caller may not read the bytes of the source.
         ModelNotFound, VersionNotFound, VersionDeleted: there is no such source, or no such model.
         ContentDeleted: the model has the content in a deleted version.
         SemanticVersionAlreadyExists: another version of the model has it.
         QuotaExceeded: the namespace may not have more versions, or not hold so many bytes.
     """
-    may_read(source.model)
+    access.require(act.caller, roles.READ_BYTES, source.model)
     draft = Draft(semantic_version=semantic_version)
     draft.check()
     parent = _locked(tx, source=source, model=model)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, literal, select, update
 
-from steelyard_server.core import blockers, deletions, masks, models, terms
+from steelyard_server.core import blockers, deletions, grants, masks, models, terms
 from steelyard_server.db import tables
 from steelyard_server.errors import LimitExceeded, ModelInUse, NotDeleted
 from steelyard_server.history import events
@@ -138,6 +138,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
     for statement in _ERASE:
         tx.run(statement, {"model": before.id})
     terms.remove_model(tx, model_id=before.id)
+    grants.end_model(tx, at, model=before.text)
     tx.run(_BURY, {"model": before.id, "time": at.time, "event": at.sequence})
     change = Change(f"model/{before.text}", before.uid, before.sequence, after=None, scope=before.scope)
     events.append(tx, act, at, action="model.purge", changes=[change])

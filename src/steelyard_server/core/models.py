@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from steelyard_server.core import masks, names, namespaces, pages, terms
+from steelyard_server.core import access, grants, masks, names, namespaces, pages, roles, terms
 from steelyard_server.core.filters import search
 from steelyard_server.core.filters.fields import MODEL_FIELDS
 from steelyard_server.core.filters.scope import ModelScope
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
+    from steelyard_server.history.caller import Caller
     from steelyard_server.history.canonical import Json
 
 MUTABLE = ("description", "labels", "owners", "metric_directions")
@@ -225,17 +226,23 @@ def page(
     after: search.Position | None = None,
     page_size: int = 0,
     show_deleted: bool = False,
+    caller: Caller = access.UNLIMITED,
 ) -> search.Page[Model]:
     """Return a page of the models of a namespace that pass a filter and follow *after*.
 
     They come without former names. Deleted ones are left out unless *show_deleted*; purged ones always.
+
+    Args:
+        caller: who gets only those that they may read.
 
     Raises:
         NamespaceNotFound: no such namespace.
         FilterInvalid, OrderByInvalid, TooLong: with the column where one stands.
     """
     names.namespace(namespace)
-    scope = ModelScope(namespaces.find_id(tx, name=namespace), show_deleted=show_deleted)
+    readable = access.models_of(caller, roles.READ, namespace=namespace)
+    space = namespaces.find_id(tx, name=namespace)
+    scope = ModelScope(space, show_deleted=show_deleted, readable=readable)
     found = search.page(
         tx,
         search.Listing(MODEL_FIELDS, scope, unique=("name",)),
@@ -276,6 +283,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
     """Give a model another name in its namespace; the old one goes on to find it.
 
     Raises:
+        PermissionMissing: the caller may not create a model of the new name.
         ModelNotFound: no such model.
         ModelAlreadyExists: another model has the new name.
         NameRetired: the new name redirects to another model, or was one of a purged model.
@@ -285,6 +293,8 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
     """
     before = find(tx, name=name, field="name", lock=True)
     namespace, short = names.model(new_name, field="new_name")
+    # Else who may see one model only would learn which names others have.
+    access.require(act.caller, roles.WRITE, new_name)
     if namespace != before.namespace:
         message = f"A model stays in its namespace; write {before.namespace}/{short}."
         raise ResourceMismatch(message, field="new_name")
@@ -301,6 +311,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
         tx.run(_UPDATE_NAME, {"space": before.namespace_id, "key": key, "new_name": short})
     else:
         _insert_name(tx, after)
+    grants.follow(tx, at, old=before.text, new=after.text)
     return _save(tx, act, at, action="model.rename", before=before, after=after)
 
 

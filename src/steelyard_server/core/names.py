@@ -36,6 +36,9 @@ LATEST = "latest"
 # In the place of a model in lists: all of its namespace.
 ALL_MODELS = "-"
 DEFAULT_NAMESPACE = "default"
+GROUP = "group:"
+# The longest prefix, and a name.
+PRINCIPAL_CHARACTERS = LIMITS.name_characters + len("service:")
 INT64_MAXIMUM = 2**63 - 1
 # Of an integer with a sign; one with more digits has more than 64 bits.
 INT64_CHARACTERS = 20
@@ -103,6 +106,30 @@ def namespace(text: str, *, field: str = "namespace") -> str:
     """Check the name of a namespace."""
     _match(text, LIMITS.name_pattern, field=field, kind="namespace name")
     return _unreserved(text, field=field, kind="a namespace")
+
+
+def environment(text: str, *, field: str) -> str:
+    """Check the name of an environment."""
+    _match(text, LIMITS.name_pattern, field=field, kind="environment name")
+    return _unreserved(text, field=field, kind="an environment")
+
+
+def group(text: str, *, field: str = "name") -> str:
+    """Check the name of a group."""
+    _match(text, LIMITS.name_pattern, field=field, kind="group name")
+    return _unreserved(text, field=field, kind="a group")
+
+
+def principal(text: str, *, field: str) -> str:
+    """Check a principal, `user:ada` or `service:ci`."""
+    return _match(text, LIMITS.principal_pattern, field=field, kind="principal", maximum=PRINCIPAL_CHARACTERS)
+
+
+def subject(text: str, *, field: str = "subject") -> str:
+    """Check who may have a role: a principal, or a group as `group:fraud-team`."""
+    if text.startswith(GROUP):
+        return GROUP + group(text.removeprefix(GROUP), field=field)
+    return principal(text, field=field)
 
 
 def backup(text: str, *, field: str = "name") -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from steelyard_server.core import masks, names, pages, quotas
+from steelyard_server.core import access, grants, masks, names, pages, quotas, roles
 from steelyard_server.core.quotas import Quota, Usage
 from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.db import tables
-from steelyard_server.db.statements import insert_generated
+from steelyard_server.db.statements import any_of, insert_generated
 from steelyard_server.errors import NamespaceAlreadyExists, NamespaceNotEmpty, NamespaceNotFound, ReservedName
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Scope, Text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
+    from steelyard_server.history.caller import Caller
     from steelyard_server.history.canonical import Json
 
 # Fields of a field that can be named one by one.
@@ -40,6 +41,7 @@ _ALL = select(
 _BY_NAME = _ALL.where(_T.name == bindparam("name"))
 _LOCKED = _BY_NAME.with_for_update(of=tables.namespaces)
 _PAGE = _ALL.where(_T.name > bindparam("after_name")).order_by(_T.name).limit(bindparam("limit"))
+_PAGE_AMONG = _PAGE.where(any_of(_T.name, "among"))
 _RULED = (
     _ALL.where(
         _T.name > bindparam("after_name"),
@@ -151,16 +153,23 @@ def get(tx: Transaction, *, name: str) -> Namespace:
     return _found(tx.one(_BY_NAME, name=name), name=name)
 
 
-def page(tx: Transaction, *, after_name: str = "", page_size: int = 0) -> tuple[list[Namespace], bool]:
-    """Return the namespaces whose names follow *after_name*, and whether more follow."""
+def page(
+    tx: Transaction, *, after_name: str = "", page_size: int = 0, caller: Caller = access.UNLIMITED
+) -> tuple[list[Namespace], bool]:
+    """Return the namespaces whose names follow *after_name*, and whether more follow.
+
+    Args:
+        caller: who gets only those in which they may read anything.
+    """
+    among = access.namespaces_of(caller, roles.READ)
     rows, more = pages.take(
         tx,
-        _PAGE,
+        _PAGE if among is None else _PAGE_AMONG,
         after={"after_name": after_name},
         key=lambda row: {"after_name": row.name},
         size_bytes=lambda row: pages.utf8_bytes(row.description, row.labels) + 256,
         rows_maximum=pages.page_size(page_size),
-        values={},
+        values={} if among is None else {"among": among},
     )
     return [_value(row) for row in rows], more
 
@@ -209,6 +218,7 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
     at = events.stamp(tx)
     for statement in (_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
         tx.run(statement, {"namespace": before.id})
+    grants.end_namespace(tx, at, namespace=name)
     change = Change(f"namespace/{name}", before.uid, before.sequence, after=None, scope=Scope(before.uid))
     return events.append(tx, act, at, action="namespace.delete", changes=[change])
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Select, Table, bindparam, exists, or_, select
 
-from steelyard_server.core import models, names
+from steelyard_server.core import access, models, names, namespaces, roles
+from steelyard_server.core.filters.scope import VersionScope
 from steelyard_server.db import tables
 from steelyard_server.errors import (
     AliasNotFound,
@@ -21,6 +22,7 @@ from steelyard_server.history import events
 if TYPE_CHECKING:
     from steelyard_server.core.models import Model
     from steelyard_server.db.database import Row, Transaction
+    from steelyard_server.history.caller import Caller
 
 Kind = Literal["number", "alias", "digest", "semantic_version"]
 
@@ -147,6 +149,25 @@ def newest_at(tx: Transaction, *, model: Model, read_time: int) -> Row | None:
     """Return number, digest and create_time of what `latest` meant at a moment; None for nothing."""
     rows = [tx.one(statement, model=model.id, read_time=read_time) for statement in _NEWEST_AT]
     return max((row for row in rows if row is not None), key=lambda row: row.number, default=None)
+
+
+def scope(tx: Transaction, model: str, *, show_deleted: bool, caller: Caller) -> VersionScope:
+    """Return the versions of a model, or of all models of a namespace that the caller may read.
+
+    Args:
+        model: `namespace/model`, or `namespace/-`.
+
+    Raises:
+        NamespaceNotFound, ModelNotFound, ModelDeleted: no such namespace or model.
+    """
+    space, _, short = model.partition("/")
+    if short != names.ALL_MODELS:
+        parent = models.find(tx, name=model)
+        return VersionScope(parent.namespace_id, parent.id, show_deleted=show_deleted)
+    names.namespace(space, field="model")
+    readable = access.models_of(caller, roles.READ, namespace=space)
+    key = namespaces.find_id(tx, name=space)
+    return VersionScope(key, show_deleted=show_deleted, readable=readable)
 
 
 def require_namespace(reference: Reference, *, namespace: str) -> None:

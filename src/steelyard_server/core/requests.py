@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import bindparam, delete, select
 
+from steelyard_server.core import access
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import RequestIdReused
@@ -19,6 +20,7 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from steelyard_server.core.access import Demand
     from steelyard_server.db.database import Transaction
     from steelyard_server.history.act import Act
 
@@ -59,14 +61,21 @@ def once(
     /,
     *,
     validate_only: bool = False,
+    demand: Demand | None = None,
     **arguments: Any,
 ) -> bytes:
     """Run *use_case* unless its request id was seen; return the encoded answer.
 
+    Args:
+        demand: what the caller must still be allowed to do, also to be told an answer again.
+
     Raises:
+        PermissionMissing, Unauthenticated: they are not any more.
+        AccessMoved: who may do what changed meanwhile, so that this has to run again.
         RequestIdReused: the id was used with another request.
         Rehearsal: *validate_only* is set; it carries the answer.
     """
+    act = access.renewed(tx, act, demand=demand)
     if validate_only:
         raise Rehearsal(encode(use_case(tx, act, **arguments)))
     now = time.time_ns() // 1000
@@ -74,6 +83,7 @@ def once(
     if answer is None:
         answer = encode(use_case(tx, act, **arguments))
         _remember(tx, act, answer=answer, now=now)
+        access.confirm(tx, act)
     return answer
 
 

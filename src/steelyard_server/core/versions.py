@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import bindparam, func, insert, select, update
 
 from steelyard_server.core import (
+    access,
     blobs,
     files,
     identity,
@@ -17,17 +18,16 @@ from steelyard_server.core import (
     masks,
     models,
     names,
-    namespaces,
     pages,
     quotas,
     references,
+    roles,
     terms,
 )
 from steelyard_server.core.content import Content
 from steelyard_server.core.drafts import Draft
 from steelyard_server.core.filters import search
 from steelyard_server.core.filters.fields import VERSION_FIELDS
-from steelyard_server.core.filters.scope import VersionScope
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated, insert_new
 from steelyard_server.errors import FieldRequired, LimitExceeded
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
+    from steelyard_server.history.caller import Caller
     from steelyard_server.history.canonical import Json
     from steelyard_server.history.events import Stamp
 
@@ -214,10 +215,13 @@ def get(tx: Transaction, *, reference: Reference, read_time: int | None = None) 
     return complete(tx, row, model=model)
 
 
-def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -> list[Version]:
+def batch_get(
+    tx: Transaction, *, namespace: str, wanted: Sequence[Reference], caller: Caller = access.UNLIMITED
+) -> list[Version]:
     """Return versions of one namespace in the order asked for, as lists have them.
 
     Raises:
+        PermissionMissing: *caller* may not read the model of one of them.
         ResourceMismatch: a reference leads out of the namespace.
         LimitExceeded: together they are too large for an answer.
     """
@@ -229,6 +233,7 @@ def batch_get(tx: Transaction, *, namespace: str, wanted: Sequence[Reference]) -
     total_bytes = 0
     for reference in wanted:
         references.require_namespace(reference, namespace=namespace)
+        access.require(caller, roles.READ, reference.model)
         model, row = references.resolve(tx, reference)
         summaries = _summaries(tx, [row])
         total_bytes += _row_bytes(row) + pages.utf8_bytes(model.text, *summaries[0].aliases)
@@ -249,6 +254,7 @@ def page(
     after: search.Position | None = None,
     page_size: int = 0,
     show_deleted: bool = False,
+    caller: Caller = access.UNLIMITED,
 ) -> search.Page[Version]:
     """Return a page of the versions that pass a filter and follow *after*.
 
@@ -256,14 +262,16 @@ def page(
 
     Args:
         model: `namespace/model`, or `namespace/-` for all models of the namespace.
+        caller: who gets only those of models that they may read.
 
     Raises:
         NamespaceNotFound, ModelNotFound, ModelDeleted: no such namespace or model.
         FilterInvalid, OrderByInvalid, MetricAmbiguous, TooLong: with the column where one stands.
     """
+    scope = references.scope(tx, model, show_deleted=show_deleted, caller=caller)
     found = search.page(
         tx,
-        _listing(tx, model, show_deleted=show_deleted),
+        search.Listing(VERSION_FIELDS, scope, unique=("model", "number")[scope.model_id is not None :]),
         statement=_BY_IDS,
         size_bytes=_listed_bytes,
         page_size=page_size,
@@ -272,17 +280,6 @@ def page(
         after=after,
     )
     return found.of(_summaries(tx, found.entries))
-
-
-def _listing(tx: Transaction, model: str, *, show_deleted: bool) -> search.Listing:
-    space, _, short = model.partition("/")
-    if short == names.ALL_MODELS:
-        names.namespace(space, field="model")
-        scope = VersionScope(namespaces.find_id(tx, name=space), show_deleted=show_deleted)
-        return search.Listing(VERSION_FIELDS, scope, unique=("model", "number"))
-    parent = models.find(tx, name=model)
-    scope = VersionScope(parent.namespace_id, parent.id, show_deleted=show_deleted)
-    return search.Listing(VERSION_FIELDS, scope, unique=("number",))
 
 
 def modify(

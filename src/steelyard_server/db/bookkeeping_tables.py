@@ -56,6 +56,16 @@ class Request(Base, table=True):
     expire_time: Integer
 
 
+class TokenUse(Base, table=True):
+    """When a token was used last, to some minutes."""
+
+    __tablename__ = "token_uses"
+    __table_args__ = (CLUSTERED,)
+
+    uid: TextKey
+    use_time: Integer
+
+
 class StoredBlob(Base, table=True):
     """Bytes that the blob store has, whole and durable.
 
@@ -96,3 +106,4 @@ namespace_usages: Final = NamespaceUsage.__table__
 requests: Final = Request.__table__
 blobs: Final = StoredBlob.__table__
 holdings: Final = Holding.__table__
+token_uses: Final = TokenUse.__table__

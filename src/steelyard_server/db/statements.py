@@ -48,8 +48,8 @@ class AnyOf(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
 
-    def __init__(self, column: ColumnElement[Any], name: str) -> None:
-        super().__init__(column, bindparam(name, type_=ListOfValues()))
+    def __init__(self, column: ColumnElement[Any], values: BindParameter[Any]) -> None:
+        super().__init__(column, values)
 
     def self_group(self, against: Any = None) -> AnyOf:  # noqa: ARG002 - SQLAlchemy passes it
         """Stay as it is in a WHERE; SQLAlchemy would append "= 1" for SQLite, which no index serves."""
@@ -61,7 +61,12 @@ def any_of(column: ColumnElement[Any], name: str) -> AnyOf:
 
     The statement text is the same for any length, also none. Values are int or str.
     """
-    return AnyOf(column, name)
+    return AnyOf(column, bindparam(name, type_=ListOfValues()))
+
+
+def any_of_these(column: ColumnElement[Any], values: Sequence[Any]) -> AnyOf:
+    """Hold for rows whose *column* is one of *values*, in a statement that is made for one use."""
+    return AnyOf(column, bindparam(None, list(values), type_=ListOfValues(), unique=True))
 
 
 @compiles(AnyOf)

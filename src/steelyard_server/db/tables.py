@@ -7,7 +7,7 @@ sequence of the event that changed the row last; it is the etag of the resource.
 Text compares byte by byte on both databases, so that they sort alike.
 
 Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``. Those of
-``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
+``access_tables.py``, ``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Annotated, Final
 import sqlalchemy
 from sqlmodel import Field
 
-from .bookkeeping_tables import blobs, holdings, namespace_usages, requests
+from .access_tables import grants, group_members, groups, tokens
+from .bookkeeping_tables import blobs, holdings, namespace_usages, requests, token_uses
 from .columns import (
     CLUSTERED,
     Base,
@@ -57,6 +58,9 @@ __all__ = [
     "blobs",
     "comparable",
     "datasets",
+    "grants",
+    "group_members",
+    "groups",
     "holdings",
     "model_directions",
     "model_labels",
@@ -67,6 +71,8 @@ __all__ = [
     "parents",
     "requests",
     "schema_fields",
+    "token_uses",
+    "tokens",
     "version_facts",
     "version_labels",
     "version_words",
@@ -74,7 +80,10 @@ __all__ = [
 
 
 class Registry(Base, table=True):
-    """The head: one row, whose lock orders all mutations and which gives out sequences."""
+    """The head: one row, whose lock orders all mutations and which gives out sequences.
+
+    ``access_sequence`` is that of the last change of who may do what.
+    """
 
     __tablename__ = "registry"
     __table_args__ = (sqlalchemy.CheckConstraint("id = 1", name="one_row"),)
@@ -84,6 +93,7 @@ class Registry(Base, table=True):
     epoch: Text
     sequence: Integer
     event_time: Integer
+    access_sequence: Integer
 
 
 class Namespace(Base, table=True):

@@ -54,7 +54,7 @@ _TAKE = (
     )
     .returning(_HEAD.c.sequence, _HEAD.c.event_time, _HEAD.c.uid)
 )
-_SEEN = select(_HEAD.c.sequence, _HEAD.c.uid, _HEAD.c.epoch).where(_HEAD.c.id == 1)
+_SEEN = select(_HEAD.c.sequence, _HEAD.c.uid, _HEAD.c.epoch, _HEAD.c.access_sequence).where(_HEAD.c.id == 1)
 _LOCK_HEAD = select(_HEAD.c.id).where(_HEAD.c.id == 1).with_for_update()
 _INSERT = insert(tables.events)
 _INSERT_TEXT = insert(tables.event_texts)
@@ -71,11 +71,15 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the history of a registry stands; the epoch is new after a restore."""
+    """Where the history of a registry stands; the epoch is new after a restore.
+
+    `access_sequence` is that of the last change of who may do what.
+    """
 
     registry: str
     epoch: str
     sequence: int
+    access_sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def head(tx: Transaction) -> Head:
     row = tx.one(_SEEN)
     if row is None:
         raise RuntimeError("The registry row is missing; the database was not set up by this server.")
-    return Head(registry=row.uid, epoch=row.epoch, sequence=row.sequence)
+    return Head(row.uid, row.epoch, row.sequence, row.access_sequence)
 
 
 def seen(tx: Transaction, *, minimum_sequence: int = 0) -> int:
@@ -165,11 +169,20 @@ def seen(tx: Transaction, *, minimum_sequence: int = 0) -> int:
     Raises:
         SequenceInFuture: it is below *minimum_sequence*.
     """
-    sequence = head(tx).sequence
-    if sequence < minimum_sequence:
-        message = f"The registry is at sequence {sequence}, which is before {minimum_sequence}."
-        raise SequenceInFuture(message, sequence=sequence)
-    return sequence
+    return seen_head(tx, minimum_sequence=minimum_sequence).sequence
+
+
+def seen_head(tx: Transaction, *, minimum_sequence: int) -> Head:
+    """Return where the history stands in this transaction.
+
+    Raises:
+        SequenceInFuture: it is below *minimum_sequence*.
+    """
+    found = head(tx)
+    if found.sequence < minimum_sequence:
+        message = f"The registry is at sequence {found.sequence}, which is before {minimum_sequence}."
+        raise SequenceInFuture(message, sequence=found.sequence)
+    return found
 
 
 def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequence[Change]) -> int:

@@ -88,8 +88,12 @@ type Actor struct {
 	Kind ActorKind `protobuf:"varint,2,opt,name=kind,proto3,enum=steelyard.v1.ActorKind" json:"kind,omitempty"`
 	// Whether the server verified the identity. Always false for a stated name.
 	Authenticated bool `protobuf:"varint,3,opt,name=authenticated,proto3" json:"authenticated,omitempty"`
-	// How the identity was established: `stated`, later `token` or `oidc`.
-	Method        string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// How the identity was established: `stated` or `token`, later `oidc`.
+	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// Groups that the caller is in, as `group:fraud-team`; only WhoAmI says them.
+	Groups []string `protobuf:"bytes,10,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Identifier of the Token that the caller logged in with; empty when there was none.
+	TokenUid      string `protobuf:"bytes,11,opt,name=token_uid,json=tokenUid,proto3" json:"token_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,16 +156,33 @@ func (x *Actor) GetMethod() string {
 	return ""
 }
 
+func (x *Actor) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Actor) GetTokenUid() string {
+	if x != nil {
+		return x.TokenUid
+	}
+	return ""
+}
+
 var File_steelyard_v1_actor_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_actor_proto_rawDesc = "" +
 	"\n" +
-	"\x18steelyard/v1/actor.proto\x12\fsteelyard.v1\"\x82\x01\n" +
+	"\x18steelyard/v1/actor.proto\x12\fsteelyard.v1\"\xb7\x01\n" +
 	"\x05Actor\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.steelyard.v1.ActorKindR\x04kind\x12$\n" +
 	"\rauthenticated\x18\x03 \x01(\bR\rauthenticated\x12\x16\n" +
-	"\x06method\x18\x04 \x01(\tR\x06method*m\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n" +
+	"\x06groups\x18\n" +
+	" \x03(\tR\x06groups\x12\x1b\n" +
+	"\ttoken_uid\x18\v \x01(\tR\btokenUid*m\n" +
 	"\tActorKind\x12\x1a\n" +
 	"\x16ACTOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTOR_KIND_PERSON\x10\x01\x12\x16\n" +

@@ -922,11 +922,11 @@ const file_steelyard_v1_blob_service_proto_rawDesc = "" +
 	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\"<\n" +
 	"\bBlobStop\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xf5\x01\n" +
-	"\vBlobService\x12w\n" +
-	"\x10FindMissingBlobs\x12%.steelyard.v1.FindMissingBlobsRequest\x1a&.steelyard.v1.FindMissingBlobsResponse\"\x14\x8a\xb5\x18\r\b\x05\x12\tnamespace\x90\x02\x02\x12m\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\xf9\x01\n" +
+	"\vBlobService\x12y\n" +
+	"\x10FindMissingBlobs\x12%.steelyard.v1.FindMissingBlobsRequest\x1a&.steelyard.v1.FindMissingBlobsResponse\"\x16\x8a\xb5\x18\x0f\b\x05\x12\tnamespace\x18\x01\x90\x02\x02\x12o\n" +
 	"\n" +
-	"WriteBlobs\x12\x1f.steelyard.v1.WriteBlobsRequest\x1a .steelyard.v1.WriteBlobsResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10header.namespace(\x010\x01B\xb0\x01\n" +
+	"WriteBlobs\x12\x1f.steelyard.v1.WriteBlobsRequest\x1a .steelyard.v1.WriteBlobsResponse\"\x1a\x8a\xb5\x18\x16\b\x05\x12\x10header.namespace\x18\x01(\x010\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10BlobServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

@@ -580,6 +580,70 @@ const (
 	//
 	// Advice: Choose another name, or let the server choose one.
 	ErrorReason_ERROR_REASON_BACKUP_ALREADY_EXISTS ErrorReason = 106
+	// UNAUTHENTICATED: The server wants a login and the call has none.
+	//
+	// Metadata: none.
+	//
+	// Advice: Send a Token in the metadata `authorization`, as `Bearer steelyard_…`; our clients read it
+	// from `STEELYARD_TOKEN`.
+	ErrorReason_ERROR_REASON_TOKEN_REQUIRED ErrorReason = 125
+	// UNAUTHENTICATED: What stands in the metadata `authorization` cannot be a Token: it was cut or
+	// altered, is of another kind, or stands there more than once.
+	//
+	// Metadata: none.
+	//
+	// Advice: Send the whole text of one Token, as `Bearer steelyard_…`.
+	ErrorReason_ERROR_REASON_TOKEN_MALFORMED ErrorReason = 126
+	// UNAUTHENTICATED: The registry knows no such Token. It does not say whether the identifier or the
+	// secret is wrong.
+	//
+	// Metadata: none.
+	//
+	// Advice: Check that the Token is of this registry, or make another one.
+	ErrorReason_ERROR_REASON_TOKEN_UNKNOWN ErrorReason = 127
+	// UNAUTHENTICATED: The time of the Token is over.
+	//
+	// Metadata: `token`: its uid, `expire_time`.
+	//
+	// Advice: Make another Token.
+	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 128
+	// UNAUTHENTICATED: The Token was revoked.
+	//
+	// Metadata: `token`: its uid, `revoke_time`.
+	//
+	// Advice: Make another Token, or ask who revoked it.
+	ErrorReason_ERROR_REASON_TOKEN_REVOKED ErrorReason = 129
+	// PERMISSION_DENIED: The caller has no role that allows this in the scope. Whether the scope exists
+	// plays no part.
+	//
+	// Metadata: `permission`, `scope` (empty for the whole registry), `roles`: those that would allow it.
+	//
+	// Advice: Ask an admin of the scope for one of the roles.
+	ErrorReason_ERROR_REASON_PERMISSION_MISSING ErrorReason = 130
+	// NOT_FOUND: There is no Token of this uid that the caller may see.
+	//
+	// Metadata: `token`: the uid.
+	//
+	// Advice: List the Tokens.
+	ErrorReason_ERROR_REASON_TOKEN_NOT_FOUND ErrorReason = 131
+	// NOT_FOUND: The subject does not have the role on this scope itself.
+	//
+	// Metadata: `subject`, `role`, `scope`.
+	//
+	// Advice: List the grants; the role may come from a wider scope or from a Group.
+	ErrorReason_ERROR_REASON_GRANT_NOT_FOUND ErrorReason = 132
+	// NOT_FOUND: There is no Group of this name.
+	//
+	// Metadata: `group`.
+	//
+	// Advice: Create it, or correct the name.
+	ErrorReason_ERROR_REASON_GROUP_NOT_FOUND ErrorReason = 133
+	// ALREADY_EXISTS: A Group has the name.
+	//
+	// Metadata: `group`.
+	//
+	// Advice: Use it, or choose another name.
+	ErrorReason_ERROR_REASON_GROUP_ALREADY_EXISTS ErrorReason = 134
 )
 
 // Enum value maps for ErrorReason.
@@ -674,6 +738,16 @@ var (
 		100: "ERROR_REASON_MAINTENANCE_RUNNING",
 		105: "ERROR_REASON_BACKUP_NOT_CONFIGURED",
 		106: "ERROR_REASON_BACKUP_ALREADY_EXISTS",
+		125: "ERROR_REASON_TOKEN_REQUIRED",
+		126: "ERROR_REASON_TOKEN_MALFORMED",
+		127: "ERROR_REASON_TOKEN_UNKNOWN",
+		128: "ERROR_REASON_TOKEN_EXPIRED",
+		129: "ERROR_REASON_TOKEN_REVOKED",
+		130: "ERROR_REASON_PERMISSION_MISSING",
+		131: "ERROR_REASON_TOKEN_NOT_FOUND",
+		132: "ERROR_REASON_GRANT_NOT_FOUND",
+		133: "ERROR_REASON_GROUP_NOT_FOUND",
+		134: "ERROR_REASON_GROUP_ALREADY_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -765,6 +839,16 @@ var (
 		"ERROR_REASON_MAINTENANCE_RUNNING":             100,
 		"ERROR_REASON_BACKUP_NOT_CONFIGURED":           105,
 		"ERROR_REASON_BACKUP_ALREADY_EXISTS":           106,
+		"ERROR_REASON_TOKEN_REQUIRED":                  125,
+		"ERROR_REASON_TOKEN_MALFORMED":                 126,
+		"ERROR_REASON_TOKEN_UNKNOWN":                   127,
+		"ERROR_REASON_TOKEN_EXPIRED":                   128,
+		"ERROR_REASON_TOKEN_REVOKED":                   129,
+		"ERROR_REASON_PERMISSION_MISSING":              130,
+		"ERROR_REASON_TOKEN_NOT_FOUND":                 131,
+		"ERROR_REASON_GRANT_NOT_FOUND":                 132,
+		"ERROR_REASON_GROUP_NOT_FOUND":                 133,
+		"ERROR_REASON_GROUP_ALREADY_EXISTS":            134,
 	}
 )
 
@@ -799,7 +883,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9f\x18\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xfb\x1a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -890,7 +974,17 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x16ERROR_REASON_BLOB_LOST\x10D\x12$\n" +
 	" ERROR_REASON_MAINTENANCE_RUNNING\x10d\x12&\n" +
 	"\"ERROR_REASON_BACKUP_NOT_CONFIGURED\x10i\x12&\n" +
-	"\"ERROR_REASON_BACKUP_ALREADY_EXISTS\x10jB\xb0\x01\n" +
+	"\"ERROR_REASON_BACKUP_ALREADY_EXISTS\x10j\x12\x1f\n" +
+	"\x1bERROR_REASON_TOKEN_REQUIRED\x10}\x12 \n" +
+	"\x1cERROR_REASON_TOKEN_MALFORMED\x10~\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_UNKNOWN\x10\x7f\x12\x1f\n" +
+	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\x80\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_TOKEN_REVOKED\x10\x81\x01\x12$\n" +
+	"\x1fERROR_REASON_PERMISSION_MISSING\x10\x82\x01\x12!\n" +
+	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10\x83\x01\x12!\n" +
+	"\x1cERROR_REASON_GRANT_NOT_FOUND\x10\x84\x01\x12!\n" +
+	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10\x85\x01\x12&\n" +
+	"!ERROR_REASON_GROUP_ALREADY_EXISTS\x10\x86\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

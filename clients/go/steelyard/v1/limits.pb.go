@@ -30,7 +30,7 @@ const (
 // "Bytes" of a text means its UTF-8 encoding, "characters" its code points.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+	// Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
 	// the device names of Windows are refused beside it.
 	NamePattern string `protobuf:"bytes,1,opt,name=name_pattern,json=namePattern,proto3" json:"name_pattern,omitempty"`
 	// Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
@@ -47,6 +47,8 @@ type Limits struct {
 	SemanticVersionPattern string `protobuf:"bytes,6,opt,name=semantic_version_pattern,json=semanticVersionPattern,proto3" json:"semantic_version_pattern,omitempty"`
 	// Upload ids that a client chooses.
 	UploadIdPattern string `protobuf:"bytes,7,opt,name=upload_id_pattern,json=uploadIdPattern,proto3" json:"upload_id_pattern,omitempty"`
+	// Principals: persons and services. No capital letters, so that two that look alike are alike.
+	PrincipalPattern string `protobuf:"bytes,110,opt,name=principal_pattern,json=principalPattern,proto3" json:"principal_pattern,omitempty"`
 	// Most bytes in a description.
 	DescriptionBytes int64 `protobuf:"varint,20,opt,name=description_bytes,json=descriptionBytes,proto3" json:"description_bytes,omitempty"`
 	// Most bytes in the reason of a change.
@@ -173,8 +175,18 @@ type Limits struct {
 	GarbageSeconds int64 `protobuf:"varint,96,opt,name=garbage_seconds,json=garbageSeconds,proto3" json:"garbage_seconds,omitempty"`
 	// Longest time in a Retention: 100 years.
 	RetentionSeconds int64 `protobuf:"varint,100,opt,name=retention_seconds,json=retentionSeconds,proto3" json:"retention_seconds,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Longest life of a Token: 366 days.
+	TokenSeconds int64 `protobuf:"varint,111,opt,name=token_seconds,json=tokenSeconds,proto3" json:"token_seconds,omitempty"`
+	// Life of a Token when its request asks for none: 90 days.
+	TokenSecondsDefault int64 `protobuf:"varint,112,opt,name=token_seconds_default,json=tokenSecondsDefault,proto3" json:"token_seconds_default,omitempty"`
+	// Most Tokens of one principal that are good at a time.
+	TokensCount int64 `protobuf:"varint,113,opt,name=tokens_count,json=tokensCount,proto3" json:"tokens_count,omitempty"`
+	// Most members of a Group.
+	GroupMembersCount int64 `protobuf:"varint,114,opt,name=group_members_count,json=groupMembersCount,proto3" json:"group_members_count,omitempty"`
+	// Most grants of one subject.
+	GrantsCount   int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -252,6 +264,13 @@ func (x *Limits) GetSemanticVersionPattern() string {
 func (x *Limits) GetUploadIdPattern() string {
 	if x != nil {
 		return x.UploadIdPattern
+	}
+	return ""
+}
+
+func (x *Limits) GetPrincipalPattern() string {
+	if x != nil {
+		return x.PrincipalPattern
 	}
 	return ""
 }
@@ -690,6 +709,41 @@ func (x *Limits) GetRetentionSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetTokenSeconds() int64 {
+	if x != nil {
+		return x.TokenSeconds
+	}
+	return 0
+}
+
+func (x *Limits) GetTokenSecondsDefault() int64 {
+	if x != nil {
+		return x.TokenSecondsDefault
+	}
+	return 0
+}
+
+func (x *Limits) GetTokensCount() int64 {
+	if x != nil {
+		return x.TokensCount
+	}
+	return 0
+}
+
+func (x *Limits) GetGroupMembersCount() int64 {
+	if x != nil {
+		return x.GroupMembersCount
+	}
+	return 0
+}
+
+func (x *Limits) GetGrantsCount() int64 {
+	if x != nil {
+		return x.GrantsCount
+	}
+	return 0
+}
+
 var file_steelyard_v1_limits_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -725,7 +779,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x87\x1e\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe5 \n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -734,7 +788,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\vkey_pattern\x18\x05 \x01(\tB\x13\x92\xb5\x18\x0f\\S(.{0,248}\\S)?R\n" +
 	"keyPattern\x12\xf4\x01\n" +
 	"\x18semantic_version_pattern\x18\x06 \x01(\tB\xb9\x01\x92\xb5\x18\xb4\x01(0|[1-9]\\d{0,17})\\.(0|[1-9]\\d{0,17})\\.(0|[1-9]\\d{0,17})(-((0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(\\.(0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(\\+([0-9a-zA-Z-]+(\\.[0-9a-zA-Z-]+)*))?R\x16semanticVersionPattern\x12E\n" +
-	"\x11upload_id_pattern\x18\a \x01(\tB\x19\x92\xb5\x18\x15[A-Za-z0-9._-]{1,128}R\x0fuploadIdPattern\x123\n" +
+	"\x11upload_id_pattern\x18\a \x01(\tB\x19\x92\xb5\x18\x15[A-Za-z0-9._-]{1,128}R\x0fuploadIdPattern\x12g\n" +
+	"\x11principal_pattern\x18n \x01(\tB:\x92\xb5\x186(user|service):[a-z0-9]([a-z0-9._@+-]{0,126}[a-z0-9])?R\x10principalPattern\x123\n" +
 	"\x11description_bytes\x18\x14 \x01(\x03B\x06\x88\xb5\x18\x80\x80\x04R\x10descriptionBytes\x12(\n" +
 	"\freason_bytes\x18\x15 \x01(\x03B\x05\x88\xb5\x18\x80 R\vreasonBytes\x12(\n" +
 	"\flabels_count\x18\x16 \x01(\x03B\x05\x88\xb5\x18\x80\x02R\vlabelsCount\x121\n" +
@@ -803,7 +858,12 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\rclock_seconds\x18_ \x01(\x03B\x04\x88\xb5\x18<R\fclockSeconds\x12-\n" +
 	"\x0estream_seconds\x18X \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\rstreamSeconds\x121\n" +
 	"\x0fgarbage_seconds\x18` \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x0egarbageSeconds\x125\n" +
-	"\x11retention_seconds\x18d \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x10retentionSeconds:5\n" +
+	"\x11retention_seconds\x18d \x01(\x03B\b\x88\xb5\x18\x80\xbc\xe0\xdf\vR\x10retentionSeconds\x12,\n" +
+	"\rtoken_seconds\x18o \x01(\x03B\a\x88\xb5\x18\x80\x8a\x8a\x0fR\ftokenSeconds\x12;\n" +
+	"\x15token_seconds_default\x18p \x01(\x03B\a\x88\xb5\x18\x80\xce\xda\x03R\x13tokenSecondsDefault\x12'\n" +
+	"\ftokens_count\x18q \x01(\x03B\x04\x88\xb5\x18dR\vtokensCount\x125\n" +
+	"\x13group_members_count\x18r \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11groupMembersCount\x12(\n" +
+	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +
 	"\apattern\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\tR\apatternB\xab\x01\n" +
 	"\x10com.steelyard.v1B\vLimitsProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"

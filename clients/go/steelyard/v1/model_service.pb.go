@@ -1267,12 +1267,12 @@ const file_steelyard_v1_model_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vlast_number\x18\x02 \x01(\x03R\n" +
 	"lastNumber\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xa6\x06\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xa8\x06\n" +
 	"\fModelService\x12`\n" +
 	"\vCreateModel\x12 .steelyard.v1.CreateModelRequest\x1a!.steelyard.v1.CreateModelResponse\"\f\x8a\xb5\x18\b\b\x05\x12\x04name\x12Z\n" +
-	"\bGetModel\x12\x1d.steelyard.v1.GetModelRequest\x1a\x1e.steelyard.v1.GetModelResponse\"\x0f\x8a\xb5\x18\b\b\x03\x12\x04name\x90\x02\x01\x12e\n" +
+	"\bGetModel\x12\x1d.steelyard.v1.GetModelRequest\x1a\x1e.steelyard.v1.GetModelResponse\"\x0f\x8a\xb5\x18\b\b\x03\x12\x04name\x90\x02\x01\x12g\n" +
 	"\n" +
-	"ListModels\x12\x1f.steelyard.v1.ListModelsRequest\x1a .steelyard.v1.ListModelsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12f\n" +
+	"ListModels\x12\x1f.steelyard.v1.ListModelsRequest\x1a .steelyard.v1.ListModelsResponse\"\x16\x8a\xb5\x18\x0f\b\x03\x12\tnamespace\x18\x01\x90\x02\x01\x12f\n" +
 	"\vUpdateModel\x12 .steelyard.v1.UpdateModelRequest\x1a!.steelyard.v1.UpdateModelResponse\"\x12\x8a\xb5\x18\x0e\b\x05\x12\n" +
 	"model.name\x12`\n" +
 	"\vRenameModel\x12 .steelyard.v1.RenameModelRequest\x1a!.steelyard.v1.RenameModelResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04name\x12`\n" +

@@ -738,10 +738,11 @@ const file_steelyard_v1_namespace_service_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"5\n" +
 	"\x17DeleteNamespaceResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x03R\bsequence2\xb6\x04\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence2\xb8\x04\n" +
 	"\x10NamespaceService\x12l\n" +
-	"\x0fCreateNamespace\x12$.steelyard.v1.CreateNamespaceRequest\x1a%.steelyard.v1.CreateNamespaceResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04name\x12f\n" +
-	"\fGetNamespace\x12!.steelyard.v1.GetNamespaceRequest\x1a\".steelyard.v1.GetNamespaceResponse\"\x0f\x8a\xb5\x18\b\b\x03\x12\x04name\x90\x02\x01\x12f\n" +
+	"\x0fCreateNamespace\x12$.steelyard.v1.CreateNamespaceRequest\x1a%.steelyard.v1.CreateNamespaceResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04name\x12h\n" +
+	"\fGetNamespace\x12!.steelyard.v1.GetNamespaceRequest\x1a\".steelyard.v1.GetNamespaceResponse\"\x11\x8a\xb5\x18\n" +
+	"\b\x03\x12\x04name\x18\x01\x90\x02\x01\x12f\n" +
 	"\x0eListNamespaces\x12#.steelyard.v1.ListNamespacesRequest\x1a$.steelyard.v1.ListNamespacesResponse\"\t\x8a\xb5\x18\x02\b\x02\x90\x02\x01\x12v\n" +
 	"\x0fUpdateNamespace\x12$.steelyard.v1.UpdateNamespaceRequest\x1a%.steelyard.v1.UpdateNamespaceResponse\"\x16\x8a\xb5\x18\x12\b\r\x12\x0enamespace.name\x12l\n" +
 	"\x0fDeleteNamespace\x12$.steelyard.v1.DeleteNamespaceRequest\x1a%.steelyard.v1.DeleteNamespaceResponse\"\f\x8a\xb5\x18\b\b\r\x12\x04nameB\xb5\x01\n" +

@@ -130,7 +130,10 @@ type Rule struct {
 	Permission Permission `protobuf:"varint,1,opt,name=permission,proto3,enum=steelyard.v1.Permission" json:"permission,omitempty"`
 	// Path of the request field that names the scope in text, for example
 	// `model` or `version.model`. Empty when the scope is the whole registry.
-	ScopeField    string `protobuf:"bytes,2,opt,name=scope_field,json=scopeField,proto3" json:"scope_field,omitempty"`
+	ScopeField string `protobuf:"bytes,2,opt,name=scope_field,json=scopeField,proto3" json:"scope_field,omitempty"`
+	// Whether a permission on something in the scope is enough. The answer then has only what the caller may
+	// see, and everything else that the request names is checked too.
+	Within        bool `protobuf:"varint,3,opt,name=within,proto3" json:"within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +182,13 @@ func (x *Rule) GetScopeField() string {
 	return ""
 }
 
+func (x *Rule) GetWithin() bool {
+	if x != nil {
+		return x.Within
+	}
+	return false
+}
+
 var file_steelyard_v1_rule_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -202,13 +212,14 @@ var File_steelyard_v1_rule_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"a\n" +
+	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"y\n" +
 	"\x04Rule\x128\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x18.steelyard.v1.PermissionR\n" +
 	"permission\x12\x1f\n" +
 	"\vscope_field\x18\x02 \x01(\tR\n" +
-	"scopeField*\xd7\x02\n" +
+	"scopeField\x12\x16\n" +
+	"\x06within\x18\x03 \x01(\bR\x06within*\xd7\x02\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +

@@ -209,7 +209,12 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 type WhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller.
-	Actor         *Actor `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	Actor *Actor `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Groups that the caller is in, as `group:fraud-team`.
+	Groups []string `protobuf:"bytes,10,rep,name=groups,proto3" json:"groups,omitempty"`
+	// What the caller and these groups may do, and where. Empty while nobody has to log in: then
+	// everybody may do everything.
+	Grants        []*Grant `protobuf:"bytes,11,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,11 +256,25 @@ func (x *WhoAmIResponse) GetActor() *Actor {
 	return nil
 }
 
+func (x *WhoAmIResponse) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 var File_steelyard_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_server_service_proto_rawDesc = "" +
 	"\n" +
-	"!steelyard/v1/server_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/limits.proto\x1a\x17steelyard/v1/rule.proto\"\x16\n" +
+	"!steelyard/v1/server_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/limits.proto\x1a\x17steelyard/v1/rule.proto\"\x16\n" +
 	"\x14GetServerInfoRequest\"\xc2\x02\n" +
 	"\x15GetServerInfoResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
@@ -267,9 +286,12 @@ const file_steelyard_v1_server_service_proto_rawDesc = "" +
 	"\x06limits\x18\x06 \x01(\v2\x14.steelyard.v1.LimitsR\x06limits\x12\x1a\n" +
 	"\bdatabase\x18\a \x01(\tR\bdatabase\x12&\n" +
 	"\x0eauthentication\x18\b \x01(\bR\x0eauthentication\"\x0f\n" +
-	"\rWhoAmIRequest\";\n" +
+	"\rWhoAmIRequest\"\x80\x01\n" +
 	"\x0eWhoAmIResponse\x12)\n" +
-	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor2\xc4\x01\n" +
+	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06groups\x18\n" +
+	" \x03(\tR\x06groups\x12+\n" +
+	"\x06grants\x18\v \x03(\v2\x13.steelyard.v1.GrantR\x06grants2\xc4\x01\n" +
 	"\rServerService\x12c\n" +
 	"\rGetServerInfo\x12\".steelyard.v1.GetServerInfoRequest\x1a#.steelyard.v1.GetServerInfoResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12N\n" +
 	"\x06WhoAmI\x12\x1b.steelyard.v1.WhoAmIRequest\x1a\x1c.steelyard.v1.WhoAmIResponse\"\t\x8a\xb5\x18\x02\b\x02\x90\x02\x01B\xb2\x01\n" +
@@ -296,20 +318,22 @@ var file_steelyard_v1_server_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*Limits)(nil),                // 5: steelyard.v1.Limits
 	(*Actor)(nil),                 // 6: steelyard.v1.Actor
+	(*Grant)(nil),                 // 7: steelyard.v1.Grant
 }
 var file_steelyard_v1_server_service_proto_depIdxs = []int32{
 	4, // 0: steelyard.v1.GetServerInfoResponse.server_time:type_name -> google.protobuf.Timestamp
 	5, // 1: steelyard.v1.GetServerInfoResponse.limits:type_name -> steelyard.v1.Limits
 	6, // 2: steelyard.v1.WhoAmIResponse.actor:type_name -> steelyard.v1.Actor
-	0, // 3: steelyard.v1.ServerService.GetServerInfo:input_type -> steelyard.v1.GetServerInfoRequest
-	2, // 4: steelyard.v1.ServerService.WhoAmI:input_type -> steelyard.v1.WhoAmIRequest
-	1, // 5: steelyard.v1.ServerService.GetServerInfo:output_type -> steelyard.v1.GetServerInfoResponse
-	3, // 6: steelyard.v1.ServerService.WhoAmI:output_type -> steelyard.v1.WhoAmIResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 3: steelyard.v1.WhoAmIResponse.grants:type_name -> steelyard.v1.Grant
+	0, // 4: steelyard.v1.ServerService.GetServerInfo:input_type -> steelyard.v1.GetServerInfoRequest
+	2, // 5: steelyard.v1.ServerService.WhoAmI:input_type -> steelyard.v1.WhoAmIRequest
+	1, // 6: steelyard.v1.ServerService.GetServerInfo:output_type -> steelyard.v1.GetServerInfoResponse
+	3, // 7: steelyard.v1.ServerService.WhoAmI:output_type -> steelyard.v1.WhoAmIResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_server_service_proto_init() }
@@ -317,6 +341,7 @@ func file_steelyard_v1_server_service_proto_init() {
 	if File_steelyard_v1_server_service_proto != nil {
 		return
 	}
+	file_steelyard_v1_access_proto_init()
 	file_steelyard_v1_actor_proto_init()
 	file_steelyard_v1_limits_proto_init()
 	file_steelyard_v1_rule_proto_init()

@@ -33,7 +33,7 @@ type ServerServiceClient interface {
 	//
 	// Has no errors of its own.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
-	// Answers who the server takes the caller for.
+	// Answers who the server takes the caller for, and what they may do.
 	//
 	// Has no errors of its own.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
@@ -77,7 +77,7 @@ type ServerServiceServer interface {
 	//
 	// Has no errors of its own.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
-	// Answers who the server takes the caller for.
+	// Answers who the server takes the caller for, and what they may do.
 	//
 	// Has no errors of its own.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)

@@ -2939,20 +2939,20 @@ const file_steelyard_v1_version_service_proto_rawDesc = "" +
 	"\x17ListEvaluationsResponse\x12:\n" +
 	"\vevaluations\x18\x01 \x03(\v2\x18.steelyard.v1.EvaluationR\vevaluations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence2\xfc\x0e\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence2\x82\x0f\n" +
 	"\x0eVersionService\x12g\n" +
 	"\rCreateVersion\x12\".steelyard.v1.CreateVersionRequest\x1a#.steelyard.v1.CreateVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12y\n" +
 	"\x13BatchCreateVersions\x12(.steelyard.v1.BatchCreateVersionsRequest\x1a).steelyard.v1.BatchCreateVersionsResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12i\n" +
 	"\n" +
-	"GetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12w\n" +
-	"\x10BatchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12g\n" +
-	"\fListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05model\x90\x02\x01\x12o\n" +
+	"GetVersion\x12\x1f.steelyard.v1.GetVersionRequest\x1a .steelyard.v1.GetVersionResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12y\n" +
+	"\x10BatchGetVersions\x12%.steelyard.v1.BatchGetVersionsRequest\x1a&.steelyard.v1.BatchGetVersionsResponse\"\x16\x8a\xb5\x18\x0f\b\x03\x12\tnamespace\x18\x01\x90\x02\x01\x12i\n" +
+	"\fListVersions\x12!.steelyard.v1.ListVersionsRequest\x1a\".steelyard.v1.ListVersionsResponse\"\x12\x8a\xb5\x18\v\b\x03\x12\x05model\x18\x01\x90\x02\x01\x12o\n" +
 	"\rUpdateVersion\x12\".steelyard.v1.UpdateVersionRequest\x1a#.steelyard.v1.UpdateVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12o\n" +
 	"\rDeleteVersion\x12\".steelyard.v1.DeleteVersionRequest\x1a#.steelyard.v1.DeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12u\n" +
 	"\x0fUndeleteVersion\x12$.steelyard.v1.UndeleteVersionRequest\x1a%.steelyard.v1.UndeleteVersionResponse\"\x15\x8a\xb5\x18\x11\b\x05\x12\rversion.model\x12l\n" +
 	"\fPurgeVersion\x12!.steelyard.v1.PurgeVersionRequest\x1a\".steelyard.v1.PurgeVersionResponse\"\x15\x8a\xb5\x18\x11\b\r\x12\rversion.model\x12a\n" +
-	"\vCopyVersion\x12 .steelyard.v1.CopyVersionRequest\x1a!.steelyard.v1.CopyVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12t\n" +
-	"\x0fCompareVersions\x12$.steelyard.v1.CompareVersionsRequest\x1a%.steelyard.v1.CompareVersionsResponse\"\x14\x8a\xb5\x18\r\b\x03\x12\tnamespace\x90\x02\x01\x12x\n" +
+	"\vCopyVersion\x12 .steelyard.v1.CopyVersionRequest\x1a!.steelyard.v1.CopyVersionResponse\"\r\x8a\xb5\x18\t\b\x05\x12\x05model\x12v\n" +
+	"\x0fCompareVersions\x12$.steelyard.v1.CompareVersionsRequest\x1a%.steelyard.v1.CompareVersionsResponse\"\x16\x8a\xb5\x18\x0f\b\x03\x12\tnamespace\x18\x01\x90\x02\x01\x12x\n" +
 	"\x10RecordEvaluation\x12%.steelyard.v1.RecordEvaluationRequest\x1a&.steelyard.v1.RecordEvaluationResponse\"\x15\x8a\xb5\x18\x11\b\x06\x12\rversion.model\x12x\n" +
 	"\x0fListEvaluations\x12$.steelyard.v1.ListEvaluationsRequest\x1a%.steelyard.v1.ListEvaluationsResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12l\n" +
 	"\vGetManifest\x12 .steelyard.v1.GetManifestRequest\x1a!.steelyard.v1.GetManifestResponse\"\x18\x8a\xb5\x18\x11\b\x03\x12\rversion.model\x90\x02\x01\x12f\n" +

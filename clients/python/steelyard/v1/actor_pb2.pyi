@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -55,6 +57,8 @@ class Actor(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     AUTHENTICATED_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    TOKEN_UID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identity of the caller, for example `user:ada` or `service:ci`. A stated
     name that has no such prefix is kept as it was given. 1 to 256 characters.
@@ -64,7 +68,13 @@ class Actor(_message.Message):
     authenticated: _builtins.bool
     """Whether the server verified the identity. Always false for a stated name."""
     method: _builtins.str
-    """How the identity was established: `stated`, later `token` or `oidc`."""
+    """How the identity was established: `stated` or `token`, later `oidc`."""
+    token_uid: _builtins.str
+    """Identifier of the Token that the caller logged in with; empty when there was none."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups that the caller is in, as `group:fraud-team`; only WhoAmI says them."""
+
     def __init__(
         self,
         *,
@@ -72,10 +82,12 @@ class Actor(_message.Message):
         kind: Global___ActorKind.ValueType = ...,
         authenticated: _builtins.bool = ...,
         method: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        token_uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "id", b"id", "kind", b"kind", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "groups", b"groups", "id", b"id", "kind", b"kind", "method", b"method", "token_uid", b"token_uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

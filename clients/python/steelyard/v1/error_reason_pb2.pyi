@@ -660,6 +660,80 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Choose another name, or let the server choose one.
     """
+    ERROR_REASON_TOKEN_REQUIRED: _ErrorReason.ValueType  # 125
+    """UNAUTHENTICATED: The server wants a login and the call has none.
+
+    Metadata: none.
+
+    Advice: Send a Token in the metadata `authorization`, as `Bearer steelyard_…`; our clients read it
+    from `STEELYARD_TOKEN`.
+    """
+    ERROR_REASON_TOKEN_MALFORMED: _ErrorReason.ValueType  # 126
+    """UNAUTHENTICATED: What stands in the metadata `authorization` cannot be a Token: it was cut or
+    altered, is of another kind, or stands there more than once.
+
+    Metadata: none.
+
+    Advice: Send the whole text of one Token, as `Bearer steelyard_…`.
+    """
+    ERROR_REASON_TOKEN_UNKNOWN: _ErrorReason.ValueType  # 127
+    """UNAUTHENTICATED: The registry knows no such Token. It does not say whether the identifier or the
+    secret is wrong.
+
+    Metadata: none.
+
+    Advice: Check that the Token is of this registry, or make another one.
+    """
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 128
+    """UNAUTHENTICATED: The time of the Token is over.
+
+    Metadata: `token`: its uid, `expire_time`.
+
+    Advice: Make another Token.
+    """
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 129
+    """UNAUTHENTICATED: The Token was revoked.
+
+    Metadata: `token`: its uid, `revoke_time`.
+
+    Advice: Make another Token, or ask who revoked it.
+    """
+    ERROR_REASON_PERMISSION_MISSING: _ErrorReason.ValueType  # 130
+    """PERMISSION_DENIED: The caller has no role that allows this in the scope. Whether the scope exists
+    plays no part.
+
+    Metadata: `permission`, `scope` (empty for the whole registry), `roles`: those that would allow it.
+
+    Advice: Ask an admin of the scope for one of the roles.
+    """
+    ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 131
+    """NOT_FOUND: There is no Token of this uid that the caller may see.
+
+    Metadata: `token`: the uid.
+
+    Advice: List the Tokens.
+    """
+    ERROR_REASON_GRANT_NOT_FOUND: _ErrorReason.ValueType  # 132
+    """NOT_FOUND: The subject does not have the role on this scope itself.
+
+    Metadata: `subject`, `role`, `scope`.
+
+    Advice: List the grants; the role may come from a wider scope or from a Group.
+    """
+    ERROR_REASON_GROUP_NOT_FOUND: _ErrorReason.ValueType  # 133
+    """NOT_FOUND: There is no Group of this name.
+
+    Metadata: `group`.
+
+    Advice: Create it, or correct the name.
+    """
+    ERROR_REASON_GROUP_ALREADY_EXISTS: _ErrorReason.ValueType  # 134
+    """ALREADY_EXISTS: A Group has the name.
+
+    Metadata: `group`.
+
+    Advice: Use it, or choose another name.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1307,5 +1381,79 @@ ERROR_REASON_BACKUP_ALREADY_EXISTS: ErrorReason.ValueType  # 106
 Metadata: `name`.
 
 Advice: Choose another name, or let the server choose one.
+"""
+ERROR_REASON_TOKEN_REQUIRED: ErrorReason.ValueType  # 125
+"""UNAUTHENTICATED: The server wants a login and the call has none.
+
+Metadata: none.
+
+Advice: Send a Token in the metadata `authorization`, as `Bearer steelyard_…`; our clients read it
+from `STEELYARD_TOKEN`.
+"""
+ERROR_REASON_TOKEN_MALFORMED: ErrorReason.ValueType  # 126
+"""UNAUTHENTICATED: What stands in the metadata `authorization` cannot be a Token: it was cut or
+altered, is of another kind, or stands there more than once.
+
+Metadata: none.
+
+Advice: Send the whole text of one Token, as `Bearer steelyard_…`.
+"""
+ERROR_REASON_TOKEN_UNKNOWN: ErrorReason.ValueType  # 127
+"""UNAUTHENTICATED: The registry knows no such Token. It does not say whether the identifier or the
+secret is wrong.
+
+Metadata: none.
+
+Advice: Check that the Token is of this registry, or make another one.
+"""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 128
+"""UNAUTHENTICATED: The time of the Token is over.
+
+Metadata: `token`: its uid, `expire_time`.
+
+Advice: Make another Token.
+"""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 129
+"""UNAUTHENTICATED: The Token was revoked.
+
+Metadata: `token`: its uid, `revoke_time`.
+
+Advice: Make another Token, or ask who revoked it.
+"""
+ERROR_REASON_PERMISSION_MISSING: ErrorReason.ValueType  # 130
+"""PERMISSION_DENIED: The caller has no role that allows this in the scope. Whether the scope exists
+plays no part.
+
+Metadata: `permission`, `scope` (empty for the whole registry), `roles`: those that would allow it.
+
+Advice: Ask an admin of the scope for one of the roles.
+"""
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 131
+"""NOT_FOUND: There is no Token of this uid that the caller may see.
+
+Metadata: `token`: the uid.
+
+Advice: List the Tokens.
+"""
+ERROR_REASON_GRANT_NOT_FOUND: ErrorReason.ValueType  # 132
+"""NOT_FOUND: The subject does not have the role on this scope itself.
+
+Metadata: `subject`, `role`, `scope`.
+
+Advice: List the grants; the role may come from a wider scope or from a Group.
+"""
+ERROR_REASON_GROUP_NOT_FOUND: ErrorReason.ValueType  # 133
+"""NOT_FOUND: There is no Group of this name.
+
+Metadata: `group`.
+
+Advice: Create it, or correct the name.
+"""
+ERROR_REASON_GROUP_ALREADY_EXISTS: ErrorReason.ValueType  # 134
+"""ALREADY_EXISTS: A Group has the name.
+
+Metadata: `group`.
+
+Advice: Use it, or choose another name.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

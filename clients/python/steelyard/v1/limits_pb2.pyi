@@ -37,6 +37,7 @@ class Limits(_message.Message):
     KEY_PATTERN_FIELD_NUMBER: _builtins.int
     SEMANTIC_VERSION_PATTERN_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_PATTERN_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_PATTERN_FIELD_NUMBER: _builtins.int
     DESCRIPTION_BYTES_FIELD_NUMBER: _builtins.int
     REASON_BYTES_FIELD_NUMBER: _builtins.int
     LABELS_COUNT_FIELD_NUMBER: _builtins.int
@@ -99,8 +100,13 @@ class Limits(_message.Message):
     STREAM_SECONDS_FIELD_NUMBER: _builtins.int
     GARBAGE_SECONDS_FIELD_NUMBER: _builtins.int
     RETENTION_SECONDS_FIELD_NUMBER: _builtins.int
+    TOKEN_SECONDS_FIELD_NUMBER: _builtins.int
+    TOKEN_SECONDS_DEFAULT_FIELD_NUMBER: _builtins.int
+    TOKENS_COUNT_FIELD_NUMBER: _builtins.int
+    GROUP_MEMBERS_COUNT_FIELD_NUMBER: _builtins.int
+    GRANTS_COUNT_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
-    """Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+    """Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
     the device names of Windows are refused beside it.
     """
     alias_pattern: _builtins.str
@@ -119,6 +125,8 @@ class Limits(_message.Message):
     """Semantic versions, after semver.org 2.0.0."""
     upload_id_pattern: _builtins.str
     """Upload ids that a client chooses."""
+    principal_pattern: _builtins.str
+    """Principals: persons and services. No capital letters, so that two that look alike are alike."""
     description_bytes: _builtins.int
     """Most bytes in a description."""
     reason_bytes: _builtins.int
@@ -247,6 +255,16 @@ class Limits(_message.Message):
     """Longest grace, and longest time in the trash, of garbage: 100 years."""
     retention_seconds: _builtins.int
     """Longest time in a Retention: 100 years."""
+    token_seconds: _builtins.int
+    """Longest life of a Token: 366 days."""
+    token_seconds_default: _builtins.int
+    """Life of a Token when its request asks for none: 90 days."""
+    tokens_count: _builtins.int
+    """Most Tokens of one principal that are good at a time."""
+    group_members_count: _builtins.int
+    """Most members of a Group."""
+    grants_count: _builtins.int
+    """Most grants of one subject."""
     def __init__(
         self,
         *,
@@ -257,6 +275,7 @@ class Limits(_message.Message):
         key_pattern: _builtins.str = ...,
         semantic_version_pattern: _builtins.str = ...,
         upload_id_pattern: _builtins.str = ...,
+        principal_pattern: _builtins.str = ...,
         description_bytes: _builtins.int = ...,
         reason_bytes: _builtins.int = ...,
         labels_count: _builtins.int = ...,
@@ -319,10 +338,15 @@ class Limits(_message.Message):
         stream_seconds: _builtins.int = ...,
         garbage_seconds: _builtins.int = ...,
         retention_seconds: _builtins.int = ...,
+        token_seconds: _builtins.int = ...,
+        token_seconds_default: _builtins.int = ...,
+        tokens_count: _builtins.int = ...,
+        group_members_count: _builtins.int = ...,
+        grants_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_create_count", b"batch_create_count", "batch_create_texts_bytes", b"batch_create_texts_bytes", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "purged_terms_count", b"purged_terms_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "retention_seconds", b"retention_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_create_count", b"batch_create_count", "batch_create_texts_bytes", b"batch_create_texts_bytes", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "grants_count", b"grants_count", "group_members_count", b"group_members_count", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "principal_pattern", b"principal_pattern", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "purged_terms_count", b"purged_terms_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "retention_seconds", b"retention_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "token_seconds", b"token_seconds", "token_seconds_default", b"token_seconds_default", "tokens_count", b"tokens_count", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

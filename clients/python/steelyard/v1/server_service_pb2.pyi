@@ -3,9 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from steelyard.v1 import access_pb2 as _access_pb2
 from steelyard.v1 import actor_pb2 as _actor_pb2
 from steelyard.v1 import limits_pb2 as _limits_pb2
 import builtins as _builtins
@@ -114,18 +117,32 @@ class WhoAmIResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTOR_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def actor(self) -> _actor_pb2.Actor:
         """The caller."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups that the caller is in, as `group:fraud-team`."""
+
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_access_pb2.Grant]:
+        """What the caller and these groups may do, and where. Empty while nobody has to log in: then
+        everybody may do everything.
+        """
 
     def __init__(
         self,
         *,
         actor: _actor_pb2.Actor | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        grants: _abc.Iterable[_access_pb2.Grant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "grants", b"grants", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,7 +61,7 @@ class ServerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WhoAmI(self, request, context):
-        """Answers who the server takes the caller for.
+        """Answers who the server takes the caller for, and what they may do.
 
         Has no errors of its own.
         """

@@ -39,7 +39,7 @@ class ServerServiceStub:
     Has no errors of its own.
     """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_server_service_pb2.WhoAmIRequest, _server_service_pb2.WhoAmIResponse]
-    """Answers who the server takes the caller for.
+    """Answers who the server takes the caller for, and what they may do.
 
     Has no errors of its own.
     """
@@ -55,7 +55,7 @@ class ServerServiceAsyncStub(ServerServiceStub):
     Has no errors of its own.
     """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_server_service_pb2.WhoAmIRequest, _server_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
-    """Answers who the server takes the caller for.
+    """Answers who the server takes the caller for, and what they may do.
 
     Has no errors of its own.
     """
@@ -80,7 +80,7 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _server_service_pb2.WhoAmIRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_server_service_pb2.WhoAmIResponse, _abc.Awaitable[_server_service_pb2.WhoAmIResponse]]:
-        """Answers who the server takes the caller for.
+        """Answers who the server takes the caller for, and what they may do.
 
         Has no errors of its own.
         """

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, FromClause, Select, Table, exists, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, select, tuple_
 
 from steelyard_server.core.filters.kinds import Columns, Condition, Kind
 from steelyard_server.db import tables
+from steelyard_server.db.statements import any_of_these
 
 _V, _M = tables.versions, tables.models
 
@@ -104,17 +105,34 @@ def _probe(scope: Scope, rows: Rows, condition: Condition) -> Condition:
     return exists(found.correlate_except(rows.table))
 
 
+def _readable(
+    namespace_id: int, names: tuple[str, ...] | None, *, key: ColumnElement[int] = _M.c.id
+) -> list[Condition]:
+    """Return what keeps models of other names out, by the *key* of the model that something belongs to."""
+    if names is None:
+        return []
+    column = tables.model_names.c
+    found = select(column.model_id).where(
+        column.namespace_id == namespace_id, any_of_these(column.name_key, names)
+    )
+    return [key.in_(found.correlate(None))]
+
+
 @dataclass(frozen=True, slots=True)
 class VersionScope:
     """The versions of one model, or of all models of a namespace when *model_id* is None.
 
     Deleted ones are left out unless *show_deleted*; those of deleted models always.
+
+    Args:
+        readable: folded names of the models that the caller may read; None for all.
     """
 
     namespace_id: int
     model_id: int | None = None
     show_deleted: bool = False
     driver: Driver | None = None
+    readable: tuple[str, ...] | None = None
 
     owner = "version_id"
 
@@ -141,7 +159,11 @@ class VersionScope:
         """See `Scope.models`."""
         if self.model_id is not None:
             return select(_M.c.id).where(_M.c.id == self.model_id)
-        return select(_M.c.id).where(_M.c.namespace_id == self.namespace_id, _M.c.delete_time.is_(None))
+        return select(_M.c.id).where(*self._of_models())
+
+    def _of_models(self) -> list[Condition]:
+        readable = _readable(self.namespace_id, self.readable)
+        return [_M.c.namespace_id == self.namespace_id, _M.c.delete_time.is_(None), *readable]
 
     def driven(self, driver: Driver) -> VersionScope:
         """See `Scope.driven`."""
@@ -156,7 +178,7 @@ class VersionScope:
         in_scope = [self.model == self.model_id]
         if self.model_id is None:
             source = source.join(_M, _M.c.id == self.model)
-            in_scope = [_M.c.namespace_id == self.namespace_id, _M.c.delete_time.is_(None)]
+            in_scope = self._of_models()
         if not self.show_deleted:
             in_scope.append(_V.c.delete_time.is_(None))
         return select(self.id.label("id")).select_from(source).where(*in_scope)
@@ -188,11 +210,16 @@ class VersionScope:
 
 @dataclass(frozen=True, slots=True)
 class ModelScope:
-    """The models of a namespace; deleted ones are left out unless *show_deleted*, purged ones always."""
+    """The models of a namespace; deleted ones are left out unless *show_deleted*, purged ones always.
+
+    Args:
+        readable: folded names of the models that the caller may read; None for all.
+    """
 
     namespace_id: int
     show_deleted: bool = False
     driver: Driver | None = None
+    readable: tuple[str, ...] | None = None
 
     owner = "model_id"
 
@@ -207,7 +234,7 @@ class ModelScope:
 
     def models(self) -> Select[Any]:
         """See `Scope.models`."""
-        return select(_M.c.id).where(_M.c.namespace_id == self.namespace_id, *self._shown())
+        return select(_M.c.id).where(self.within(dict(_M.c)), *self._shown())
 
     def driven(self, driver: Driver) -> ModelScope:
         """See `Scope.driven`."""
@@ -224,7 +251,9 @@ class ModelScope:
 
     def within(self, columns: Columns) -> Condition:
         """See `Scope.within`."""
-        return columns["namespace_id"] == self.namespace_id
+        key = columns["id"] if "model_id" not in columns else columns["model_id"]
+        readable = _readable(self.namespace_id, self.readable, key=key)
+        return and_(columns["namespace_id"] == self.namespace_id, *readable)
 
     def having(self, rows: Rows, condition: Condition) -> Condition:
         """See `Scope.having`."""

@@ -39,11 +39,25 @@ export declare type Actor = Message<"steelyard.v1.Actor"> & {
   authenticated: boolean;
 
   /**
-   * How the identity was established: `stated`, later `token` or `oidc`.
+   * How the identity was established: `stated` or `token`, later `oidc`.
    *
    * @generated from field: string method = 4;
    */
   method: string;
+
+  /**
+   * Groups that the caller is in, as `group:fraud-team`; only WhoAmI says them.
+   *
+   * @generated from field: repeated string groups = 10;
+   */
+  groups: string[];
+
+  /**
+   * Identifier of the Token that the caller logged in with; empty when there was none.
+   *
+   * @generated from field: string token_uid = 11;
+   */
+  tokenUid: string;
 };
 
 /**

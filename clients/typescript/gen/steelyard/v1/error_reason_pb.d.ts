@@ -1014,6 +1014,120 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_BACKUP_ALREADY_EXISTS = 106;
    */
   BACKUP_ALREADY_EXISTS = 106,
+
+  /**
+   * UNAUTHENTICATED: The server wants a login and the call has none.
+   *
+   * Metadata: none.
+   *
+   * Advice: Send a Token in the metadata `authorization`, as `Bearer steelyard_…`; our clients read it
+   * from `STEELYARD_TOKEN`.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_REQUIRED = 125;
+   */
+  TOKEN_REQUIRED = 125,
+
+  /**
+   * UNAUTHENTICATED: What stands in the metadata `authorization` cannot be a Token: it was cut or
+   * altered, is of another kind, or stands there more than once.
+   *
+   * Metadata: none.
+   *
+   * Advice: Send the whole text of one Token, as `Bearer steelyard_…`.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_MALFORMED = 126;
+   */
+  TOKEN_MALFORMED = 126,
+
+  /**
+   * UNAUTHENTICATED: The registry knows no such Token. It does not say whether the identifier or the
+   * secret is wrong.
+   *
+   * Metadata: none.
+   *
+   * Advice: Check that the Token is of this registry, or make another one.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_UNKNOWN = 127;
+   */
+  TOKEN_UNKNOWN = 127,
+
+  /**
+   * UNAUTHENTICATED: The time of the Token is over.
+   *
+   * Metadata: `token`: its uid, `expire_time`.
+   *
+   * Advice: Make another Token.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_EXPIRED = 128;
+   */
+  TOKEN_EXPIRED = 128,
+
+  /**
+   * UNAUTHENTICATED: The Token was revoked.
+   *
+   * Metadata: `token`: its uid, `revoke_time`.
+   *
+   * Advice: Make another Token, or ask who revoked it.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_REVOKED = 129;
+   */
+  TOKEN_REVOKED = 129,
+
+  /**
+   * PERMISSION_DENIED: The caller has no role that allows this in the scope. Whether the scope exists
+   * plays no part.
+   *
+   * Metadata: `permission`, `scope` (empty for the whole registry), `roles`: those that would allow it.
+   *
+   * Advice: Ask an admin of the scope for one of the roles.
+   *
+   * @generated from enum value: ERROR_REASON_PERMISSION_MISSING = 130;
+   */
+  PERMISSION_MISSING = 130,
+
+  /**
+   * NOT_FOUND: There is no Token of this uid that the caller may see.
+   *
+   * Metadata: `token`: the uid.
+   *
+   * Advice: List the Tokens.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_NOT_FOUND = 131;
+   */
+  TOKEN_NOT_FOUND = 131,
+
+  /**
+   * NOT_FOUND: The subject does not have the role on this scope itself.
+   *
+   * Metadata: `subject`, `role`, `scope`.
+   *
+   * Advice: List the grants; the role may come from a wider scope or from a Group.
+   *
+   * @generated from enum value: ERROR_REASON_GRANT_NOT_FOUND = 132;
+   */
+  GRANT_NOT_FOUND = 132,
+
+  /**
+   * NOT_FOUND: There is no Group of this name.
+   *
+   * Metadata: `group`.
+   *
+   * Advice: Create it, or correct the name.
+   *
+   * @generated from enum value: ERROR_REASON_GROUP_NOT_FOUND = 133;
+   */
+  GROUP_NOT_FOUND = 133,
+
+  /**
+   * ALREADY_EXISTS: A Group has the name.
+   *
+   * Metadata: `group`.
+   *
+   * Advice: Use it, or choose another name.
+   *
+   * @generated from enum value: ERROR_REASON_GROUP_ALREADY_EXISTS = 134;
+   */
+  GROUP_ALREADY_EXISTS = 134,
 }
 
 /**

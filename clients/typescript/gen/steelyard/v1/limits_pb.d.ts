@@ -23,7 +23,7 @@ export declare const file_steelyard_v1_limits: GenFile;
  */
 export declare type Limits = Message<"steelyard.v1.Limits"> & {
   /**
-   * Names of namespaces (later of environments, policies and groups). `latest`, `none`, `null` and
+   * Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
    * the device names of Windows are refused beside it.
    *
    * @generated from field: string name_pattern = 1;
@@ -73,6 +73,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: string upload_id_pattern = 7;
    */
   uploadIdPattern: string;
+
+  /**
+   * Principals: persons and services. No capital letters, so that two that look alike are alike.
+   *
+   * @generated from field: string principal_pattern = 110;
+   */
+  principalPattern: string;
 
   /**
    * Most bytes in a description.
@@ -509,6 +516,41 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 retention_seconds = 100;
    */
   retentionSeconds: bigint;
+
+  /**
+   * Longest life of a Token: 366 days.
+   *
+   * @generated from field: int64 token_seconds = 111;
+   */
+  tokenSeconds: bigint;
+
+  /**
+   * Life of a Token when its request asks for none: 90 days.
+   *
+   * @generated from field: int64 token_seconds_default = 112;
+   */
+  tokenSecondsDefault: bigint;
+
+  /**
+   * Most Tokens of one principal that are good at a time.
+   *
+   * @generated from field: int64 tokens_count = 113;
+   */
+  tokensCount: bigint;
+
+  /**
+   * Most members of a Group.
+   *
+   * @generated from field: int64 group_members_count = 114;
+   */
+  groupMembersCount: bigint;
+
+  /**
+   * Most grants of one subject.
+   *
+   * @generated from field: int64 grants_count = 115;
+   */
+  grantsCount: bigint;
 };
 
 /**

@@ -34,6 +34,14 @@ export declare type Rule = Message<"steelyard.v1.Rule"> & {
    * @generated from field: string scope_field = 2;
    */
   scopeField: string;
+
+  /**
+   * Whether a permission on something in the scope is enough. The answer then has only what the caller may
+   * see, and everything else that the request names is checked too.
+   *
+   * @generated from field: bool within = 3;
+   */
+  within: boolean;
 };
 
 /**

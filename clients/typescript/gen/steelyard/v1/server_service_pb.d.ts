@@ -7,6 +7,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Limits } from "./limits_pb.js";
 import type { Actor } from "./actor_pb.js";
+import type { Grant } from "./access_pb.js";
 
 /**
  * Describes the file steelyard/v1/server_service.proto.
@@ -122,6 +123,21 @@ export declare type WhoAmIResponse = Message<"steelyard.v1.WhoAmIResponse"> & {
    * @generated from field: steelyard.v1.Actor actor = 1;
    */
   actor?: Actor | undefined;
+
+  /**
+   * Groups that the caller is in, as `group:fraud-team`.
+   *
+   * @generated from field: repeated string groups = 10;
+   */
+  groups: string[];
+
+  /**
+   * What the caller and these groups may do, and where. Empty while nobody has to log in: then
+   * everybody may do everything.
+   *
+   * @generated from field: repeated steelyard.v1.Grant grants = 11;
+   */
+  grants: Grant[];
 };
 
 /**
@@ -149,7 +165,7 @@ export declare const ServerService: GenService<{
     output: typeof GetServerInfoResponseSchema;
   },
   /**
-   * Answers who the server takes the caller for.
+   * Answers who the server takes the caller for, and what they may do.
    *
    * Has no errors of its own.
    *
