@@ -30,6 +30,7 @@ FOREIGN_VARIABLES = frozenset(
         "STEELYARD_TLS_CA",
         "STEELYARD_TLS_CLIENT_CERT",
         "STEELYARD_TLS_CLIENT_KEY",
+        "STEELYARD_TOKEN",
     }
 )
 

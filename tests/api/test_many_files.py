@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from steelyard_server.api.small_blobs import (
 )
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
+from steelyard_server.core import blobs as core
 from steelyard_server.errors import StorageFull
 from steelyard_server.server import BYTE_THREADS
 from tests.api.calls import Refused, call
@@ -96,11 +97,11 @@ async def test_a_wait_for_room_ends_when_the_batch_before_it_fails(running: Runn
     """The disk is full for this store, which leaves all of it to others."""
     full = LocalStore(tmp_path / "full", reserve_bytes=1 << 62)
     with ThreadPoolExecutor(1) as threads:
-        stored: Any = {"database": running.server.database, "claims": Claims()}
+        stored: Any = {"record": recording(running), "claims": Claims()}
         small = SmallBlobs(**stored, blobs=full, threads=threads, answer=never)
         blob = SmallBlob(0, digest_of(bytes(SMALL_BYTES)), bytes(SMALL_BYTES))
         small.add(blob)
-        storing = asyncio.create_task(small.store(namespace="default"))
+        storing = asyncio.create_task(small.store())
         await asyncio.sleep(0)
         for _ in range(WAITING_BYTES_MAXIMUM // SMALL_BYTES):
             small.add(blob)
@@ -110,6 +111,15 @@ async def test_a_wait_for_room_ends_when_the_batch_before_it_fails(running: Runn
 
         async with asyncio.timeout(SECONDS):
             await small.wait_for_room()
+
+
+def recording(running: Running) -> Callable[[list[tuple[str, int]]], Awaitable[None]]:
+    """Record blobs as a stream does, but for whoever calls."""
+
+    async def record(stored: list[tuple[str, int]]) -> None:
+        await running.server.database.write(core.record, namespace="default", blobs=stored)
+
+    return record
 
 
 async def never(_: object) -> None:
@@ -124,16 +134,16 @@ async def test_any_number_of_tiny_files_on_several_streams_needs_few_open_files(
         answered.append(response.finished.digest)
 
     async def send(stream: int) -> None:
-        stored: Any = {"database": running.server.database, "claims": Claims()}
+        stored: Any = {"record": recording(running), "claims": Claims()}
         small = SmallBlobs(**stored, blobs=running.server.store, threads=threads, answer=answer)
-        storing = asyncio.create_task(small.store(namespace="default"))
+        storing = asyncio.create_task(small.store())
         for number in range(TINY_FILES):
             data = b"%d of %d" % (number, stream) if number % 10 else b""
             await small.wait_for_room()
             small.add(SmallBlob(number, digest_of(data), data))
             if storing.done():
                 await storing
-                storing = asyncio.create_task(small.store(namespace="default"))
+                storing = asyncio.create_task(small.store())
         await storing
 
     with ThreadPoolExecutor(BYTE_THREADS) as threads, open_files_limit(OPEN_FILES_MAXIMUM):

@@ -21,16 +21,22 @@ def digest_of(data: bytes) -> str:
 
 
 class UploadStream:
-    """One stream, as the caller *actor*."""
+    """One stream, as the caller *actor*, or as *metadata* says."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, actor: str = "ada") -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        actor: str = "ada",
+        metadata: tuple[tuple[str, str], ...] | None = None,
+    ) -> None:
         path = "/steelyard.v1.BlobService/WriteBlobs"
         method = channel.stream_stream(
             path,
             request_serializer=pb.WriteBlobsRequest.SerializeToString,
             response_deserializer=pb.WriteBlobsResponse.FromString,
         )
-        self._call = method(metadata=(("steelyard-actor", actor),), timeout=SECONDS)
+        self._call = method(metadata=metadata or (("steelyard-actor", actor),), timeout=SECONDS)
 
     async def send(self, **fields: Any) -> None:
         """Send a message with these of header, data and finish."""

@@ -23,10 +23,13 @@ from steelyard_server.core import (
     blobs,
     evaluations,
     garbage,
+    grants,
+    groups,
     manifest,
     models,
     namespaces,
     requests,
+    tokens,
     versions,
 )
 from steelyard_server.core.content import (
@@ -167,7 +170,20 @@ async def fill(registry: Registry) -> None:
         report = File("report.html", DIGESTS[1], size_bytes=len(BYTES[1]))
         measured = evaluations.Draft((Metric("m0", "new", "", value),), report=report)
         await write(evaluations.record, act(), reference=number(1, model="risk/Straße"), draft=measured)
+    await add_access(registry)
     await condemn(registry)
+
+
+async def add_access(registry: Registry) -> None:
+    """Let somebody log in who may do something."""
+    write = registry.database.write
+    draft = groups.Draft(HARD_TEXTS[1], members=["user:ada", "service:ci"])
+    await write(groups.create, act(), name="team", draft=draft)
+    await write(grants.grant, act(), subject="group:team", role="reader", scope="risk/Straße")
+    wanted = {"uid": "0" * 16, "digest": "0" * 64, "principal": "user:ada"}
+    await write(tokens.create, act(), **wanted)
+    await write(tokens.revoke, act(), uid="0" * 16)
+    await write(tokens.note_uses, {"0" * 16: 5})
 
 
 async def condemn(registry: Registry) -> None:

@@ -88,7 +88,7 @@ async def test_a_restored_registry_is_the_one_that_was_backed_up(
             with restored.store.open(digest, size_bytes=len(data)) as reader:
                 assert reader.read(0, len(data)) == data
     (head,) = before.pop("registry")
-    assert after.pop("registry") == [(1, head[1], done.epoch, head[3] + 1, after["events"][-1][1])]
+    assert after.pop("registry") == [(1, head[1], done.epoch, head[3] + 1, after["events"][-1][1], head[5])]
     assert done.epoch != head[2]
     event = orjson.loads(after["events"].pop()[2])
     assert after.pop("event_texts")[-1][:2] == (done.sequence, "reason")

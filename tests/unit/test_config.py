@@ -199,6 +199,24 @@ def test_variables_of_clients_with_tls_are_no_settings_of_a_server() -> None:
     assert loaded(TLS_CERT="a", TLS_KEY="b", TLS_CLIENT_CA="c").tls_client_ca == "c"
 
 
+def test_logins_beyond_the_loopback_want_tls_or_a_flag_that_names_the_case() -> None:
+    remote = {"listen": "10.0.0.1:7433", "auth": "tokens"}
+    with pytest.raises(ConfigError, match="allow_remote_without_tls"):
+        loaded(remote)
+    assert loaded(remote | {"allow_remote_without_tls": True}).auth == "tokens"
+    assert loaded(remote | TLS).auth == "tokens"
+    # It is no word for a server without logins, nor for metrics, which have none.
+    for other in ({"auth": "none"}, {"metrics": "10.0.0.1:9090"}):
+        with pytest.raises(ConfigError, match="allow_remote_without_login"):
+            loaded(remote | {"allow_remote_without_tls": True} | other)
+
+
+@pytest.mark.parametrize("auth", ["", "oidc", "Tokens"])
+def test_an_unknown_way_to_log_in_is_refused(auth: str) -> None:
+    with pytest.raises(ConfigError, match="none, tokens"):
+        loaded({"auth": auth})
+
+
 @pytest.mark.parametrize("listen", ["", "7433", ":7433", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "h:65536"])
 def test_an_address_has_a_host_and_a_port(listen: str) -> None:
     with pytest.raises(ConfigError, match="write host:port"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.api.method import last_message
+from steelyard_server.api.transact import note
 from steelyard_server.api.write_blobs import BlobStream, stop, upload_key
 from steelyard_server.core import blobs
 
@@ -36,7 +37,9 @@ class BlobService:
         self, request: pb.FindMissingBlobsRequest, call: Call
     ) -> pb.FindMissingBlobsResponse:
         """Answer what is missing, and how much of it came already."""
-        missing = await self._database.write(
+        missing = await note(
+            self._database,
+            call,
             blobs.find_missing,
             namespace=request.namespace,
             wanted=[(blob.digest, blob.size_bytes) for blob in request.blobs],

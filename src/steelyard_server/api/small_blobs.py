@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import blob_service_pb2 as pb
-from steelyard_server.core import blobs as core
 from steelyard_server.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from steelyard_server.blobs.claims import Claims
     from steelyard_server.blobs.store import BlobStore
-    from steelyard_server.db.database import Database
 
 # A larger blob gains little from a batch.
 SMALL_BYTES = 256 * 1024
@@ -36,18 +34,22 @@ class SmallBlob:
 
 
 class SmallBlobs:
-    """Stores the small blobs of one stream, batch by batch."""
+    """Stores the small blobs of one stream, batch by batch.
+
+    Args:
+        record: records digests and sizes of blobs whose bytes are stored.
+    """
 
     def __init__(
         self,
         *,
-        database: Database,
+        record: Callable[[list[tuple[str, int]]], Awaitable[None]],
         blobs: BlobStore,
         claims: Claims,
         threads: Executor,
         answer: Callable[[pb.WriteBlobsResponse], Awaitable[None]],
     ) -> None:
-        self._database = database
+        self._record = record
         self._blobs = blobs
         self._claims = claims
         self._threads = threads
@@ -82,7 +84,7 @@ class SmallBlobs:
         if self._waiting_bytes >= WAITING_BYTES_MAXIMUM or len(self._waiting) >= WAITING_COUNT_MAXIMUM:
             self._room.clear()
 
-    async def store(self, *, namespace: str) -> None:
+    async def store(self) -> None:
         """Store what waits, and what comes meanwhile, and answer for each blob.
 
         Raises:
@@ -92,18 +94,18 @@ class SmallBlobs:
             while batch := self._waiting:
                 self._waiting, self._waiting_bytes = [], 0
                 self._room.set()
-                await self._store(batch, namespace=namespace)
+                await self._store(batch)
         finally:
             self._room.set()
 
-    async def _store(self, batch: list[SmallBlob], *, namespace: str) -> None:
+    async def _store(self, batch: list[SmallBlob]) -> None:
         stored = {blob.digest: blob.data for blob in batch}
         sizes = [(digest, len(data)) for digest, data in stored.items()]
 
         async def store() -> None:
             put = partial(self._blobs.put, stored)
             await asyncio.get_running_loop().run_in_executor(self._threads, put)
-            await self._database.write(core.record, namespace=namespace, blobs=sizes)
+            await self._record(sizes)
 
         try:
             await self._claims.store(list(stored), store)

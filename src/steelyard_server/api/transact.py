@@ -102,6 +102,20 @@ async def observe(
     return await (database.read_hot(observed) if hot else database.read(observed))
 
 
+async def note(database: Database, call: Call, use_case: Callable[..., Result], **arguments: Any) -> Result:
+    """Run a use case of bookkeeping, which makes no event, for who may still make this call.
+
+    Raises:
+        PermissionMissing, Unauthenticated: they may not any more.
+    """
+
+    def noted(tx: Transaction) -> Result:
+        access.renewed(tx, call.caller, demand=call.demand)
+        return use_case(tx, **arguments)
+
+    return await database.write(noted)
+
+
 def _require_time(call: Call) -> None:
     left_seconds = call.context.time_remaining()
     if left_seconds is None:

@@ -18,6 +18,7 @@ from steelyard.v1 import blob_service_pb2 as pb
 from steelyard_server.api.envelope import data_of
 from steelyard_server.api.publishing import Publishing
 from steelyard_server.api.small_blobs import SmallBlob, SmallBlobs
+from steelyard_server.api.transact import note
 from steelyard_server.core import blobs as core
 from steelyard_server.core import names
 from steelyard_server.errors import (
@@ -91,7 +92,7 @@ class BlobStream:
         self._uploads: dict[str, Upload] = {}
         self._publishing = Publishing()
         self._small = SmallBlobs(
-            database=database, blobs=blobs, claims=claims, threads=threads, answer=self._answer
+            record=self._record, blobs=blobs, claims=claims, threads=threads, answer=self._answer
         )
 
     async def receive(self) -> None:
@@ -191,7 +192,7 @@ class BlobStream:
         self._publishing.raise_failures()
         self._small.add(SmallBlob(index, header.digest, request.data))
         if SMALL_KEY not in self._publishing.tasks:
-            self._publishing.start(SMALL_KEY, self._small.store(namespace=self._namespace))
+            self._publishing.start(SMALL_KEY, self._small.store())
 
     def _check(self, header: pb.BlobHeader) -> None:
         names.namespace(header.namespace, field="header.namespace")
@@ -256,12 +257,12 @@ class BlobStream:
         self._publishing.start(incoming.key, self._publish(incoming, upload, digest=digest))
 
     async def _publish(self, incoming: Incoming, upload: Upload, *, digest: str) -> None:
-        namespace, size_bytes = incoming.header.namespace, incoming.header.size_bytes
+        size_bytes = incoming.header.size_bytes
 
         async def store() -> None:
             await self._run(partial(upload.finish, digest))
             del self._uploads[incoming.key]
-            await self._database.write(core.record, namespace=namespace, blobs=[(digest, size_bytes)])
+            await self._record([(digest, size_bytes)])
 
         try:
             await self._claims.store([digest], store)
@@ -270,6 +271,9 @@ class BlobStream:
             raise
         finished = pb.BlobFinished(digest=digest, size_bytes=size_bytes)
         await self._answer(pb.WriteBlobsResponse(index=incoming.index, finished=finished))
+
+    async def _record(self, blobs: list[tuple[str, int]]) -> None:
+        await note(self._database, self._call, core.record, namespace=self._namespace, blobs=blobs)
 
     def _required(self, what: str) -> Incoming:
         if self._incoming is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select, update
@@ -155,16 +155,15 @@ def log_in(tx: Transaction, *, uid: str, digest: str) -> Caller:
     return _caller(tx, row)
 
 
-def renewed(tx: Transaction, act: Act, *, demand: Demand | None) -> Act:
-    """Return *act* with rights that hold in this transaction, which still meet *demand*.
+def renewed(tx: Transaction, caller: Caller, *, demand: Demand | None) -> Caller:
+    """Return *caller* with rights that hold in this transaction, which still meet *demand*.
 
     Raises:
         PermissionMissing, TokenRevoked, TokenExpired: they do not any more.
     """
-    rights = act.caller.rights
-    if rights is None or rights.sequence == sequence(tx):
-        return act
-    return replace(act, caller=current(tx, act.caller, demand=demand))
+    if caller.rights is None or caller.rights.sequence == sequence(tx):
+        return caller
+    return current(tx, caller, demand=demand)
 
 
 def current(tx: Transaction, caller: Caller, *, demand: Demand | None) -> Caller:

@@ -7,6 +7,7 @@ The first answer is remembered in the mutation's own transaction. Only successes
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import bindparam, delete, select
@@ -75,7 +76,7 @@ def once(
         RequestIdReused: the id was used with another request.
         Rehearsal: *validate_only* is set; it carries the answer.
     """
-    act = access.renewed(tx, act, demand=demand)
+    act = replace(act, caller=access.renewed(tx, act.caller, demand=demand))
     if validate_only:
         raise Rehearsal(encode(use_case(tx, act, **arguments)))
     now = time.time_ns() // 1000

@@ -234,7 +234,7 @@ class ModelScope:
 
     def models(self) -> Select[Any]:
         """See `Scope.models`."""
-        return select(_M.c.id).where(self.within(dict(_M.c)), *self._shown())
+        return select(_M.c.id).where(self._inside(_M.c, key=_M.c.id), *self._shown())
 
     def driven(self, driver: Driver) -> ModelScope:
         """See `Scope.driven`."""
@@ -244,14 +244,17 @@ class ModelScope:
         """See `Scope.base`."""
         first = _M if self.driver is None else self.driver.source
         source = first if self.driver is None else first.join(_M, _M.c.id == first.c.model_id)
-        return select(self.id.label("id")).select_from(source).where(self.within(first.c), *self._shown())
+        inside = self._inside(first.c, key=self.id)
+        return select(self.id.label("id")).select_from(source).where(inside, *self._shown())
 
     def _shown(self) -> list[Condition]:
         return [_M.c.purge_time.is_(None)] if self.show_deleted else [_M.c.delete_time.is_(None)]
 
     def within(self, columns: Columns) -> Condition:
         """See `Scope.within`."""
-        key = columns["id"] if "model_id" not in columns else columns["model_id"]
+        return self._inside(columns, key=columns["model_id"])
+
+    def _inside(self, columns: Columns, *, key: ColumnElement[int]) -> Condition:
         readable = _readable(self.namespace_id, self.readable, key=key)
         return and_(columns["namespace_id"] == self.namespace_id, *readable)
 
