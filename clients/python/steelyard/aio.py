@@ -10,6 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
+from steelyard.access import Access
 from steelyard.aliases import Aliases
 from steelyard.client import Client
 from steelyard.errors import Stopped
@@ -170,6 +171,22 @@ class AsyncEvents(_Wrapper[Events]):
     list = _list(Events.list)
 
 
+class AsyncAccess(_Wrapper[Access]):
+    """See `steelyard.access.Access`."""
+
+    identity = _call(Access.identity)
+    create_token = _call(Access.create_token)
+    tokens = _list(Access.tokens)
+    revoke_token = _call(Access.revoke_token)
+    grant = _call(Access.grant)
+    revoke = _call(Access.revoke)
+    grants = _list(Access.grants)
+    create_group = _call(Access.create_group)
+    update_group = _call(Access.update_group)
+    delete_group = _call(Access.delete_group)
+    groups = _list(Access.groups)
+
+
 class AsyncEvaluations(_Wrapper[Evaluations]):
     """See `steelyard.evaluations.Evaluations`."""
 
@@ -216,6 +233,7 @@ class AsyncClient(_Wrapper[Client]):
         self.evaluations = AsyncEvaluations(self._calls.evaluations)
         self.maintenance = AsyncMaintenance(self._calls.maintenance)
         self.events = AsyncEvents(self._calls.events)
+        self.access = AsyncAccess(self._calls.access)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

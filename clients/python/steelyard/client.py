@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from platformdirs import user_cache_path
 
 from steelyard import content, manifest, pull, push, tls, transfer, types, verify
+from steelyard.access import Access
 from steelyard.aliases import Aliases
 from steelyard.bundle.contents import opened
 from steelyard.bundle.export import export
@@ -68,7 +69,8 @@ class Client:
             default the variable `STEELYARD_SERVER`, or `localhost:7433`.
         namespace: where models are looked up that name none.
         actor: name that you state to the server; by default the variable `STEELYARD_ACTOR`, or your
-            account's name.
+            account's name. A server that wants a login takes no notice of it.
+        token: what you log in with, `steelyard_…`; by default the variable `STEELYARD_TOKEN`. Empty for none.
         timeout_seconds: for each call, its retries included; transfers have limits by their size.
         patience_seconds: how long a transfer goes on trying while nothing moves, be the server gone or
             only silent.
@@ -87,6 +89,7 @@ class Client:
         *,
         namespace: str = "default",
         actor: str | None = None,
+        token: str | None = None,
         timeout_seconds: float = 30.0,
         patience_seconds: float = 60.0,
         cache_dir: str | Path | None = None,
@@ -99,6 +102,7 @@ class Client:
         self._connection = Connection(
             address,
             actor=_account() if actor is None else actor,
+            token=os.environ.get("STEELYARD_TOKEN", "") if token is None else token,
             timeout_seconds=timeout_seconds,
             tls=tls.chosen(address, ca=tls_ca, cert=tls_cert, key=tls_key),
         )
@@ -115,6 +119,7 @@ class Client:
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
         self.events = Events(self._connection)
+        self.access = Access(self._connection)
         self.evaluations = Evaluations(
             self._connection,
             references=references,

@@ -57,16 +57,21 @@ class Connection:
 
     Args:
         server: `host:port`; without a port the usual one.
-        actor: name that the caller states.
+        actor: name that the caller states; without meaning where a login is wanted.
+        token: what the caller logs in with, or empty.
         timeout_seconds: for each call, its retries included.
         tls: what TLS is spoken with; None for plain text.
     """
 
-    def __init__(self, server: str, *, actor: str, timeout_seconds: float, tls: Tls | None = None) -> None:
+    def __init__(
+        self, server: str, *, actor: str, timeout_seconds: float, token: str = "", tls: Tls | None = None
+    ) -> None:
         self.server = checked_address(server)
         if not timeout_seconds > 0:
             raise errors.InvalidArgument(f"timeout_seconds is {timeout_seconds!r}; it must be above 0.")
-        self._metadata = (("steelyard-actor", _checked_actor(actor)),) if actor else ()
+        stated = [("steelyard-actor", _checked_actor(actor))] if actor else []
+        login = [("authorization", f"Bearer {_checked_token(token)}")] if token else []
+        self._metadata = (*stated, *login)
         self._timeout_seconds = timeout_seconds
         self._tls = tls
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.
@@ -170,3 +175,10 @@ def _checked_actor(actor: str) -> str:
             f"The name {actor!r} of the caller may have printable ASCII characters only."
         )
     return actor
+
+
+def _checked_token(token: str) -> str:
+    """Refuse what cannot be sent, without repeating it: it may be a secret all the same."""
+    if not (token.isascii() and token.isprintable() and not set(token) & {" "}):
+        raise errors.InvalidArgument("The token has blanks or other characters that none has; copy it again.")
+    return token

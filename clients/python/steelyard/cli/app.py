@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from steelyard.cli import (
+    access,
     aliases,
     backup,
     bundles,
@@ -51,7 +52,11 @@ app.add_typer(versions.app, name="versions", cls=Commands)
 app.add_typer(evaluations.app, name="evaluations", cls=Commands)
 app.add_typer(aliases.app, name="alias", cls=Commands)
 app.add_typer(namespaces.app, name="namespaces", cls=Commands)
+app.add_typer(access.tokens, name="tokens", cls=Commands)
+app.add_typer(access.grants, name="grants", cls=Commands)
+app.add_typer(access.groups, name="groups", cls=Commands)
 app.add_typer(contexts.app, name="contexts", cls=Commands)
+access.register(app)
 push.register(app)
 transfer.register(app)
 compare.register(app)

@@ -1,0 +1,79 @@
+"""Logging in from the command line, and saying who may do what."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Shell
+from tests.servers import ServerProcess, server_process
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run a server that wants a login."""
+    with server_process(tmp_path_factory.mktemp("guarded") / "data", "--auth", "tokens") as server:
+        assert server.process is not None
+        assert server.process.stdout is not None
+        for line in server.process.stdout:
+            server.output.append(line)
+            if "pull" in line:
+                break
+        yield server
+
+
+@pytest.fixture
+def admin(guarded: ServerProcess, tmp_path: Path) -> Shell:
+    """Run commands with the token that the server printed at its start."""
+    [found] = re.findall(r"STEELYARD_TOKEN=(\S+)", "".join(guarded.output))
+    return Shell(tmp_path, {"STEELYARD_SERVER": guarded.address, "STEELYARD_TOKEN": found})
+
+
+def test_a_person_gets_a_token_and_a_role_and_loses_them_again(admin: Shell, tmp_path: Path) -> None:
+    assert "user:admin" in admin.run("whoami").out
+    made = json.loads(admin.run("tokens", "create", "user:ada", "--lifetime", "30d", "--json").out)
+    ada = Shell(tmp_path, admin.variables | {"STEELYARD_TOKEN": made["token"]})
+    assert ada.run("models", "ls").code == 6
+    assert admin.run("grants", "add", "user:ada", "reader", "--on", "default").code == 0
+    assert ada.run("models", "ls").code == 0
+    assert "reader on default" in ada.run("whoami").out
+    assert ada.run("models", "create", "fraud").code == 6
+    assert "user:ada\treader\tdefault" in admin.run("grants", "ls", "default").out
+
+    assert admin.run("grants", "rm", "user:ada", "reader", "--on", "default").code == 0
+    assert ada.run("models", "ls").code == 6
+    listed = admin.run("tokens", "ls", "user:ada").out
+    assert made["uid"] in listed
+    assert made["token"] not in listed
+    assert admin.run("tokens", "revoke", made["uid"]).code == 0
+    assert ada.run("whoami").code == 6
+
+
+def test_a_group_gives_its_roles_to_its_members(admin: Shell, tmp_path: Path) -> None:
+    token = admin.run("tokens", "create", "service:ci").out.strip()
+    assert token.startswith("steelyard_")
+    ci = Shell(tmp_path, admin.variables | {"STEELYARD_TOKEN": token})
+    assert admin.run("groups", "create", "builders", "service:ci").code == 0
+    assert admin.run("grants", "add", "group:builders", "writer").code == 0
+    assert ci.run("models", "create", "built").code == 0
+    assert "group:builders" in ci.run("whoami").out
+    assert "service:ci" in admin.run("groups", "ls").out
+    assert admin.run("groups", "set", "builders").code == 0
+    assert ci.run("models", "create", "other").code == 6
+    assert admin.run("groups", "rm", "builders").code == 0
+    assert admin.run("grants", "ls", "--subject", "group:builders").out.strip() == ""
+
+
+def test_without_a_token_or_with_a_bad_one_it_is_6_and_says_what_to_do(admin: Shell, tmp_path: Path) -> None:
+    variables = {"STEELYARD_SERVER": admin.variables["STEELYARD_SERVER"]}
+    nobody = Shell(tmp_path, variables).run("models", "ls")
+    assert (nobody.code, "token" in nobody.err) == (6, True)
+    secret = admin.variables["STEELYARD_TOKEN"]
+    for bad in (secret[:-1], f"{secret} {secret}"):
+        done = Shell(tmp_path, variables | {"STEELYARD_TOKEN": bad}).run("models", "ls")
+        assert done.code in {2, 6}
+        assert secret[30:60] not in done.out + done.err
