@@ -163,3 +163,15 @@ async def test_a_stream_of_uploads_ends_when_the_permission_does(people: People)
     with pytest.raises(Refused) as error:
         await stream.accepted()
     assert error.value.reason == "PERMISSION_MISSING"
+
+
+async def test_a_remembered_answer_is_not_given_to_who_lost_the_permission(people: People) -> None:
+    await people.add("former", viewer="first")
+    for who in ("first", "former", "former"):
+        await people.ask(who, "GetVersion", {"version": version("first/model")})
+
+    await people.grant("former", "viewer", "first", rpc="RevokeRole")
+
+    assert (await refused(people, "former", "GetVersion", {"version": version("first/model")}))[0] == (
+        "PERMISSION_MISSING"
+    )
