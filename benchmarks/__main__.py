@@ -24,6 +24,7 @@ from benchmarks import (
     rows_maintenance,
     rows_metadata,
     rows_process,
+    rows_watch,
 )
 from benchmarks.measure import GIB, ROOT, Row, Run
 
@@ -41,6 +42,7 @@ ROWS = {
     **rows_bytes.ROWS,
     **rows_files.ROWS,
     **rows_process.ROWS,
+    **rows_watch.ROWS,
     **rows_maintenance.ROWS,
     **rows_backup.ROWS,
 }

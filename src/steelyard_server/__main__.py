@@ -74,6 +74,9 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     ] = None,
     calls_maximum: Annotated[int | None, typer.Option(help="Unary calls at once. Default: 512.")] = None,
     streams_maximum: Annotated[int | None, typer.Option(help="Streams at once. Default: 64.")] = None,
+    watches_maximum: Annotated[
+        int | None, typer.Option(help="Streams at once that wait for events. Default: 1100.")
+    ] = None,
     request_read_seconds: Annotated[
         float | None, typer.Option(help="Time for a call to send its request. Default: 10.")
     ] = None,

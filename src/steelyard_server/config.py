@@ -113,6 +113,9 @@ class Config:
     streams_maximum: int = 64
     """Streams at once, uploads and downloads together; more are refused with OVERLOADED."""
 
+    watches_maximum: int = 1100
+    """Streams at once that wait for events; more are refused with OVERLOADED."""
+
     request_read_seconds: float = 10.0
     """How long a call may take to deliver its request."""
 
@@ -268,7 +271,8 @@ def _check(config: Config) -> None:
         )
     if config.scrub_bytes_per_second < 0:
         raise ConfigError(f"scrub_bytes_per_second is {config.scrub_bytes_per_second}; it must be 0 or more.")
-    for name in ("grace_seconds", "calls_maximum", "streams_maximum", "request_read_seconds"):
+    places = ("calls_maximum", "streams_maximum", "watches_maximum")
+    for name in ("grace_seconds", *places, "request_read_seconds"):
         if not getattr(config, name) > 0:  # also for NaN
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be above 0.")
 

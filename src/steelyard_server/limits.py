@@ -82,6 +82,7 @@ class Limits:
     clock_seconds: int
     stream_seconds: int
     garbage_seconds: int
+    heartbeat_seconds: int
     retention_seconds: int
     token_seconds: int
     token_seconds_default: int

@@ -31,6 +31,7 @@ from steelyard_server.api.access_service import AccessService
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
 from steelyard_server.api.event_service import EventService
+from steelyard_server.api.feeds import Feeds
 from steelyard_server.api.guard import EdgeLimits, Guard
 from steelyard_server.api.logins import Logins
 from steelyard_server.api.maintenance_service import MaintenanceService
@@ -50,6 +51,7 @@ from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_fi
 from steelyard_server.history import events
 from steelyard_server.history.act import Act
 from steelyard_server.history.caller import Caller
+from steelyard_server.history.hub import Hub
 from steelyard_server.limits import LIMITS
 from steelyard_server.maintenance.collect import Collected, CollectOptions, collect
 from steelyard_server.maintenance.runs import Runs, Stop
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from steelyard_server.api.tls import Certificates
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.config import Config
-    from steelyard_server.db.database import Database
+    from steelyard_server.db.database import Database, OnCommit
     from steelyard_server.db.postgresql_connection import Hold
 
 # Threads that hash, write and read blobs; two cores are busy with three.
@@ -149,6 +151,7 @@ class Server:
     _guard: Guard
     _health: health.Health
     _maintenance: Maintenance
+    _feeds: Feeds
     _grpc: grpc.aio.Server
     _stack: AsyncExitStack
 
@@ -158,6 +161,8 @@ class Server:
         self._health.shut_down()
         # Those who follow a run hear of it, instead of being waited for.
         self._maintenance.storage.stop.set()
+        # Those who watch come back to the next server; waiting for them would last as long as the grace.
+        await self._feeds.close()
         # gRPC's own way to stop would take no more calls at all, not even for health.
         await self._guard.drain(grace)
         await self._grpc.stop(min(grace, LAST_ANSWERS_SECONDS))
@@ -185,15 +190,19 @@ async def start(config: Config) -> Server:
             stack.callback(hold.close)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
-        memo, logins = Memo(enabled=not config.database), Logins()
+        memo, hub, logins = Memo(enabled=not config.database), Hub(), Logins()
         location = config.database or config.data_dir / "registry.db"
-        database = await open_database(location, on_commit=partial(_tell, [memo, logins]))
+        # Answers that are out of date go before anybody hears of the change.
+        database = await open_database(location, on_commit=partial(_tell, [memo, logins, hub]))
         stack.push_async_callback(database.close)
         logins.database = database
         await database.write(namespaces.ensure_default, OURSELVES)
         first_token = await _first_token(database) if config.auth == "tokens" else ""
         head = await database.read_hot(events.head)
         memo.sequence = head.sequence
+        hub.tell(head.sequence)
+        feeds = Feeds(database, hub)
+        stack.push_async_callback(feeds.close)
         metrics = _metrics(config, stack)
         log_in = logins.caller if config.auth == "tokens" else admit.stated
         guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in)
@@ -209,6 +218,7 @@ async def start(config: Config) -> Server:
             about=about,
             pages=Pages(head.epoch),
             maintenance=maintenance,
+            feeds=feeds,
         )
         checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
@@ -217,7 +227,7 @@ async def start(config: Config) -> Server:
         await server.start()
         running = [_keep_house(database, store, logins), _watch_seal(database, checks)]
         if hold is not None:
-            running.append(_watch_hold(hold, guard, checks, stop=maintenance.storage.stop))
+            running += _watch_hold(hold, guard, checks, feeds, stop=maintenance.storage.stop), feeds.poll()
         tasks = [*map(asyncio.create_task, running), *_schedule(config, maintenance)]
         stack.push_async_callback(_cancel, tasks)
         return Server(
@@ -231,12 +241,13 @@ async def start(config: Config) -> Server:
             _guard=guard,
             _health=checks,
             _maintenance=maintenance,
+            _feeds=feeds,
             _grpc=server,
             _stack=stack.pop_all(),
         )
 
 
-def _tell(listeners: list[Memo | Logins], facts: list[object]) -> None:
+def _tell(listeners: list[Memo | Logins | Hub], facts: list[object]) -> None:
     for listener in listeners:
         listener.on_commit(facts)
 
@@ -322,6 +333,7 @@ def _services(
     about: About,
     pages: Pages,
     maintenance: Maintenance,
+    feeds: Feeds,
 ) -> list[tuple[ServiceDescriptor, object]]:
     return [
         (
@@ -353,7 +365,10 @@ def _services(
                 defaults=maintenance.defaults,
             ),
         ),
-        (event_service_pb2.DESCRIPTOR.services_by_name["EventService"], EventService(database, pages=pages)),
+        (
+            event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
+            EventService(database, pages=pages, feeds=feeds),
+        ),
         (
             access_service_pb2.DESCRIPTOR.services_by_name["AccessService"],
             AccessService(database, pages=pages),
@@ -413,6 +428,7 @@ def _edge_limits(config: Config) -> EdgeLimits:
         request_read_seconds=config.request_read_seconds,
         calls=config.calls_maximum,
         streams=config.streams_maximum,
+        watches=config.watches_maximum,
     )
 
 
@@ -461,13 +477,14 @@ async def _watch_seal(database: Database, checks: health.Health) -> None:
     checks.set(["", *(f"steelyard.v1.{name}" for name in WRITING_SERVICES)], serving=False)
 
 
-async def _watch_hold(hold: Hold, guard: Guard, checks: health.Health, *, stop: Stop) -> None:
+async def _watch_hold(hold: Hold, guard: Guard, checks: health.Health, feeds: Feeds, *, stop: Stop) -> None:
     """Take no more calls once another server has the database, as it may after a restart of that."""
     while await asyncio.to_thread(hold.keep):  # noqa: ASYNC110 - the database tells nobody
         await asyncio.sleep(HOLD_CHECK_SECONDS)
     structlog.get_logger("steelyard.database").error("Another server has the database; this one stops.")
     checks.shut_down()
     stop.set()
+    await feeds.close()
     await guard.drain(0)
 
 

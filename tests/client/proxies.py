@@ -57,6 +57,10 @@ class Proxy:
         self._stall_at_bytes.clear()
         self._going_on.set()
 
+    def pass_others(self) -> None:
+        """Forward what comes on other connections; what is held up stays so."""
+        self._stall_at_bytes.clear()
+
     def close(self) -> None:
         """Stop listening and break all connections off."""
         self._going_on.set()

@@ -62,6 +62,8 @@ class Fold:
         undeletions: model, number, and from when to when the version was deleted.
         retired: the last state of each purged model, with `purge_time`, by uid.
         scopes: uids of the namespace and the model that each event concerns.
+        acts: who did what in each event: id of the actor, and action.
+        changed: each resource with the sequence of each event that changed it.
         spaces: uid of the last namespace of each name.
         space_of: uid of the namespace of each model that ever was.
     """
@@ -79,6 +81,8 @@ class Fold:
     undeletions: list[tuple[str, str, str, str]] = field(default_factory=list)
     retired: dict[str, State] = field(default_factory=dict)
     scopes: list[tuple[str | None, str | None]] = field(default_factory=list)
+    acts: list[tuple[str, str]] = field(default_factory=list)
+    changed: set[tuple[int, str]] = field(default_factory=set)
     spaces: dict[str, str] = field(default_factory=dict)
     space_of: dict[str, str] = field(default_factory=dict)
     used_texts: set[tuple[int, str]] = field(default_factory=set)
@@ -98,6 +102,8 @@ class Fold:
         self._text(event.get("reason", ""), name="reason")
         assert event["changes"]
         self.scopes.append((None, None))
+        self.acts.append((event["actor"]["id"], event["action"]))
+        self.changed |= {(self.sequence, change["resource"]) for change in event["changes"]}
         full = len(event["changes"]) > 1 and len(stored) > EVENT_BYTES_MAXIMUM // 2
         for index, change in enumerate(event["changes"]):
             self._apply(change, index=index, action=event["action"], full=full)

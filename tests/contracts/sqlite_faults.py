@@ -29,7 +29,7 @@ WRITERS = 8
 HEAD = select(tables.registry.c.sequence)
 ADVANCE = update(tables.registry).values(sequence=bindparam("new"))
 ADD_EVENT = insert(tables.events).values(
-    {name: bindparam(name) for name in ("sequence", "event_time", "content")}
+    {name: bindparam(name) for name in ("sequence", "event_time", "content")} | {"actor": "", "action": ""}
 )
 COUNT = "SELECT count(*), coalesce(max(sequence), 0) FROM events"
 

@@ -76,6 +76,8 @@ def require_equal(tx: Transaction) -> None:
     assert not restores or head.epoch == restores[-1][1]
     scopes = [(row.namespace_uid, row.model_uid) for row in select_all(tx, "events")]
     assert scopes == history.scopes
+    assert [(row.actor, row.action) for row in select_all(tx, "events")] == history.acts
+    assert {(row.sequence, row.resource) for row in select_all(tx, "event_resources")} == history.changed
     checks = (
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),

@@ -239,6 +239,31 @@ def test_what_namespaces_have_is_counted_when_quotas_are_added(empty_location: s
         assert {tuple(row) for row in limits} == {(0, 0)}
 
 
+def test_events_that_exist_are_found_by_who_did_what(empty_location: str | Path) -> None:
+    """An event that changed several resources is found by each of them."""
+    told = [
+        ("ada", "namespace.create", ["namespace/risk"]),
+        ("grace", "version.delete", ["v:1", "v:2", "v:1"]),
+    ]
+    with connected(empty_location) as connection:
+        migrate(connection, "0007")
+        for sequence, (actor, action, resources) in enumerate(told, start=1):
+            changes = [{"resource": resource} for resource in resources]
+            content = json.dumps({"actor": {"id": actor}, "action": action, "changes": changes}).encode()
+            row = {"sequence": sequence, "content": content}
+            connection.execute(text("INSERT INTO events VALUES (:sequence, 1, :content, NULL, NULL)"), row)
+        connection.commit()
+        migrate(connection, "0009")
+        rows = connection.execute(select(tables.events).order_by(tables.events.c.sequence)).all()
+        assert [(row.actor, row.action) for row in rows] == [(actor, action) for actor, action, _ in told]
+        found = connection.execute(select(tables.event_resources)).all()
+        assert {(row.resource, row.sequence) for row in found} == {
+            ("namespace/risk", 1),
+            ("v:1", 2),
+            ("v:2", 2),
+        }
+
+
 def event(resource: str, uid: str, after: dict[str, str] | None) -> bytes:
     return json.dumps({"changes": [{"resource": resource, "uid": uid, "after": after}]}).encode()
 
@@ -269,6 +294,6 @@ def test_events_that_exist_are_found_by_the_model_that_they_tell_of(empty_locati
             connection.execute(text("INSERT INTO events VALUES (:sequence, 1, :content)"), row)
         connection.commit()
         migrate(connection, "0007")
-        rows = connection.execute(select(tables.events).order_by(tables.events.c.sequence)).all()
+        rows = connection.execute(text("SELECT * FROM events ORDER BY sequence")).all()
         assert [(row.namespace_uid, row.model_uid) for row in rows] == [scope for _, scope in told]
         assert [row.content for row in rows] == [content for content, _ in told]

@@ -31,7 +31,7 @@ WAIT_SECONDS = 20
 FAULTS = Path(__file__).with_name("sqlite_faults.py")
 
 ADD_EVENT = insert(tables.events).values(
-    {name: bindparam(name) for name in ("sequence", "event_time", "content")}
+    {name: bindparam(name) for name in ("sequence", "event_time", "content")} | {"actor": "", "action": ""}
 )
 EVENTS = select(tables.events.c.sequence).order_by(tables.events.c.sequence)
 EVENT = select(tables.events.c.content).where(tables.events.c.sequence == bindparam("sequence"))

@@ -15,18 +15,22 @@ PAGE = ROOT / "docs" / "compare.md"
 COMMAND_SECONDS = 60
 
 
-def run(*command: str, reader: Path, address: str) -> str:
-    """Run a command in the directory of a reader and return what it prints."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("STEELYARD_")}
-    environment |= {
+def environment_of(reader: Path, *, address: str) -> dict[str, str]:
+    """Return the variables of a reader."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STEELYARD_")}
+    return kept | {
         "HOME": str(reader),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "STEELYARD_SERVER": address,
     }
+
+
+def run(*command: str, reader: Path, address: str) -> str:
+    """Run a command in the directory of a reader and return what it prints."""
     done = subprocess.run(
         command,
         cwd=reader,
-        env=environment,
+        env=environment_of(reader, address=address),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,6 +11,7 @@ import pytest
 
 from steelyard import Client
 from steelyard.v1 import content_pb2
+from steelyard_server.core.filters.event_fields import EVENT_FIELDS
 from steelyard_server.core.filters.fields import MODEL_FIELDS, VERSION_FIELDS, Fields
 from steelyard_server.limits import LIMITS
 from tests.docs.pages import ADDRESS, ROOT, blocks
@@ -92,26 +93,29 @@ def registry(tmp_path_factory: pytest.TempPathFactory, shared: ServerProcess) ->
             semantic_version="1.4.0",
             idempotency_key="run 7",
         )
-        client.aliases.set(f"{model}:2", "champion")
+        client.aliases.set(f"{model}:2", "champion", reason="as ticket 7 wants it")
         client.evaluations.record(f"{model}:2", {"f1@new": 0.95})
         yield client
+
+
+LISTS = [
+    ("Fields of versions", VERSION_FIELDS),
+    ("Fields of models", MODEL_FIELDS),
+    ("Fields of events", EVENT_FIELDS),
+]
 
 
 def documented(section: str) -> set[str]:
     return {name.removesuffix(".NAME") for name in examples(section)}
 
 
-@pytest.mark.parametrize(
-    ("section", "fields"), [("Fields of versions", VERSION_FIELDS), ("Fields of models", MODEL_FIELDS)]
-)
+@pytest.mark.parametrize(("section", "fields"), LISTS)
 def test_every_field_has_a_line_and_no_other(section: str, fields: Fields) -> None:
     parts = {name for name, group in fields.groups.items() if group.part}
     assert documented(section) == {*fields.plain, *parts}
 
 
-@pytest.mark.parametrize(
-    ("section", "fields"), [("Fields of versions", VERSION_FIELDS), ("Fields of models", MODEL_FIELDS)]
-)
+@pytest.mark.parametrize(("section", "fields"), LISTS)
 def test_what_has_no_order_is_said(section: str, fields: Fields) -> None:
     told = set(re.findall(r"^\| `(.+?)` \|.*no order", SECTIONS[section], re.MULTILINE))
     assert told == {name for name, field in fields.plain.items() if not field.single}
@@ -126,6 +130,11 @@ def test_the_example_of_a_field_finds_a_version_that_has_it(registry: Client, ex
 @pytest.mark.parametrize("example", examples("Fields of models").values())
 def test_the_example_of_a_field_finds_a_model_that_has_it(registry: Client, example: str) -> None:
     assert [model.name for model in registry.models.list("filters", filter=example)] == ["filters/fraud"]
+
+
+@pytest.mark.parametrize("example", examples("Fields of events").values())
+def test_the_example_of_a_field_finds_an_event_that_has_it(registry: Client, example: str) -> None:
+    assert "alias.set" in [event.action for event in registry.events.list("filters/fraud", filter=example)]
 
 
 def test_what_else_is_written_finds_what_it_says(registry: Client) -> None:
@@ -164,7 +173,7 @@ def test_commands_and_python_of_the_page_run(registry: Client, shared: ServerPro
     reader = tmp_path / "reader"
     reader.mkdir()
     commands = [command for block in blocks(PAGE, "console") for command in block.commands()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         run("sh", "-euc", command, reader=reader, address=shared.address)
     (script,) = (block.text for block in blocks(PAGE, "python"))

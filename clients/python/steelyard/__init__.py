@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
     from steelyard.errors import SteelyardError
+    from steelyard.events import EventWatch
     from steelyard.maintenance import (
         Backup,
         ExpiredVersions,
@@ -74,6 +75,7 @@ _HOMES = {
         "Source",
     ),
     "steelyard.errors": ("SteelyardError",),
+    "steelyard.events": ("EventWatch",),
     "steelyard.maintenance": (
         "Backup",
         "ExpiredVersions",
@@ -116,6 +118,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Event",
+    "EventWatch",
     "ExpiredVersions",
     "ExportResult",
     "File",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -84,6 +85,30 @@ def _transfer(
         if relay.raised is not None:
             raise relay.raised
         return result
+
+    return update_wrapper(run, method)
+
+
+def _watch(
+    method: Callable[Concatenate[Any, Arguments], Iterator[Result]],
+) -> Callable[Concatenate[Any, Arguments], AsyncIterator[Result]]:
+    """Make a method that yields what comes wait in a thread of its own, and end when its caller does.
+
+    Such waits last for ever, so they must not take the threads that all other calls share.
+    """
+
+    async def run(self: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> AsyncIterator[Result]:
+        given: dict[str, Any] = kwargs
+        stop: Stop = given.get("stop") or Stop()
+        given |= {"stop": stop}
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="steelyard-watch")
+        try:
+            entries = await loop.run_in_executor(thread, partial(method, self._calls, *args, **kwargs))
+            while (entry := await loop.run_in_executor(thread, next, entries, None)) is not None:
+                yield entry
+        finally:
+            stop.set()
+            thread.shutdown(wait=False)
 
     return update_wrapper(run, method)
 
@@ -169,6 +194,7 @@ class AsyncEvents(_Wrapper[Events]):
     """See `steelyard.events.Events`."""
 
     list = _list(Events.list)
+    watch = _watch(Events.watch)
 
 
 class AsyncAccess(_Wrapper[Access]):

@@ -118,7 +118,7 @@ class Client:
         self.models = Models(self._connection, references=references)
         self.versions = Versions(self._connection, references=references)
         self.aliases = Aliases(self._connection, references=references)
-        self.events = Events(self._connection)
+        self.events = Events(self._connection, patience_seconds=patience_seconds)
         self.access = Access(self._connection)
         self.evaluations = Evaluations(
             self._connection,

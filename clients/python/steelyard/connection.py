@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import grpc
 
@@ -34,11 +35,12 @@ _RETRY = {
     # The server forbids by push-back what a retry cannot mend, for example a full disk.
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }
-# Transfers resume by offset instead, so their streams are not retried as a whole.
+# They resume by offset or sequence instead, so their streams are not retried as a whole.
 _STREAMS = [
     {"service": f"{PACKAGE}.BlobService", "method": "WriteBlobs"},
     {"service": f"{PACKAGE}.VersionService", "method": "ReadFile"},
     {"service": f"{PACKAGE}.VersionService", "method": "ReadFiles"},
+    {"service": f"{PACKAGE}.EventService", "method": "WatchEvents"},
 ]
 _SERVICE_CONFIG = {"methodConfig": [{"name": _STREAMS}, {"name": [{}], "retryPolicy": _RETRY}]}
 _OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -61,19 +63,30 @@ class Connection:
         token: what the caller logs in with, or empty.
         timeout_seconds: for each call, its retries included.
         tls: what TLS is spoken with; None for plain text.
+        is_shared: whether other connections of this process to the server may use the same sockets.
     """
 
     def __init__(
-        self, server: str, *, actor: str, timeout_seconds: float, token: str = "", tls: Tls | None = None
+        self,
+        server: str,
+        *,
+        actor: str,
+        timeout_seconds: float,
+        token: str = "",
+        tls: Tls | None = None,
+        is_shared: bool = True,
     ) -> None:
         self.server = checked_address(server)
         if not timeout_seconds > 0:
             raise errors.InvalidArgument(f"timeout_seconds is {timeout_seconds!r}; it must be above 0.")
         stated = [("steelyard-actor", _checked_actor(actor))] if actor else []
         login = [("authorization", f"Bearer {_checked_token(token)}")] if token else []
+        self._actor, self._token = actor, token
         self._metadata = (*stated, *login)
         self._timeout_seconds = timeout_seconds
         self._tls = tls
+        self._is_shared = is_shared
+        self._others: WeakSet[Connection] = WeakSet()
         # By process: a channel does not survive a fork. The parent's is kept, for closing it would hang.
         self._channels: dict[int, grpc.Channel] = {}
         self._closed = False
@@ -110,6 +123,21 @@ class Connection:
         method: Any = self._channel().stream_stream(f"/{PACKAGE}.{rpc}", response_deserializer=parse)
         return method(requests, timeout=timeout_seconds, metadata=self._metadata)
 
+    def another(self) -> Connection:
+        """Connect anew, for when nothing comes on this connection; closing this one closes it too."""
+        if self._closed:
+            raise _closed()
+        made = Connection(
+            self.server,
+            actor=self._actor,
+            token=self._token,
+            timeout_seconds=self._timeout_seconds,
+            tls=self._tls,
+            is_shared=False,
+        )
+        self._others.add(made)
+        return made
+
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Turn errors of gRPC into those of this package."""
@@ -121,17 +149,21 @@ class Connection:
     def close(self) -> None:
         """Close the channel of this process."""
         self._closed = True
+        for other in self._others:
+            other.close()
         if channel := self._channels.pop(os.getpid(), None):
             channel.close()
 
     def _channel(self) -> grpc.Channel:
         if self._closed:
-            raise errors.SteelyardError("The client is closed; make a new one.")
+            raise _closed()
         channel = self._channels.get(os.getpid())
         return channel or self._opened()
 
     def _opened(self) -> grpc.Channel:
         options = list(_OPTIONS)
+        if not self._is_shared:
+            options.append(("grpc.use_local_subchannel_pool", 1))
         if _LOOPBACK.match(self.server):
             options.append(("grpc.enable_http_proxy", 0))
         if self._tls is None:
@@ -143,6 +175,10 @@ class Connection:
         if first is not channel:
             channel.close()
         return first
+
+
+def _closed() -> errors.SteelyardError:
+    return errors.SteelyardError("The client is closed; make a new one.")
 
 
 def new_request_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -282,6 +283,16 @@ class Event:
     content: bytes
     texts: dict[str, str]
     message: event_pb2.Event = field(repr=False, compare=False)
+
+    @property
+    def reason(self) -> str:
+        """Why it was done; empty when nobody said so, or the text was erased."""
+        return self.texts.get("reason", "")
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """What it changed, for example `alias/risk/fraud@champion`."""
+        return tuple(change["resource"] for change in json.loads(self.content)["changes"])
 
 
 def actor(message: actor_pb2.Actor) -> Actor:

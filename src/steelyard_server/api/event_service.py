@@ -1,55 +1,142 @@
-"""EventService: translate, call, translate."""
+"""EventService: translate, call, translate; and send watchers what follows their cursors."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from steelyard.v1 import event_pb2
 from steelyard.v1 import event_service_pb2 as pb
-from steelyard_server.api import convert
+from steelyard.v1 import rule_pb2
+from steelyard_server.api import admit, convert_event
+from steelyard_server.api.method import watching
 from steelyard_server.api.transact import observe
-from steelyard_server.core import events
+from steelyard_server.core import events, names
+from steelyard_server.errors import HistoryReplaced, SequenceInFuture
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from steelyard_server.api.call import Call
+    from steelyard_server.api.call import Call, Stream
+    from steelyard_server.api.feeds import Feed, Feeds
     from steelyard_server.api.pages import Pages
-    from steelyard_server.core.events import Event
     from steelyard_server.db.database import Database
+    from steelyard_server.history.events import Head
+
+HEARTBEAT_SECONDS = 15
 
 
 class EventService:
-    """Serve the history from the database."""
+    """Serve the history from the database, and what is new in it from feeds."""
 
-    def __init__(self, database: Database, *, pages: Pages) -> None:
+    def __init__(self, database: Database, *, pages: Pages, feeds: Feeds) -> None:
         self._database = database
         self._pages = pages
+        self._feeds = feeds
 
     async def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
         """Answer a page of events."""
-        query = ("events", request.scope)
-        (found, more), sequence = await observe(
+        _require(call, request.scope)
+        query = ("events", request.scope, request.filter, request.order_by)
+        (found, position), sequence = await observe(
             self._database,
             call,
             events.page,
             minimum_sequence=request.minimum_sequence,
             scope=request.scope,
-            after=self._pages.decode(query, request.page_token, int),
+            filter=request.filter,
+            order_by=request.order_by,
+            after=self._pages.decode(query, request.page_token, list),
             page_size=request.page_size,
         )
         return pb.ListEventsResponse(
-            events=[_event(each) for each in found],
-            next_page_token=self._pages.encode(query, found[-1].sequence) if more else "",
+            events=map(convert_event.event, found),
+            next_page_token=self._pages.encode(query, position) if position else "",
             sequence=sequence,
         )
 
+    @watching
+    async def WatchEvents(self, request: pb.WatchEventsRequest, call: Call, stream: Stream) -> None:
+        """Send events for as long as the caller stays."""
+        _require(call, request.scope)
+        heartbeat_seconds = request.heartbeat_seconds or HEARTBEAT_SECONDS
+        names.number(
+            heartbeat_seconds, field="heartbeat_seconds", minimum=1, maximum=LIMITS.heartbeat_seconds
+        )
+        async with self._feeds.watched(scope=request.scope, filter=request.filter) as (feed, head):
+            watcher = Watcher(self._feeds, feed, stream, cursor=_cursor(request, head), epoch=head.epoch)
+            await watcher.run(heartbeat_seconds)
 
-def _event(value: Event) -> event_pb2.Event:
-    texts = [event_pb2.EventText(name=each.name, salt=each.salt, text=each.content) for each in value.texts]
-    return event_pb2.Event(
-        sequence=value.sequence,
-        time=convert.timestamp(value.time),
-        actor=convert.actor(value.actor),
-        action=value.action,
-        content=value.content,
-        texts=texts,
-    )
+
+class Watcher:
+    """One stream: a cursor, and what moves it."""
+
+    def __init__(self, feeds: Feeds, feed: Feed, stream: Stream, *, cursor: int, epoch: str) -> None:
+        self._feeds = feeds
+        self._feed = feed
+        self._stream = stream
+        self._cursor = cursor
+        self._epoch = epoch
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self, heartbeat_seconds: int) -> None:
+        """Send every event behind the cursor, once and in order; when nothing was sent for long, a heartbeat.
+
+        Raises:
+            RegistryError: what the feed ended with.
+        """
+        self._heartbeat_seconds = heartbeat_seconds
+        await self._beat()
+        while True:
+            # Taken before looking, so that what comes meanwhile wakes.
+            moved = self._feed.moved
+            self._feed.check()
+            if self._cursor < self._feed.begin:
+                await self._catch_up()
+            elif (found := self._feed.next(self._cursor)) is not None:
+                await self._send(*found)
+            else:
+                self._cursor = max(self._cursor, self._feed.reached)
+                await self._wait(moved)
+            if self._clock() >= self._due:
+                await self._beat()
+
+    async def _catch_up(self) -> None:
+        found, reached = await self._feeds.read(self._feed.followed, after=self._cursor)
+        for each in found:
+            await self._send(*each)
+        self._cursor = max(self._cursor, reached)
+
+    async def _send(self, sequence: int, message: bytes) -> None:
+        await self._stream.write(message)
+        self._cursor = sequence
+        self._due = self._clock() + self._heartbeat_seconds
+
+    async def _beat(self) -> None:
+        message = pb.WatchEventsResponse(sequence=self._cursor, epoch=self._epoch)
+        await self._send(self._cursor, message.SerializeToString())
+
+    async def _wait(self, moved: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout_at(self._due):
+                await moved.wait()
+        except TimeoutError:
+            return
+
+
+def _require(call: Call, scope: str) -> None:
+    """Demand for the whole registry what the rule of a method cannot say, for that names one permission."""
+    if not scope:
+        admit.require(call.caller, rule_pb2.PERMISSION_AUDIT, scope)
+
+
+def _cursor(request: pb.WatchEventsRequest, head: Head) -> int:
+    """Return the sequence behind which a watch begins."""
+    if request.epoch and request.epoch != head.epoch:
+        message = "The registry was restored since you got this epoch; read the history anew, then watch."
+        raise HistoryReplaced(message, epoch=head.epoch)
+    if not request.HasField("after_sequence"):
+        return head.sequence
+    after = names.number(request.after_sequence, field="after_sequence")
+    if after > head.sequence:
+        message = f"The registry is at sequence {head.sequence}, which is before {after}."
+        raise SequenceInFuture(message, sequence=head.sequence)
+    return after

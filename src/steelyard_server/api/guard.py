@@ -57,8 +57,9 @@ class EdgeLimits:
 
     Args:
         calls: unary calls at once.
-        streams: streaming calls at once; they have a count of their own, so that neither kind can
-            take the places of the other.
+        streams: streaming calls at once that move something.
+        watches: streaming calls at once that wait for events. Each kind has a count of its own, so that
+            none can take the places of another.
     """
 
     request_read_seconds: float = LIMITS.request_read_seconds
@@ -66,6 +67,7 @@ class EdgeLimits:
     stream_seconds: float = LIMITS.stream_seconds
     calls: int = 512
     streams: int = 64
+    watches: int = 1100
 
 
 @dataclass(slots=True)
@@ -85,8 +87,9 @@ class Guard:
     _prefix: str = field(default_factory=lambda: os.urandom(4).hex())
     _calls: Pool = field(init=False)
     _streams: Pool = field(init=False)
-    _checks: Pool = field(init=False)
     _watches: Pool = field(init=False)
+    _checks: Pool = field(init=False)
+    _check_streams: Pool = field(init=False)
     _open: int = 0
     _draining: bool = False
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,12 +97,15 @@ class Guard:
     def __post_init__(self) -> None:
         self._calls = Pool(self.limits.calls)
         self._streams = Pool(self.limits.streams)
+        self._watches = Pool(self.limits.watches)
         self._checks = Pool(ESSENTIAL_CALLS)
-        self._watches = Pool(ESSENTIAL_STREAMS)
+        self._check_streams = Pool(ESSENTIAL_STREAMS)
 
-    def _pool(self, *, streams: bool, essential: bool) -> Pool:
+    def _pool(self, *, streams: bool, watching: bool, essential: bool) -> Pool:
         if essential:
-            return self._watches if streams else self._checks
+            return self._check_streams if streams else self._checks
+        if watching:
+            return self._watches
         return self._streams if streams else self._calls
 
     async def drain(self, seconds: float) -> None:
@@ -136,16 +142,18 @@ class Guard:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         streams = descriptor.server_streaming
         essential = descriptor.containing_service.full_name in admit.PUBLIC_SERVICES
+        watching = getattr(function, "watching", False)
         method = Method(
             path,
             receive=receiving(descriptor),
             serve=serving(descriptor, function),
             stop=stopping(descriptor, function),
-            pool=self._pool(streams=streams, essential=essential),
+            pool=self._pool(streams=streams, watching=watching, essential=essential),
             seconds=self.limits.stream_seconds if streams else self.limits.unary_seconds,
             essential=essential,
             public=rule.permission == rule_pb2.PERMISSION_PUBLIC,
             ask=admit.asking(rule),
+            watching=watching,
         )
         run = self._guarded(method)
         if streams:
@@ -158,7 +166,7 @@ class Guard:
             call = Call(f"{self._prefix}-{next(self._ids)}", method.path, admit.ANONYMOUS, context)
             stream = Stream(context)
             reason, code = "", "OK"
-            self._open += not method.essential
+            self._open += method.awaited
             try:
                 return await self._admitted(method, call, stream)
             except RegistryError as error:
@@ -179,7 +187,7 @@ class Guard:
                 await method.stop(incident, stream)
                 await _abort(context, incident, call=call)
             finally:
-                self._open -= not method.essential
+                self._open -= method.awaited
                 if not self._open:
                     self._idle.set()
                 self._report(call, stream, code=code, reason=reason, seconds=time.perf_counter() - begin)

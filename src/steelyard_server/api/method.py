@@ -66,6 +66,7 @@ class Method:
         essential: served also when all places are taken or the server shuts down.
         public: served to those who did not log in, too.
         ask: what a request demands of its caller.
+        watching: whether its calls wait for what may never happen, so that nobody waits for their end.
     """
 
     path: str
@@ -77,6 +78,12 @@ class Method:
     essential: bool
     public: bool
     ask: Ask
+    watching: bool
+
+    @property
+    def awaited(self) -> bool:
+        """Return whether a server that stops waits until its calls have ended."""
+        return not (self.essential or self.watching)
 
 
 def receiving(descriptor: MethodDescriptor) -> Receive:
@@ -134,6 +141,12 @@ def last_message(encode: Callable[[RegistryError], Message]) -> Callable[[Functi
         return function
 
     return mark
+
+
+def watching(function: Function) -> Function:
+    """Mark a method whose streams mostly wait for what may happen: they have places of their own."""
+    function.__dict__["watching"] = True
+    return function
 
 
 def stopping(descriptor: MethodDescriptor, function: Any) -> Stop:

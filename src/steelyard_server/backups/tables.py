@@ -62,6 +62,7 @@ DERIVED: Final = (
     tables.model_owners,
     tables.model_directions,
     tables.model_words,
+    tables.event_resources,
 )
 # What comes and goes without an event: what is stored, who holds it and until when, and answers to
 # requests, which are forgotten by the clock. What namespaces use is counted of both kinds.

@@ -1,4 +1,4 @@
-"""Events: reading the history of a namespace or a model. ``history/events.py`` writes it."""
+"""Events: finding them in the history, and following it. ``history/events.py`` writes it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import orjson
 from sqlalchemy import bindparam, func, select
 
 from steelyard_server.core import models, names, namespaces, pages
+from steelyard_server.core.filters import search
+from steelyard_server.core.filters.choices import Choices
+from steelyard_server.core.filters.conditions import Conditions
+from steelyard_server.core.filters.event_fields import EVENT_FIELDS, EventScope
+from steelyard_server.core.filters.search import Listing
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
-from steelyard_server.errors import FieldRequired
+from steelyard_server.history import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import Select
 
+    from steelyard_server.core.filters.search import Position
     from steelyard_server.db.database import Row, Transaction
 
 # A character of a text has at most so many bytes.
@@ -30,20 +36,9 @@ _CHARACTERS = (
     .scalar_subquery()
     .label("text_characters")
 )
+_ALL = select(_E.sequence.label("id"), tables.events, _CHARACTERS)
+_PAGE = _ALL.where(any_of(_E.sequence, "ids"))
 _TEXTS = select(tables.event_texts).where(any_of(_T.sequence, "sequences")).order_by(_T.sequence, _T.name)
-
-
-def _page_of(column: ColumnElement[Any]) -> Select[Any]:
-    """Select the events whose *column* is the uid `scope`."""
-    return (
-        select(tables.events, _CHARACTERS)
-        .where(column == bindparam("scope"), _E.sequence > bindparam("after"))
-        .order_by(_E.sequence)
-        .limit(bindparam("limit"))
-    )
-
-
-_OF_NAMESPACE, _OF_MODEL = _page_of(_E.namespace_uid), _page_of(_E.model_uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,49 +62,110 @@ class Event:
     texts: Sequence[Text]
 
 
-def page(
-    tx: Transaction, *, scope: str, after: int | None = None, page_size: int = 0
-) -> tuple[list[Event], bool]:
-    """Return the events of a scope that follow the sequence *after*, and whether more follow.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Events to ask for again and again.
 
     Args:
-        scope: `namespace`, or `namespace/model`.
+        statement: finds those that follow the bind `after`, at most `limit`.
+    """
+
+    scope: EventScope
+    filter: str
+    statement: Select[Any]
+
+
+def page(
+    tx: Transaction,
+    *,
+    scope: str = "",
+    filter: str = "",  # noqa: A002 - as the request calls it
+    order_by: str = "",
+    after: Position | None = None,
+    page_size: int = 0,
+) -> tuple[list[Event], Position | None]:
+    """Return events that pass a filter, and the position behind them; None when nothing follows.
+
+    Args:
+        scope: `namespace`, or `namespace/model`; empty for the whole registry.
 
     Raises:
         NamespaceNotFound, ModelNotFound: there is none of this name.
+        FilterInvalid, OrderByInvalid, TooLong: with the column where one stands.
+        PageTokenInvalid: *after* is no position in this list.
     """
-    statement, uid = _scope(tx, scope)
+    found = search.page(
+        tx,
+        Listing(EVENT_FIELDS, _scope(tx, scope), ("sequence",)),
+        statement=_PAGE,
+        size_bytes=_size_bytes,
+        page_size=page_size,
+        filter=filter,
+        order_by=order_by,
+        after=after,
+    )
+    return _values(tx, found.entries), found.position
+
+
+def follow(tx: Transaction, *, scope: str, filter: str) -> Followed:  # noqa: A002 - as the request calls it
+    """Make what `following` asks for from a scope and a filter.
+
+    A scope stays what it is: of a namespace that is deleted, and made anew, nothing more comes.
+
+    Raises:
+        NamespaceNotFound, ModelNotFound, FilterInvalid, TooLong: as `page`.
+    """
+    found = _scope(tx, scope)
+    _, condition = search.passing(Conditions(EVENT_FIELDS, Choices(tx, found)), found, filter=filter)
+    behind = (*found.conditions(), _E.sequence > bindparam("after"))
+    statement = _ALL.where(*behind, condition).order_by(_E.sequence).limit(bindparam("limit"))
+    return Followed(found, filter, statement)
+
+
+def following(
+    tx: Transaction, followed: Followed, *, after: int, rows_maximum: int, bytes_maximum: int
+) -> tuple[list[Event], int]:
+    """Return the next events behind the sequence *after*, and up to which sequence there are no others.
+
+    Args:
+        bytes_maximum: of all of them, unless the first alone has more.
+    """
     rows, more = pages.take(
         tx,
-        statement,
-        after={"after": after or 0},
+        followed.statement,
+        after={"after": after},
         key=lambda row: {"after": row.sequence},
-        size_bytes=lambda row: len(row.content) + int(row.text_characters) * CHARACTER_BYTES_MAXIMUM + 512,
-        rows_maximum=pages.page_size(page_size),
-        values={"scope": uid},
+        size_bytes=_size_bytes,
+        rows_maximum=rows_maximum,
+        bytes_maximum=bytes_maximum,
+        values={},
     )
-    texts = _texts(tx, [row.sequence for row in rows])
-    return [_value(row, texts=texts.get(row.sequence, ())) for row in rows], more
+    # The snapshot is that of the rows, so nothing lies between them and the head.
+    return _values(tx, rows), rows[-1].sequence if more else max(after, events.head(tx).sequence)
 
 
-def _scope(tx: Transaction, scope: str) -> tuple[Select[Any], str]:
-    """Return the statement for a scope, and the uid that it asks for."""
+def _scope(tx: Transaction, scope: str) -> EventScope:
     if not scope:
-        raise FieldRequired("`scope` is empty; name a namespace, or namespace/model.", field="scope")
+        return EventScope()
     if "/" in scope:
-        return _OF_MODEL, models.find(tx, name=scope, field="scope", deleted=True).uid
+        return EventScope(model_uid=models.find(tx, name=scope, field="scope", deleted=True).uid)
     names.namespace(scope, field="scope")
-    return _OF_NAMESPACE, namespaces.find(tx, name=scope).uid
+    return EventScope(namespace_uid=namespaces.find(tx, name=scope).uid)
 
 
-def _texts(tx: Transaction, sequences: list[int]) -> dict[int, list[Text]]:
-    found: dict[int, list[Text]] = {}
-    for row in tx.all(_TEXTS, sequences=sequences):
-        found.setdefault(row.sequence, []).append(Text(row.name, bytes(row.salt), row.content))
-    return found
+def _size_bytes(row: Row) -> int:
+    """Estimate what an event adds to an answer."""
+    return len(row.content) + int(row.text_characters) * CHARACTER_BYTES_MAXIMUM + 512
+
+
+def _values(tx: Transaction, rows: Sequence[Row]) -> list[Event]:
+    texts: dict[int, list[Text]] = {}
+    for row in tx.all(_TEXTS, sequences=[row.sequence for row in rows]):
+        texts.setdefault(row.sequence, []).append(Text(row.name, bytes(row.salt), row.content))
+    return [_value(row, texts=texts.get(row.sequence, ())) for row in rows]
 
 
 def _value(row: Row, *, texts: Sequence[Text]) -> Event:
     content = bytes(row.content)
-    told = orjson.loads(content)
-    return Event(row.sequence, row.event_time, told["actor"], told["action"], content, texts)
+    actor = orjson.loads(content)["actor"]
+    return Event(row.sequence, row.event_time, actor, row.action, content, texts)

@@ -45,6 +45,7 @@ def take(
     size_bytes: Callable[[Row], int],
     rows_maximum: int,
     values: Mapping[str, Any],
+    bytes_maximum: int = LIMITS.page_bytes,
 ) -> tuple[list[Row], bool]:
     """Read the rows that follow *after* until the page is full; say whether more follow.
 
@@ -60,7 +61,7 @@ def take(
         portion = tx.all(statement, limit=limit, **after, **values)
         for row in portion:
             total_bytes += size_bytes(row)
-            if len(rows) == rows_maximum or (rows and total_bytes > LIMITS.page_bytes):
+            if len(rows) == rows_maximum or (rows and total_bytes > bytes_maximum):
                 return rows, True
             rows.append(row)
         if len(portion) < limit:

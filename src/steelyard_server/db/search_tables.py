@@ -1,6 +1,6 @@
-"""What filters look at and no answer shows: rows that repeat parts of versions and models, one class a table.
+"""What filters look at and no answer shows: rows that repeat parts of other rows, one class a table.
 
-Every row names its version and, so that one index serves a list, the model and number of it. Such
+Those of a version name it and, so that one index serves a list, the model and number of it. Such
 rows are written with the version, and anew when what they repeat changes. ``value_key`` is what to
 compare and order by, short enough for an index of either database: see ``search_keys.py``.
 """
@@ -173,6 +173,19 @@ class ModelWord(Base, table=True):
     namespace_id: OfNamespace
 
 
+class EventResource(Base, table=True):
+    """A resource that an event changed, as the event names it.
+
+    The key is in the order in which it is looked for, so that it is the only index to write.
+    """
+
+    __tablename__ = "event_resources"
+    __table_args__ = (CLUSTERED,)
+
+    resource: TextKey
+    sequence: Annotated[int, Field(sa_type=sqlalchemy.BigInteger, primary_key=True)]
+
+
 version_labels: Final = VersionLabel.__table__
 parameters: Final = Parameter.__table__
 version_facts: Final = VersionFact.__table__
@@ -184,3 +197,4 @@ model_labels: Final = ModelLabel.__table__
 model_owners: Final = ModelOwner.__table__
 model_directions: Final = ModelDirection.__table__
 model_words: Final = ModelWord.__table__
+event_resources: Final = EventResource.__table__

@@ -39,6 +39,7 @@ from .columns import (
 )
 from .search_tables import (
     datasets,
+    event_resources,
     model_directions,
     model_labels,
     model_owners,
@@ -58,6 +59,7 @@ __all__ = [
     "blobs",
     "comparable",
     "datasets",
+    "event_resources",
     "grants",
     "group_members",
     "groups",
@@ -398,13 +400,17 @@ class AliasMove(Base, table=True):
 
 
 class Event(Base, table=True):
-    """The exact bytes of one committed mutation, and which namespace and model it concerns.
+    """The exact bytes of one committed mutation, and what of it they are found by.
 
-    By uid and without a foreign key: events outlive what they tell of, and keys of rows are used again.
+    Namespace and model are those that it concerns, by uid and without a foreign key: events outlive
+    what they tell of, and keys of rows are used again. ``actor`` is the id of the actor.
     """
 
     __tablename__ = "events"
     __table_args__ = (
+        sqlalchemy.Index(None, "actor", "sequence"),
+        sqlalchemy.Index(None, "action", "sequence"),
+        sqlalchemy.Index(None, "event_time", "sequence"),
         where_given("namespace_uid", "sequence"),
         where_given("model_uid", "sequence"),
     )
@@ -414,6 +420,8 @@ class Event(Base, table=True):
     content: Blob
     namespace_uid: OptionalText
     model_uid: OptionalText
+    actor: Text
+    action: Text
 
 
 class EventText(Base, table=True):

@@ -58,6 +58,7 @@ _SEEN = select(_HEAD.c.sequence, _HEAD.c.uid, _HEAD.c.epoch, _HEAD.c.access_sequ
 _LOCK_HEAD = select(_HEAD.c.id).where(_HEAD.c.id == 1).with_for_update()
 _INSERT = insert(tables.events)
 _INSERT_TEXT = insert(tables.event_texts)
+_INSERT_RESOURCE = insert(tables.event_resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +213,25 @@ def append(tx: Transaction, act: Act, at: Stamp, *, action: str, changes: Sequen
     if len(content) > AFTER_BYTES_MAXIMUM:
         _shrink(entries, excess_bytes=len(content) - EVENT_BYTES_MAXIMUM, texts=texts)
         content = canonical.encode(event)
-    scope = changes[0].scope
     row = {"sequence": at.sequence, "event_time": at.time, "content": content}
-    uids = {"namespace_uid": scope.namespace_uid or None, "model_uid": scope.model_uid or None}
-    tx.run(_INSERT, row | uids)
+    tx.run(_INSERT, row | _found_by(act, action=action, scope=changes[0].scope))
     if texts.rows:
         tx.run(_INSERT_TEXT, texts.rows)
+    for resource in dict.fromkeys(change.resource for change in changes):
+        tx.run(_INSERT_RESOURCE, {"resource": resource, "sequence": at.sequence})
     answered = frozenset(change.scope.model_uid for change in changes if change.answered)
     tx.after_commit(Committed(at.sequence, answered))
     return at.sequence
+
+
+def _found_by(act: Act, *, action: str, scope: Scope) -> dict[str, str | None]:
+    """Return the columns by which an event is found."""
+    return {
+        "namespace_uid": scope.namespace_uid or None,
+        "model_uid": scope.model_uid or None,
+        "actor": act.caller.id,
+        "action": action,
+    }
 
 
 def fitting(changes: Sequence[Change]) -> int:

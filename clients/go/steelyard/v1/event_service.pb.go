@@ -24,7 +24,8 @@ const (
 // Request of ListEvents.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. The name of a Namespace, or `namespace/model`, the present name of the Model or a former one.
+	// The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+	// means the whole registry.
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -32,8 +33,14 @@ type ListEventsRequest struct {
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,4,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Which Events, after AIP-160, for example `actor = ada AND action = alias.set`; docs/filters.md has
+	// all fields. At most Limits.filter_bytes. Empty means all.
+	Filter string `protobuf:"bytes,10,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Fields to order by, separated by commas, each of them alone or followed by `desc`; `sequence desc` is
+	// the newest first. The default is `sequence`.
+	OrderBy       string `protobuf:"bytes,11,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEventsRequest) Reset() {
@@ -94,10 +101,24 @@ func (x *ListEventsRequest) GetMinimumSequence() int64 {
 	return 0
 }
 
+func (x *ListEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // Response of ListEvents.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events in the order of their sequences.
+	// The Events, in the order that was asked for.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -158,24 +179,188 @@ func (x *ListEventsResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of WatchEvents.
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+	// means the whole registry.
+	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// Which Events, as in ListEvents. At most Limits.filter_bytes. Empty means all.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Begin behind this sequence: one from a message of this stream, from an Event, or from any other answer.
+	// 0 begins with the first Event. Absent begins with the next one.
+	AfterSequence *int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3,oneof" json:"after_sequence,omitempty"`
+	// The epoch that `after_sequence` is from, as a message of this stream or GetServerInfo said it. Empty is
+	// not checked.
+	Epoch string `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Most seconds between two messages, 1 to Limits.heartbeat_seconds; 0 means 15.
+	HeartbeatSeconds int64 `protobuf:"varint,5,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_steelyard_v1_event_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_event_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_event_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *WatchEventsRequest) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetAfterSequence() int64 {
+	if x != nil && x.AfterSequence != nil {
+		return *x.AfterSequence
+	}
+	return 0
+}
+
+func (x *WatchEventsRequest) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetHeartbeatSeconds() int64 {
+	if x != nil {
+		return x.HeartbeatSeconds
+	}
+	return 0
+}
+
+// Response of WatchEvents.
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An Event that passes the filter. Absent in a heartbeat.
+	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Everything up to here was sent: the sequence of the Event, or of a heartbeat.
+	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The epoch of the history. Only in heartbeats, of which the first message is one.
+	Epoch         string `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_steelyard_v1_event_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_event_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_event_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WatchEventsResponse) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *WatchEventsResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
 var File_steelyard_v1_event_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_event_service_proto_rawDesc = "" +
 	"\n" +
-	" steelyard/v1/event_service.proto\x12\fsteelyard.v1\x1a\x18steelyard/v1/event.proto\x1a\x17steelyard/v1/rule.proto\"\x90\x01\n" +
+	" steelyard/v1/event_service.proto\x12\fsteelyard.v1\x1a\x18steelyard/v1/event.proto\x1a\x17steelyard/v1/rule.proto\"\xc3\x01\n" +
 	"\x11ListEventsRequest\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x85\x01\n" +
+	"\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12\x16\n" +
+	"\x06filter\x18\n" +
+	" \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\v \x01(\tR\aorderBy\"\x85\x01\n" +
 	"\x12ListEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.steelyard.v1.EventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence2q\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xc4\x01\n" +
+	"\x12WatchEventsRequest\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12*\n" +
+	"\x0eafter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\tR\x05epoch\x12+\n" +
+	"\x11heartbeat_seconds\x18\x05 \x01(\x03R\x10heartbeatSecondsB\x11\n" +
+	"\x0f_after_sequence\"r\n" +
+	"\x13WatchEventsResponse\x12)\n" +
+	"\x05event\x18\x01 \x01(\v2\x13.steelyard.v1.EventR\x05event\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\tR\x05epoch2\xd9\x01\n" +
 	"\fEventService\x12a\n" +
 	"\n" +
-	"ListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05scope\x90\x02\x01B\xb1\x01\n" +
+	"ListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05scope\x90\x02\x01\x12f\n" +
+	"\vWatchEvents\x12 .steelyard.v1.WatchEventsRequest\x1a!.steelyard.v1.WatchEventsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05scope\x90\x02\x010\x01B\xb1\x01\n" +
 	"\x10com.steelyard.v1B\x11EventServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -190,21 +375,26 @@ func file_steelyard_v1_event_service_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_event_service_proto_rawDescData
 }
 
-var file_steelyard_v1_event_service_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_steelyard_v1_event_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_steelyard_v1_event_service_proto_goTypes = []any{
-	(*ListEventsRequest)(nil),  // 0: steelyard.v1.ListEventsRequest
-	(*ListEventsResponse)(nil), // 1: steelyard.v1.ListEventsResponse
-	(*Event)(nil),              // 2: steelyard.v1.Event
+	(*ListEventsRequest)(nil),   // 0: steelyard.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),  // 1: steelyard.v1.ListEventsResponse
+	(*WatchEventsRequest)(nil),  // 2: steelyard.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil), // 3: steelyard.v1.WatchEventsResponse
+	(*Event)(nil),               // 4: steelyard.v1.Event
 }
 var file_steelyard_v1_event_service_proto_depIdxs = []int32{
-	2, // 0: steelyard.v1.ListEventsResponse.events:type_name -> steelyard.v1.Event
-	0, // 1: steelyard.v1.EventService.ListEvents:input_type -> steelyard.v1.ListEventsRequest
-	1, // 2: steelyard.v1.EventService.ListEvents:output_type -> steelyard.v1.ListEventsResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 0: steelyard.v1.ListEventsResponse.events:type_name -> steelyard.v1.Event
+	4, // 1: steelyard.v1.WatchEventsResponse.event:type_name -> steelyard.v1.Event
+	0, // 2: steelyard.v1.EventService.ListEvents:input_type -> steelyard.v1.ListEventsRequest
+	2, // 3: steelyard.v1.EventService.WatchEvents:input_type -> steelyard.v1.WatchEventsRequest
+	1, // 4: steelyard.v1.EventService.ListEvents:output_type -> steelyard.v1.ListEventsResponse
+	3, // 5: steelyard.v1.EventService.WatchEvents:output_type -> steelyard.v1.WatchEventsResponse
+	4, // [4:6] is the sub-list for method output_type
+	2, // [2:4] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_event_service_proto_init() }
@@ -214,13 +404,14 @@ func file_steelyard_v1_event_service_proto_init() {
 	}
 	file_steelyard_v1_event_proto_init()
 	file_steelyard_v1_rule_proto_init()
+	file_steelyard_v1_event_service_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_event_service_proto_rawDesc), len(file_steelyard_v1_event_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

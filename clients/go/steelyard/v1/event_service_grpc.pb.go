@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EventService_ListEvents_FullMethodName = "/steelyard.v1.EventService/ListEvents"
+	EventService_ListEvents_FullMethodName  = "/steelyard.v1.EventService/ListEvents"
+	EventService_WatchEvents_FullMethodName = "/steelyard.v1.EventService/WatchEvents"
 )
 
 // EventServiceClient is the client API for EventService service.
@@ -28,19 +29,49 @@ const (
 //
 // The history: every change of the registry's state is one Event.
 type EventServiceClient interface {
-	// Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+	// Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+	// time.
 	//
 	// The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
 	// those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-	// still has its Events.
+	// still has its Events. The whole registry has all of these, and those that concern none of them, such
+	// as collections of garbage.
 	//
-	// Pages neither skip nor repeat an Event while others are made.
+	// To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+	//
+	// Pages in the order of sequences neither skip nor repeat an Event while others are made.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-	// * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+	// * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+	// `after_sequence`, then each one as it is committed.
+	//
+	// Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+	// by sending the last sequence that it got. The first message, and one whenever nothing else came for
+	// `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+	// to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+	//
+	// A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+	// takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+	// Streams end after Limits.stream_seconds, and when the server stops.
+	//
+	// To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+	// The scope is what its name means when the stream begins.
+	//
+	// Errors:
+	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+	// * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+	// * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+	// * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+	// * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+	// * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+	// * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
+	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
 type eventServiceClient struct {
@@ -61,25 +92,74 @@ func (c *eventServiceClient) ListEvents(ctx context.Context, in *ListEventsReque
 	return out, nil
 }
 
+func (c *eventServiceClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &EventService_ServiceDesc.Streams[0], EventService_WatchEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEventsRequest, WatchEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EventService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
 //
 // The history: every change of the registry's state is one Event.
 type EventServiceServer interface {
-	// Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+	// Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+	// time.
 	//
 	// The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
 	// those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-	// still has its Events.
+	// still has its Events. The whole registry has all of these, and those that concern none of them, such
+	// as collections of garbage.
 	//
-	// Pages neither skip nor repeat an Event while others are made.
+	// To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+	//
+	// Pages in the order of sequences neither skip nor repeat an Event while others are made.
 	//
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-	// * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+	// * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+	// `after_sequence`, then each one as it is committed.
+	//
+	// Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+	// by sending the last sequence that it got. The first message, and one whenever nothing else came for
+	// `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+	// to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+	//
+	// A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+	// takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+	// Streams end after Limits.stream_seconds, and when the server stops.
+	//
+	// To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+	// The scope is what its name means when the stream begins.
+	//
+	// Errors:
+	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+	// * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+	// * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+	// * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+	// * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+	// * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+	// * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
+	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -92,6 +172,9 @@ type UnimplementedEventServiceServer struct{}
 
 func (UnimplementedEventServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedEventServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -132,6 +215,17 @@ func _EventService_ListEvents_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(EventServiceServer).WatchEvents(m, &grpc.GenericServerStream[WatchEventsRequest, WatchEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EventService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -144,6 +238,12 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _EventService_ListEvents_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchEvents",
+			Handler:       _EventService_WatchEvents_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "steelyard/v1/event_service.proto",
 }

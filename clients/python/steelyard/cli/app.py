@@ -16,6 +16,7 @@ from steelyard.cli import (
     compare,
     contexts,
     evaluations,
+    log,
     maintenance,
     models,
     namespaces,
@@ -60,6 +61,7 @@ access.register(app)
 push.register(app)
 transfer.register(app)
 compare.register(app)
+log.register(app)
 maintenance.register(app)
 backup.register(app)
 bundles.register(app)

@@ -34,9 +34,9 @@ _TERM = re.compile(r"""\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\[[^\]]*\]|[^\s
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 # Columns of numbers.
-_NUMBERS = {"size", "files", "versions", "blobs", "shared", "unique"}
+_NUMBERS = {"sequence", "size", "files", "versions", "blobs", "shared", "unique"}
 # Columns whose cells are short, or are copied whole, and what a broken word leaves legible in others.
-_UNBROKEN = _NUMBERS | {"created", "changed", "deleted", "digest", "evaluation"}
+_UNBROKEN = _NUMBERS | {"created", "changed", "deleted", "time", "digest", "evaluation"}
 _WORD_MAXIMUM = 20
 _GAP = 2
 # With so many digits a double is written shorter as the text that is read back as it.
@@ -129,6 +129,48 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Console(highlight=False).print(drawn)
 
 
+class Lines:
+    """Rows that are printed as they come: in columns on a terminal, with tabs in a pipe.
+
+    Args:
+        rows: printed at once; the columns are as wide as they need, and grow with what comes.
+    """
+
+    def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        self._headers = headers
+        self._widths = [0] * len(headers)
+        drawn = sys.stdout.isatty()
+        for row in (headers, *rows) if drawn else ():
+            self._grow(row)
+        if drawn:
+            from rich.console import Console
+
+            Console(highlight=False).print(self._padded(headers), style="bold", soft_wrap=True, markup=False)
+        for row in rows:
+            self.put(row)
+
+    def put(self, row: Sequence[object]) -> None:
+        """Print a row, at once."""
+        if sys.stdout.isatty():
+            self._grow(row)
+            print(self._padded(row), flush=True)
+        else:
+            line(row)
+            sys.stdout.flush()
+
+    def _grow(self, row: Sequence[object]) -> None:
+        self._widths = [
+            max(width, len(_one_line(cell))) for width, cell in zip(self._widths, row, strict=True)
+        ]
+
+    def _padded(self, row: Sequence[object]) -> str:
+        cells = zip(self._headers, map(_one_line, row), self._widths, strict=True)
+        padded = (
+            cell.rjust(width) if header in _NUMBERS else cell.ljust(width) for header, cell, width in cells
+        )
+        return (" " * _GAP).join(padded).rstrip()
+
+
 def columns() -> int:
     """Return how many characters a line of the terminal has."""
     from rich.console import Console
@@ -196,6 +238,11 @@ def listed_json(entries: Iterable[Version | Model], *, ordered: bool) -> None:
     facts_json(
         [_json(each.message) | ({"orderValue": each.order_value} if ordered else {}) for each in entries]
     )
+
+
+def message_line(message: Any) -> None:
+    """Print one message as protobuf JSON on one line, at once."""
+    print(json.dumps(_json(message), ensure_ascii=False), flush=True)
 
 
 def messages_json(messages: Iterable[Any]) -> None:
@@ -286,6 +333,10 @@ def _json(message: Any) -> Any:
     from google.protobuf import json_format
 
     return json_format.MessageToDict(message)
+
+
+def _one_line(cell: object) -> str:
+    return _plain(cell).replace("\t", " ").replace("\n", " ")
 
 
 def _plain(cell: object) -> str:

@@ -26,7 +26,7 @@ from steelyard.v1 import event_pb2 as steelyard_dot_v1_dot_event__pb2
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/event_service.proto\x12\x0csteelyard.v1\x1a\x18steelyard/v1/event.proto\x1a\x17steelyard/v1/rule.proto\"\x90\x01\n\x11ListEventsRequest\x12\x14\n\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"\x85\x01\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.EventR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2q\n\x0c\x45ventService\x12\x61\n\nListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05scopeB\xb1\x01\n\x10\x63om.steelyard.v1B\x11\x45ventServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/event_service.proto\x12\x0csteelyard.v1\x1a\x18steelyard/v1/event.proto\x1a\x17steelyard/v1/rule.proto\"\xc3\x01\n\x11ListEventsRequest\x12\x14\n\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\x12\x16\n\x06\x66ilter\x18\n \x01(\tR\x06\x66ilter\x12\x19\n\x08order_by\x18\x0b \x01(\tR\x07orderBy\"\x85\x01\n\x12ListEventsResponse\x12+\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.EventR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xc4\x01\n\x12WatchEventsRequest\x12\x14\n\x05scope\x18\x01 \x01(\tR\x05scope\x12\x16\n\x06\x66ilter\x18\x02 \x01(\tR\x06\x66ilter\x12*\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x14\n\x05\x65poch\x18\x04 \x01(\tR\x05\x65poch\x12+\n\x11heartbeat_seconds\x18\x05 \x01(\x03R\x10heartbeatSecondsB\x11\n\x0f_after_sequence\"r\n\x13WatchEventsResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.EventR\x05\x65vent\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x14\n\x05\x65poch\x18\x03 \x01(\tR\x05\x65poch2\xd9\x01\n\x0c\x45ventService\x12\x61\n\nListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05scope\x12\x66\n\x0bWatchEvents\x12 .steelyard.v1.WatchEventsRequest\x1a!.steelyard.v1.WatchEventsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05scope0\x01\x42\xb1\x01\n\x10\x63om.steelyard.v1B\x11\x45ventServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.steelyard.v1B\021EventServiceProtoP\001Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\242\002\003SXX\252\002\014Steelyard.V1\312\002\014Steelyard\\V1\342\002\030Steelyard\\V1\\GPBMetadata\352\002\rSteelyard::V1'
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001\212\265\030\t\010\003\022\005scope'
+  _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\212\265\030\t\010\003\022\005scope'
   _globals['_LISTEVENTSREQUEST']._serialized_start=102
-  _globals['_LISTEVENTSREQUEST']._serialized_end=246
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=249
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=382
-  _globals['_EVENTSERVICE']._serialized_start=384
-  _globals['_EVENTSERVICE']._serialized_end=497
+  _globals['_LISTEVENTSREQUEST']._serialized_end=297
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=300
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=433
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=436
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=632
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=634
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=748
+  _globals['_EVENTSERVICE']._serialized_start=751
+  _globals['_EVENTSERVICE']._serialized_end=968
 # @@protoc_insertion_point(module_scope)

@@ -29,14 +29,26 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
-    """Required. The name of a Namespace, or `namespace/model`, the present name of the Model or a former one."""
+    """The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+    means the whole registry.
+    """
     page_size: _builtins.int
     """Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum."""
     page_token: _builtins.str
     """Token of the page before. Empty for the first page."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    filter: _builtins.str
+    """Which Events, after AIP-160, for example `actor = ada AND action = alias.set`; docs/filters.md has
+    all fields. At most Limits.filter_bytes. Empty means all.
+    """
+    order_by: _builtins.str
+    """Fields to order by, separated by commas, each of them alone or followed by `desc`; `sequence desc` is
+    the newest first. The default is `sequence`.
+    """
     def __init__(
         self,
         *,
@@ -44,10 +56,12 @@ class ListEventsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         minimum_sequence: _builtins.int = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "minimum_sequence", b"minimum_sequence", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,7 +82,7 @@ class ListEventsResponse(_message.Message):
     """Sequence that this answer saw."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """Events in the order of their sequences."""
+        """The Events, in the order that was asked for."""
 
     def __init__(
         self,
@@ -84,3 +98,81 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Request of WatchEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+    means the whole registry.
+    """
+    filter: _builtins.str
+    """Which Events, as in ListEvents. At most Limits.filter_bytes. Empty means all."""
+    after_sequence: _builtins.int
+    """Begin behind this sequence: one from a message of this stream, from an Event, or from any other answer.
+    0 begins with the first Event. Absent begins with the next one.
+    """
+    epoch: _builtins.str
+    """The epoch that `after_sequence` is from, as a message of this stream or GetServerInfo said it. Empty is
+    not checked.
+    """
+    heartbeat_seconds: _builtins.int
+    """Most seconds between two messages, 1 to Limits.heartbeat_seconds; 0 means 15."""
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        after_sequence: _builtins.int | None = ...,
+        epoch: _builtins.str = ...,
+        heartbeat_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "epoch", b"epoch", "filter", b"filter", "heartbeat_seconds", b"heartbeat_seconds", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """Response of WatchEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Everything up to here was sent: the sequence of the Event, or of a heartbeat."""
+    epoch: _builtins.str
+    """The epoch of the history. Only in heartbeats, of which the first message is one."""
+    @_builtins.property
+    def event(self) -> _event_pb2.Event:
+        """An Event that passes the filter. Absent in a heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        event: _event_pb2.Event | None = ...,
+        sequence: _builtins.int = ...,
+        epoch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "event", b"event", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015

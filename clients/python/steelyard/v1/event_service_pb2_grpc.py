@@ -40,6 +40,11 @@ class EventServiceStub(object):
                 request_serializer=steelyard_dot_v1_dot_event__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=steelyard_dot_v1_dot_event__service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/steelyard.v1.EventService/WatchEvents',
+                request_serializer=steelyard_dot_v1_dot_event__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=steelyard_dot_v1_dot_event__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer(object):
@@ -47,18 +52,53 @@ class EventServiceServicer(object):
     """
 
     def ListEvents(self, request, context):
-        """Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+        """Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+        time.
 
         The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
         those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-        still has its Events.
+        still has its Events. The whole registry has all of these, and those that concern none of them, such
+        as collections of garbage.
 
-        Pages neither skip nor repeat an Event while others are made.
+        To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+
+        Pages in the order of sequences neither skip nor repeat an Event while others are made.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-        * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+        * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+        `after_sequence`, then each one as it is committed.
+
+        Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+        by sending the last sequence that it got. The first message, and one whenever nothing else came for
+        `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+        to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+
+        A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+        takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+        Streams end after Limits.stream_seconds, and when the server stops.
+
+        To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+        The scope is what its name means when the stream begins.
+
+        Errors:
+        * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+        * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+        * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+        * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+        * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+        * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+        * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +111,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=steelyard_dot_v1_dot_event__service__pb2.ListEventsRequest.FromString,
                     response_serializer=steelyard_dot_v1_dot_event__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=steelyard_dot_v1_dot_event__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=steelyard_dot_v1_dot_event__service__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -101,6 +146,33 @@ class EventService(object):
             '/steelyard.v1.EventService/ListEvents',
             steelyard_dot_v1_dot_event__service__pb2.ListEventsRequest.SerializeToString,
             steelyard_dot_v1_dot_event__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/steelyard.v1.EventService/WatchEvents',
+            steelyard_dot_v1_dot_event__service__pb2.WatchEventsRequest.SerializeToString,
+            steelyard_dot_v1_dot_event__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,18 +34,49 @@ class EventServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventServiceAsyncStub: ...
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
-    """Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+    """Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+    time.
 
     The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
     those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-    still has its Events.
+    still has its Events. The whole registry has all of these, and those that concern none of them, such
+    as collections of garbage.
 
-    Pages neither skip nor repeat an Event while others are made.
+    To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+
+    Pages in the order of sequences neither skip nor repeat an Event while others are made.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-    * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+    * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
+    """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_event_service_pb2.WatchEventsRequest, _event_service_pb2.WatchEventsResponse]
+    """Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+    `after_sequence`, then each one as it is committed.
+
+    Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+    by sending the last sequence that it got. The first message, and one whenever nothing else came for
+    `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+    to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+
+    A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+    takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+    Streams end after Limits.stream_seconds, and when the server stops.
+
+    To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+    The scope is what its name means when the stream begins.
+
+    Errors:
+    * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+    * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+    * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+    * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+    * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+    * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+    * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
     """
 
 @_typing.type_check_only
@@ -54,18 +85,49 @@ class EventServiceAsyncStub(EventServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+    """Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+    time.
 
     The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
     those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-    still has its Events.
+    still has its Events. The whole registry has all of these, and those that concern none of them, such
+    as collections of garbage.
 
-    Pages neither skip nor repeat an Event while others are made.
+    To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+
+    Pages in the order of sequences neither skip nor repeat an Event while others are made.
 
     Errors:
     * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-    * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+    * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_event_service_pb2.WatchEventsRequest, _event_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+    `after_sequence`, then each one as it is committed.
+
+    Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+    by sending the last sequence that it got. The first message, and one whenever nothing else came for
+    `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+    to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+
+    A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+    takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+    Streams end after Limits.stream_seconds, and when the server stops.
+
+    To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+    The scope is what its name means when the stream begins.
+
+    Errors:
+    * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+    * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+    * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+    * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+    * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+    * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+    * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+    * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -77,18 +139,55 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]:
-        """Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+        """Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+        time.
 
         The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
         those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-        still has its Events.
+        still has its Events. The whole registry has all of these, and those that concern none of them, such
+        as collections of garbage.
 
-        Pages neither skip nor repeat an Event while others are made.
+        To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+
+        Pages in the order of sequences neither skip nor repeat an Event while others are made.
 
         Errors:
         * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-        * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+        * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _event_service_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_event_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_service_pb2.WatchEventsResponse]]:
+        """Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+        `after_sequence`, then each one as it is committed.
+
+        Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+        by sending the last sequence that it got. The first message, and one whenever nothing else came for
+        `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+        to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+
+        A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+        takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+        Streams end after Limits.stream_seconds, and when the server stops.
+
+        To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+        The scope is what its name means when the stream begins.
+
+        Errors:
+        * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+        * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+        * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+        * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+        * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+        * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+        * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+        * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -48,7 +48,7 @@ class Driver:
 
 
 class Scope(Protocol):
-    """A list of versions or of models."""
+    """A list of versions, of models or of events."""
 
     @property
     def driver(self) -> Driver | None:
@@ -97,7 +97,8 @@ def value(scope: Scope, rows: Rows) -> ColumnElement[Any]:
     return select(rows.kind.order(columns)).where(*of_each).correlate_except(rows.table).scalar_subquery()
 
 
-def _probe(scope: Scope, rows: Rows, condition: Condition) -> Condition:
+def probe(scope: Scope, rows: Rows, condition: Condition) -> Condition:
+    """Hold for what has one of *rows* that meets *condition*, looked for by the key of each."""
     columns = rows.table.c
     found = select(columns[scope.owner]).where(
         columns[scope.owner] == scope.id, *rows.conditions(columns), condition
@@ -193,7 +194,7 @@ class VersionScope:
         """See `Scope.having`."""
         columns = rows.table.c
         if rows.probe:
-            return _probe(self, rows, condition)
+            return probe(self, rows, condition)
         if rows.table is _M:
             return self.model.in_(self.models().where(condition).correlate(None))
         wanted = [*rows.conditions(columns), condition]
@@ -262,7 +263,7 @@ class ModelScope:
         """See `Scope.having`."""
         columns = rows.table.c
         if rows.probe:
-            return _probe(self, rows, condition)
+            return probe(self, rows, condition)
         wanted = [self.within(columns), *rows.conditions(columns), condition]
         return self.id.in_(select(columns.model_id).where(*wanted).correlate(None))
 

@@ -177,6 +177,19 @@ def _absent_fields(tx: Transaction, listing: Listing, filter: str) -> list[Absen
     return absences.absent(tx, node, fields=listing.fields, scope=listing.scope)
 
 
+def passing(conditions: Conditions, scope: Scope, *, filter: str) -> tuple[Node, Condition]:  # noqa: A002
+    """Return a filter as a tree, and as the condition that holds for what passes it in *scope*.
+
+    Raises:
+        FilterInvalid, MetricAmbiguous, TooLong: with the column where one stands.
+    """
+    try:
+        node = grammar.parse_filter(filter)
+        return node, conditions.of(node, scope)
+    except Fault as fault:
+        raise FilterInvalid(_told(fault, "filter"), field="filter", **_facts(fault)) from None
+
+
 def _token_bytes(found: Sequence[Found]) -> int:
     """Estimate the page token, whose alphabet needs four characters for three bytes."""
     choices = found[0].position[0] if found else []
@@ -185,11 +198,7 @@ def _token_bytes(found: Sequence[Found]) -> int:
 
 def _phases(listing: Listing, choices: Choices, *, filter: str, order_by: str) -> list[Phase]:  # noqa: A002
     conditions = Conditions(listing.fields, choices)
-    try:
-        node = grammar.parse_filter(filter)
-        conditions.of(node, listing.scope)
-    except Fault as fault:
-        raise FilterInvalid(_told(fault, "filter"), field="filter", **_facts(fault)) from None
+    node, _ = passing(conditions, listing.scope, filter=filter)
     try:
         keys = _keys(listing, choices, order_by=order_by)
     except Fault as fault:

@@ -18,7 +18,8 @@ export declare const file_steelyard_v1_event_service: GenFile;
  */
 export declare type ListEventsRequest = Message<"steelyard.v1.ListEventsRequest"> & {
   /**
-   * Required. The name of a Namespace, or `namespace/model`, the present name of the Model or a former one.
+   * The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+   * means the whole registry.
    *
    * @generated from field: string scope = 1;
    */
@@ -44,6 +45,22 @@ export declare type ListEventsRequest = Message<"steelyard.v1.ListEventsRequest"
    * @generated from field: int64 minimum_sequence = 4;
    */
   minimumSequence: bigint;
+
+  /**
+   * Which Events, after AIP-160, for example `actor = ada AND action = alias.set`; docs/filters.md has
+   * all fields. At most Limits.filter_bytes. Empty means all.
+   *
+   * @generated from field: string filter = 10;
+   */
+  filter: string;
+
+  /**
+   * Fields to order by, separated by commas, each of them alone or followed by `desc`; `sequence desc` is
+   * the newest first. The default is `sequence`.
+   *
+   * @generated from field: string order_by = 11;
+   */
+  orderBy: string;
 };
 
 /**
@@ -59,7 +76,7 @@ export declare const ListEventsRequestSchema: GenMessage<ListEventsRequest>;
  */
 export declare type ListEventsResponse = Message<"steelyard.v1.ListEventsResponse"> & {
   /**
-   * Events in the order of their sequences.
+   * The Events, in the order that was asked for.
    *
    * @generated from field: repeated steelyard.v1.Event events = 1;
    */
@@ -87,24 +104,114 @@ export declare type ListEventsResponse = Message<"steelyard.v1.ListEventsRespons
 export declare const ListEventsResponseSchema: GenMessage<ListEventsResponse>;
 
 /**
+ * Request of WatchEvents.
+ *
+ * @generated from message steelyard.v1.WatchEventsRequest
+ */
+export declare type WatchEventsRequest = Message<"steelyard.v1.WatchEventsRequest"> & {
+  /**
+   * The name of a Namespace, or `namespace/model`, the present name of the Model or a former one. Empty
+   * means the whole registry.
+   *
+   * @generated from field: string scope = 1;
+   */
+  scope: string;
+
+  /**
+   * Which Events, as in ListEvents. At most Limits.filter_bytes. Empty means all.
+   *
+   * @generated from field: string filter = 2;
+   */
+  filter: string;
+
+  /**
+   * Begin behind this sequence: one from a message of this stream, from an Event, or from any other answer.
+   * 0 begins with the first Event. Absent begins with the next one.
+   *
+   * @generated from field: optional int64 after_sequence = 3;
+   */
+  afterSequence?: bigint | undefined;
+
+  /**
+   * The epoch that `after_sequence` is from, as a message of this stream or GetServerInfo said it. Empty is
+   * not checked.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
+
+  /**
+   * Most seconds between two messages, 1 to Limits.heartbeat_seconds; 0 means 15.
+   *
+   * @generated from field: int64 heartbeat_seconds = 5;
+   */
+  heartbeatSeconds: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.WatchEventsRequest.
+ * Use `create(WatchEventsRequestSchema)` to create a new message.
+ */
+export declare const WatchEventsRequestSchema: GenMessage<WatchEventsRequest>;
+
+/**
+ * Response of WatchEvents.
+ *
+ * @generated from message steelyard.v1.WatchEventsResponse
+ */
+export declare type WatchEventsResponse = Message<"steelyard.v1.WatchEventsResponse"> & {
+  /**
+   * An Event that passes the filter. Absent in a heartbeat.
+   *
+   * @generated from field: steelyard.v1.Event event = 1;
+   */
+  event?: Event | undefined;
+
+  /**
+   * Everything up to here was sent: the sequence of the Event, or of a heartbeat.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+
+  /**
+   * The epoch of the history. Only in heartbeats, of which the first message is one.
+   *
+   * @generated from field: string epoch = 3;
+   */
+  epoch: string;
+};
+
+/**
+ * Describes the message steelyard.v1.WatchEventsResponse.
+ * Use `create(WatchEventsResponseSchema)` to create a new message.
+ */
+export declare const WatchEventsResponseSchema: GenMessage<WatchEventsResponse>;
+
+/**
  * The history: every change of the registry's state is one Event.
  *
  * @generated from service steelyard.v1.EventService
  */
 export declare const EventService: GenService<{
   /**
-   * Answers the Events that concern a Namespace or a Model, the oldest first, a page at a time.
+   * Answers the Events of a scope that pass a filter, the oldest first or in another order, a page at a
+   * time.
    *
    * The Events of a Namespace are its own and those of all its Models; the Events of a Model its own and
    * those of its Versions, Aliases and Evaluations, also of deleted and purged ones. A deleted Model
-   * still has its Events.
+   * still has its Events. The whole registry has all of these, and those that concern none of them, such
+   * as collections of garbage.
    *
-   * Pages neither skip nor repeat an Event while others are made.
+   * To read a scope takes PERMISSION_READ on it, to read the whole registry PERMISSION_AUDIT on that.
+   *
+   * Pages in the order of sequences neither skip nor repeat an Event while others are made.
    *
    * Errors:
    * * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
-   * * INVALID_ARGUMENT, FIELD_REQUIRED: no scope.
+   * * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: with the column and what was expected there.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+   * * FAILED_PRECONDITION, HISTORY_REPLACED: the token is from before the registry was restored.
    *
    * @generated from rpc steelyard.v1.EventService.ListEvents
    */
@@ -112,6 +219,39 @@ export declare const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListEventsRequestSchema;
     output: typeof ListEventsResponseSchema;
+  },
+  /**
+   * Streams the Events of a scope that pass a filter, for as long as the caller stays: first those behind
+   * `after_sequence`, then each one as it is committed.
+   *
+   * Every Event comes once, in the order of sequences, without a gap; a caller whose stream broke goes on
+   * by sending the last sequence that it got. The first message, and one whenever nothing else came for
+   * `heartbeat_seconds`, has no Event but the sequence up to which none is left, and the epoch; send both
+   * to go on. When no message comes for some heartbeats the connection is broken, whatever it says.
+   *
+   * A slow caller is not cut off and misses nothing: the server keeps its cursor, and reads on when it
+   * takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
+   * Streams end after Limits.stream_seconds, and when the server stops.
+   *
+   * To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
+   * The scope is what its name means when the stream begins.
+   *
+   * Errors:
+   * * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
+   * * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
+   * * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.
+   * * OUT_OF_RANGE, SEQUENCE_IN_FUTURE: `after_sequence` is larger than the newest sequence.
+   * * FAILED_PRECONDITION, HISTORY_REPLACED: the registry was restored since it had this epoch.
+   * * RESOURCE_EXHAUSTED, OVERLOADED: too many watch.
+   * * DEADLINE_EXCEEDED, ANSWER_NOT_TAKEN or CALL_TIMEOUT: go on with the last sequence.
+   * * UNAVAILABLE, DRAINING: the server stops; go on with the last sequence.
+   *
+   * @generated from rpc steelyard.v1.EventService.WatchEvents
+   */
+  watchEvents: {
+    methodKind: "server_streaming";
+    input: typeof WatchEventsRequestSchema;
+    output: typeof WatchEventsResponseSchema;
   },
 }>;
 
