@@ -80,6 +80,16 @@ class ServerProcess:
             raise RuntimeError(f"The server did not start: {self.log()}")
         timer.cancel()
 
+    def first_token(self) -> str:
+        """Return the token that it prints at its first start, when it wants logins."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            if found := re.search(r"STEELYARD_TOKEN=(\S+)", line):
+                return found[1]
+        raise RuntimeError(f"The server printed no token: {self.log()}")
+
     def kill(self) -> None:
         """End it with SIGKILL, as a power cut of the process would."""
         self._end(signal.SIGKILL)

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "maintenance": {"errors", "limits", "db", "blobs", "history", "core"},
     "backups": {"errors", "limits", "db", "blobs", "history", "core", "maintenance", "directory"},
     "api": {"errors", "limits", "db", "blobs", "history", "core", "maintenance", "backups"},
+    "services": {"db", "blobs", "maintenance", "backups", "api"},
     "server": {
         "errors",
         "limits",
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "maintenance",
         "backups",
         "api",
+        "services",
         "config",
         "directory",
     },
@@ -58,8 +60,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "restore": {"errors", "backups", "history", "config", "directory", "db"},
 }
 # gRPC and messages are known at the edge only; limits.py reads the options of one proto file.
-KNOWS_GRPC = {"api", "server"}
-KNOWS_MESSAGES = {"api", "server", "limits"}
+KNOWS_GRPC = {"api", "services", "server"}
+KNOWS_MESSAGES = {"api", "services", "limits"}
 GRPC_PACKAGES = {"grpc", "grpc_health", "grpc_reflection", "grpc_status"}
 MESSAGE_PACKAGES = {"google", "steelyard"}
 # What begins or ends a transaction, or opens a way around `Database`.

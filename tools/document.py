@@ -128,6 +128,9 @@ def signature(method: MethodDescriptorProto) -> str:
     rule: rule_pb2.Rule = method.options.Extensions[rule_pb2.rule]
     permission = rule_pb2.Permission.Name(rule.permission).removeprefix("PERMISSION_").lower()
     scope = f" on `{rule.scope_field}`" if rule.scope_field else ""
+    if rule.registry_permission:
+        other = rule_pb2.Permission.Name(rule.registry_permission).removeprefix("PERMISSION_").lower()
+        scope += f", or {other} on the whole registry when that is empty"
     return f"{sent} → {received}. Permission: {permission}{scope}."
 
 

@@ -291,7 +291,9 @@ def _check_reach(setting: str, config: Config, *, is_guarded: bool) -> None:
     host, _ = split_address(address, setting=setting)
     if is_guarded or config.allow_remote_without_login or _is_loopback(host):
         return
-    guards = {"listen": "let in only who has a token (auth) or a certificate (tls_cert, tls_key, tls_client_ca), "}
+    guards = {
+        "listen": "let in only who has a token (auth) or a certificate (tls_cert, tls_key, tls_client_ca), "
+    }
     raise ConfigError(
         f"{setting} is {address}, which others can reach, and nothing decides who may call there: "
         f"{guards.get(setting, '')}use 127.0.0.1, or set allow_remote_without_login if "

@@ -15,33 +15,15 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import structlog
 
-from steelyard.v1 import (
-    access_service_pb2,
-    alias_service_pb2,
-    blob_service_pb2,
-    event_service_pb2,
-    maintenance_service_pb2,
-    model_service_pb2,
-    namespace_service_pb2,
-    server_service_pb2,
-    version_service_pb2,
-)
-from steelyard_server.api import admit, health, reflection
-from steelyard_server.api.access_service import AccessService
-from steelyard_server.api.alias_service import AliasService
-from steelyard_server.api.blob_service import BlobService
-from steelyard_server.api.event_service import EventService
+from steelyard_server import services
+from steelyard_server.api import admit, health
 from steelyard_server.api.feeds import Feeds
 from steelyard_server.api.guard import EdgeLimits, Guard
 from steelyard_server.api.logins import Logins
-from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.memo import Memo
-from steelyard_server.api.model_service import ModelService
-from steelyard_server.api.namespace_service import NamespaceService
 from steelyard_server.api.pages import Pages
-from steelyard_server.api.server_service import About, ServerService
-from steelyard_server.api.version_service import VersionService
-from steelyard_server.backups.write import BackedUp, BackupOptions, Source, back_up
+from steelyard_server.api.server_service import About
+from steelyard_server.backups.write import BackedUp, Source, back_up
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.config import split_address
@@ -58,16 +40,16 @@ from steelyard_server.maintenance.runs import Runs, Stop
 from steelyard_server.maintenance.schedule import repeat
 from steelyard_server.maintenance.storage import Storage
 from steelyard_server.maintenance.verify import Verified, VerifyOptions, verify
+from steelyard_server.services import Maintenance, Parts
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import ServiceDescriptor
-
     from steelyard_server.api.metrics import Metrics
     from steelyard_server.api.tls import Certificates
     from steelyard_server.blobs.store import BlobStore
     from steelyard_server.config import Config
-    from steelyard_server.db.database import Database, OnCommit
+    from steelyard_server.db.database import Database
     from steelyard_server.db.postgresql_connection import Hold
+    from steelyard_server.history.events import Head
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
@@ -112,24 +94,6 @@ class CannotListen(Exception):
     """An address is taken or none of this machine, or what TLS needs cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Maintenance:
-    """The runs of a server, and what they work on."""
-
-    storage: Storage
-    collections: Runs[CollectOptions, Collected]
-    verifications: Runs[VerifyOptions, Verified]
-    backups: Runs[BackupOptions, BackedUp]
-    defaults: CollectOptions
-
-    async def close(self) -> None:
-        """Ask runs to end, and wait until they and all uploads that are being recorded have."""
-        self.storage.stop.set()
-        for runs in (self.collections, self.verifications, self.backups):
-            await runs.close()
-        await self.storage.claims.close()
-
-
 @dataclass(slots=True)
 class Server:
     """A running server.
@@ -169,6 +133,18 @@ class Server:
         await self._stack.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The database, and what hears of its commits."""
+
+    database: Database
+    head: Head
+    memo: Memo
+    logins: Logins
+    feeds: Feeds
+    first_token: str
+
+
 async def start(config: Config) -> Server:
     """Build and start a server; what was opened is closed again when a part fails.
 
@@ -182,69 +158,92 @@ async def start(config: Config) -> Server:
     """
     async with AsyncExitStack() as stack:
         certificates = _certificates(config)
-        lock = DirectoryLock(config.data_dir)
-        stack.callback(lock.close)
-        require_finished(config.data_dir)
-        hold = await asyncio.to_thread(_hold_alone, config.database) if config.database else None
-        if hold is not None:
-            stack.callback(hold.close)
+        hold = await _alone(config, stack)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
-        memo, hub, logins = Memo(enabled=not config.database), Hub(), Logins()
-        location = config.database or config.data_dir / "registry.db"
-        # Answers that are out of date go before anybody hears of the change.
-        database = await open_database(location, on_commit=partial(_tell, [memo, logins, hub]))
-        stack.push_async_callback(database.close)
-        logins.database = database
-        await database.write(namespaces.ensure_default, OURSELVES)
-        first_token = await _first_token(database) if config.auth == "tokens" else ""
-        head = await database.read_hot(events.head)
-        memo.sequence = head.sequence
-        hub.tell(head.sequence)
-        feeds = Feeds(database, hub)
-        stack.push_async_callback(feeds.close)
+        opened = await _open(config, stack)
         metrics = _metrics(config, stack)
-        log_in = logins.caller if config.auth == "tokens" else admit.stated
+        log_in = opened.logins.caller if config.auth == "tokens" else admit.stated
         guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in)
-        threads = ThreadPoolExecutor(BYTE_THREADS, thread_name_prefix="bytes")
-        stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
-        maintenance = _maintenance(config, stack, database=database, store=store)
-        about = About(_version(), config.request_read_seconds, authentication=config.auth != "none")
-        services = _services(
-            database,
+        threads = _threads(stack, BYTE_THREADS, name="bytes")
+        maintenance = _maintenance(config, stack, database=opened.database, store=store)
+        parts = Parts(
+            opened.database,
             store=store,
             threads=threads,
-            memo=memo,
-            about=about,
-            pages=Pages(head.epoch),
+            memo=opened.memo,
+            about=About(_version(), config.request_read_seconds, authentication=config.auth != "none"),
+            pages=Pages(opened.head.epoch),
             maintenance=maintenance,
-            feeds=feeds,
+            feeds=opened.feeds,
+            logins=opened.logins,
         )
-        checks = health.Health()
         server = grpc.aio.server(options=OPTIONS)
-        _register(server, guard, services, checks)
+        checks = services.register(server, guard, parts)
         port = _listen(server, address=config.listen, certificates=certificates)
         await server.start()
-        running = [_keep_house(database, store, logins), _watch_seal(database, checks)]
-        if hold is not None:
-            running += _watch_hold(hold, guard, checks, feeds, stop=maintenance.storage.stop), feeds.poll()
-        tasks = [*map(asyncio.create_task, running), *_schedule(config, maintenance)]
+        tasks = [*_watch(parts, guard, checks, hold), *_schedule(config, maintenance)]
         stack.push_async_callback(_cancel, tasks)
         return Server(
             address=_address(config.listen, port=port),
             metrics_port=metrics.port if metrics else 0,
             certificates=certificates,
-            first_token=first_token,
+            first_token=opened.first_token,
             config=config,
-            database=database,
+            database=opened.database,
             store=store,
             _guard=guard,
             _health=checks,
             _maintenance=maintenance,
-            _feeds=feeds,
+            _feeds=opened.feeds,
             _grpc=server,
             _stack=stack.pop_all(),
         )
+
+
+async def _alone(config: Config, stack: AsyncExitStack) -> Hold | None:
+    """Keep other servers off the data directory and the database."""
+    lock = DirectoryLock(config.data_dir)
+    stack.callback(lock.close)
+    require_finished(config.data_dir)
+    if not config.database:
+        return None
+    hold = await asyncio.to_thread(_hold_alone, config.database)
+    stack.callback(hold.close)
+    return hold
+
+
+async def _open(config: Config, stack: AsyncExitStack) -> _Opened:
+    """Open the database, and make sure that there is a namespace, and somebody who can administer it."""
+    memo, hub, logins = Memo(enabled=not config.database), Hub(), Logins()
+    location = config.database or config.data_dir / "registry.db"
+    # Answers that are out of date go before anybody hears of the change.
+    database = await open_database(location, on_commit=partial(_tell, [memo, logins, hub]))
+    stack.push_async_callback(database.close)
+    logins.database = database
+    await database.write(namespaces.ensure_default, OURSELVES)
+    first_token = await _first_token(database) if config.auth == "tokens" else ""
+    head = await database.read_hot(events.head)
+    memo.sequence = head.sequence
+    hub.tell(head.sequence)
+    feeds = Feeds(database, hub, logins=logins)
+    stack.push_async_callback(feeds.close)
+    return _Opened(database, head=head, memo=memo, logins=logins, feeds=feeds, first_token=first_token)
+
+
+def _threads(stack: AsyncExitStack, count: int, *, name: str) -> ThreadPoolExecutor:
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+    return threads
+
+
+def _watch(parts: Parts, guard: Guard, checks: health.Health, hold: Hold | None) -> list[asyncio.Task[None]]:
+    """Begin the tasks that look after what may change by itself."""
+    running = [_keep_house(parts.database, parts.store, parts.logins), _watch_seal(parts.database, checks)]
+    if hold is not None:
+        stop = parts.maintenance.storage.stop
+        running += _watch_hold(hold, guard, checks, parts.feeds, stop=stop), parts.feeds.poll()
+    return [asyncio.create_task(each) for each in running]
 
 
 def _tell(listeners: list[Memo | Logins | Hub], facts: list[object]) -> None:
@@ -288,8 +287,7 @@ def _maintenance(
     config: Config, stack: AsyncExitStack, *, database: Database, store: BlobStore
 ) -> Maintenance:
     stop = Stop()
-    threads = ThreadPoolExecutor(MAINTENANCE_THREADS, thread_name_prefix="maintenance")
-    stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
+    threads = _threads(stack, MAINTENANCE_THREADS, name="maintenance")
     storage = Storage(database, store, Claims(), threads, stop)
     directory = Path(config.backup_dir) if config.backup_dir else None
     source = Source(storage, directory=directory, server_version=_version())
@@ -322,74 +320,6 @@ def _schedule(config: Config, maintenance: Maintenance) -> list[asyncio.Task[Non
     return [
         asyncio.create_task(repeat(begin, every_seconds=seconds)) for begin, every, seconds in wanted if every
     ]
-
-
-def _services(
-    database: Database,
-    *,
-    store: BlobStore,
-    threads: ThreadPoolExecutor,
-    memo: Memo,
-    about: About,
-    pages: Pages,
-    maintenance: Maintenance,
-    feeds: Feeds,
-) -> list[tuple[ServiceDescriptor, object]]:
-    return [
-        (
-            server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
-            ServerService(database, about=about),
-        ),
-        (
-            namespace_service_pb2.DESCRIPTOR.services_by_name["NamespaceService"],
-            NamespaceService(database, pages=pages),
-        ),
-        (model_service_pb2.DESCRIPTOR.services_by_name["ModelService"], ModelService(database, pages=pages)),
-        (
-            version_service_pb2.DESCRIPTOR.services_by_name["VersionService"],
-            VersionService(database, store=store, threads=threads, memo=memo, pages=pages),
-        ),
-        (alias_service_pb2.DESCRIPTOR.services_by_name["AliasService"], AliasService(database, pages=pages)),
-        (
-            blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"],
-            BlobService(database, store=store, claims=maintenance.storage.claims, threads=threads),
-        ),
-        (
-            maintenance_service_pb2.DESCRIPTOR.services_by_name["MaintenanceService"],
-            MaintenanceService(
-                database,
-                store=store,
-                collections=maintenance.collections,
-                verifications=maintenance.verifications,
-                backups=maintenance.backups,
-                defaults=maintenance.defaults,
-            ),
-        ),
-        (
-            event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
-            EventService(database, pages=pages, feeds=feeds),
-        ),
-        (
-            access_service_pb2.DESCRIPTOR.services_by_name["AccessService"],
-            AccessService(database, pages=pages),
-        ),
-    ]
-
-
-def _register(
-    server: grpc.aio.Server,
-    guard: Guard,
-    services: list[tuple[ServiceDescriptor, object]],
-    checks: health.Health,
-) -> None:
-    names = [descriptor.full_name for descriptor, _ in services]
-    checks.set(["", *names], serving=True)
-    handlers = [guard.handlers(descriptor, service) for descriptor, service in services]
-    handlers.append(guard.handlers(health.DESCRIPTOR, checks))
-    described = reflection.Reflection([*names, health.DESCRIPTOR.full_name, *reflection.NAMES])
-    handlers += [guard.handlers(reflection.DESCRIPTOR, described, name=name) for name in reflection.NAMES]
-    # Only generic handlers: since grpcio 1.84 each registered method slows down every call.
-    server.add_generic_rpc_handlers(tuple(handlers))
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -275,13 +275,7 @@ async def test_secrets_are_in_no_file_and_no_log(tmp_path: Path) -> None:
     import grpc.aio
 
     with server_process(tmp_path / "data", "--auth", "tokens", "--log-level", "debug") as server:
-        assert server.process is not None
-        assert server.process.stdout is not None
-        for line in server.process.stdout:
-            server.output.append(line)
-            if "pull" in line:
-                break
-        [shown] = [line.split("=")[1].strip() for line in server.output if "STEELYARD_TOKEN=" in line]
+        shown = server.first_token()
         async with grpc.aio.insecure_channel(server.address) as channel:
             request = {"principal": "user:ada", "request_id": str(uuid.uuid4()), "reason": "work"}
             made = await call(channel, "CreateToken", request, metadata=bearer(shown))

@@ -29,6 +29,11 @@ RULED = [
 ]
 SCOPED = [each for each in RULED if each.GetOptions().Extensions[rule_pb2.rule].scope_field]
 WHOLE = [each for each in RULED if each not in SCOPED]
+# Those of which an empty scope asks something else.
+OTHERWISE = [each for each in SCOPED if each.GetOptions().Extensions[rule_pb2.rule].registry_permission]
+
+# What is refused only once a permission was found; a watch would go on for ever otherwise.
+WRONG = {"request_id": "none", "heartbeat_seconds": -1}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,13 +52,13 @@ async def people(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peop
         yield found
 
 
-def permission(method: MethodDescriptor) -> str:
-    number = method.GetOptions().Extensions[rule_pb2.rule].permission
+def permission(method: MethodDescriptor, *, of: str = "permission") -> str:
+    number = getattr(method.GetOptions().Extensions[rule_pb2.rule], of)
     return rule_pb2.Permission.Name(number).removeprefix("PERMISSION_").lower().replace("_", "-")
 
 
 def request_of(method: MethodDescriptor, place: str) -> bytes:
-    """Make a request in a scope that would be refused later for a request id that is none."""
+    """Make a request in a scope that would be refused later, for a field that is wrong."""
     message = request_class(method.name)()
     path = method.GetOptions().Extensions[rule_pb2.rule].scope_field
     if path:
@@ -65,9 +70,10 @@ def request_of(method: MethodDescriptor, place: str) -> bytes:
             "NamespaceService",
             "AccessService",
         }
-        setattr(owner, field, place if whole else f"{place}/model")
-    if "request_id" in message.DESCRIPTOR.fields_by_name:
-        message.request_id = "none"
+        setattr(owner, field, place if whole or not place else f"{place}/model")
+    for field, wrong in WRONG.items():
+        if field in message.DESCRIPTOR.fields_by_name:
+            setattr(message, field, wrong)
     return bytes(message.SerializeToString())
 
 
@@ -138,6 +144,16 @@ async def test_nothing_but_what_is_public_is_served_without_a_login(
     except Refused as refused:
         reason = f"{refused.code} {refused.reason}"
     assert reason == ("" if public else "UNAUTHENTICATED TOKEN_REQUIRED")
+
+
+@pytest.mark.parametrize("method", OTHERWISE, ids=lambda method: method.name)
+async def test_the_whole_registry_may_need_another_permission_than_what_is_in_it(
+    people: People, method: MethodDescriptor
+) -> None:
+    for who, role in ROLES.items():
+        may = permission(method, of="registry_permission") in roles.ROLES[role]
+        assert (await reason_of(people, f"all_{who}", method, "") != "PERMISSION_MISSING") == may, who
+        assert await reason_of(people, f"own_{who}", method, "") == "PERMISSION_MISSING", who
 
 
 async def test_a_stated_name_gives_no_right_and_is_not_taken(people: People) -> None:

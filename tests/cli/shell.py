@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 from pathlib import Path
+from select import select
 
 PROGRAM = Path(sys.executable).with_name("steelyard")
 SECONDS = 60
@@ -111,11 +112,15 @@ class Shell:
         drawn = bytearray()
         # Reading a terminal whose other side is closed is an error on Linux.
         with suppress(OSError):
-            while data := os.read(near, 65536):
+            while select([near], [], [], SECONDS)[0] and (data := os.read(near, 65536)):
                 drawn += data
                 seen(plain(drawn.decode(errors="replace")))
         os.close(near)
-        return Outcome(process.wait(SECONDS), drawn.decode(), "")
+        try:
+            return Outcome(process.wait(SECONDS), drawn.decode(), "")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def plain(drawn: str) -> str:

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
-import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.servers import ServerProcess, server_process
+from tests.certificates import authority
+from tests.cli.shell import Shell, finished
+from tests.servers import server_process
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run a server that wants a login."""
-    with server_process(tmp_path_factory.mktemp("guarded") / "data", "--auth", "tokens") as server:
-        assert server.process is not None
-        assert server.process.stdout is not None
-        for line in server.process.stdout:
-            server.output.append(line)
-            if "pull" in line:
-                break
-        yield server
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a server that wants a login, with TLS, and return what an admin of it sets."""
+    directory = tmp_path_factory.mktemp("guarded")
+    pair = authority(directory / "ca").issue("server")
+    with server_process(directory / "data", *pair.serve, "--auth", "tokens") as server:
+        yield {
+            "STEELYARD_SERVER": f"https://{server.address}",
+            "STEELYARD_TLS_CA": str(pair.ca),
+            "STEELYARD_TOKEN": server.first_token(),
+        }
 
 
 @pytest.fixture
-def admin(guarded: ServerProcess, tmp_path: Path) -> Shell:
+def admin(guarded: dict[str, str], tmp_path: Path) -> Shell:
     """Run commands with the token that the server printed at its start."""
-    [found] = re.findall(r"STEELYARD_TOKEN=(\S+)", "".join(guarded.output))
-    return Shell(tmp_path, {"STEELYARD_SERVER": guarded.address, "STEELYARD_TOKEN": found})
+    return Shell(tmp_path, guarded)
 
 
 def test_a_person_gets_a_token_and_a_role_and_loses_them_again(admin: Shell, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_group_gives_its_roles_to_its_members(admin: Shell, tmp_path: Path) ->
 
 
 def test_without_a_token_or_with_a_bad_one_it_is_6_and_says_what_to_do(admin: Shell, tmp_path: Path) -> None:
-    variables = {"STEELYARD_SERVER": admin.variables["STEELYARD_SERVER"]}
+    variables = {name: text for name, text in admin.variables.items() if name != "STEELYARD_TOKEN"}
     nobody = Shell(tmp_path, variables).run("models", "ls")
     assert (nobody.code, "token" in nobody.err) == (6, True)
     secret = admin.variables["STEELYARD_TOKEN"]
@@ -77,3 +77,24 @@ def test_without_a_token_or_with_a_bad_one_it_is_6_and_says_what_to_do(admin: Sh
         done = Shell(tmp_path, variables | {"STEELYARD_TOKEN": bad}).run("models", "ls")
         assert done.code in {2, 6}
         assert secret[30:60] not in done.out + done.err
+
+
+def test_the_log_shows_what_one_may_read_and_a_watch_ends_with_the_role(admin: Shell, tmp_path: Path) -> None:
+    made = json.loads(admin.ok("tokens", "create", "user:grace", "--json").out)
+    admin.ok("grants", "add", "user:grace", "viewer", "--on", "default")
+    grace = Shell(tmp_path, admin.variables | {"STEELYARD_TOKEN": made["token"]})
+    assert {row[3] for row in grace.ok("log", "default").rows} >= {"namespace.create"}
+    denied = grace.run("log")
+    assert (denied.code, "auditor" in denied.err) == (6, True)
+    process = grace.start("log", "default", "--follow", "-n", "1", stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        admin.ok("grants", "rm", "user:grace", "viewer", "--on", "default", "--reason", "left")
+        done = finished(process)
+    finally:
+        process.kill()
+        process.wait()
+    assert (done.code, "PERMISSION_MISSING" in done.err) == (6, True)
+    rows = admin.ok("log", "--filter", "action = role.revoke").rows
+    assert rows[-1][5] == "left"

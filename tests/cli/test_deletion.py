@@ -187,7 +187,9 @@ def test_ctrl_c_at_a_question_is_130_and_nothing_is_purged(two: Shell) -> None:
     assert process.stderr is not None
     asked = b""
     while b"[y/N]" not in asked:
-        asked += os.read(process.stderr.fileno(), 4096)
+        said = os.read(process.stderr.fileno(), 4096)
+        assert said, asked
+        asked += said
     process.send_signal(signal.SIGINT)
     done = finished(process)
     os.close(far)

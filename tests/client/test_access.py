@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -16,12 +15,7 @@ from tests.servers import ServerProcess, server_process
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, str]]:
     """Run a server that wants a login, and read the token that it prints."""
     with server_process(tmp_path_factory.mktemp("guarded") / "data", "--auth", "tokens") as server:
-        assert server.process is not None
-        assert server.process.stdout is not None
-        for line in server.process.stdout:
-            if found := re.search(r"STEELYARD_TOKEN=(\S+)", line):
-                yield server, found[1]
-                return
+        yield server, server.first_token()
 
 
 def test_a_token_is_read_from_the_variable_and_sent_with_every_call(

@@ -13,7 +13,10 @@ import pytest
 import steelyard
 from steelyard import errors
 from tests.certificates import Authority, Pair, authority, put
+from tests.client.proxies import proxy
+from tests.client.test_watch import Reader
 from tests.client.trees import tree_of, write_tree
+from tests.client.waiting import until
 from tests.servers import ServerProcess, server_process
 
 FILES = {"weights.bin": bytes(range(256)) * 8192, "config.json": b"{}"}
@@ -83,6 +86,30 @@ def test_variables_say_the_same_and_arguments_outrank_them(
         assert client.server_info().registry_uid
     assert_unreachable(mutual.address, "no authority that is trusted", tls_ca=foreign.file)
     assert_unreachable(mutual.address, "If it speaks TLS", tls_ca="", tls_cert="", tls_key="")
+
+
+def test_a_login_goes_over_tls_also_on_the_second_connection_of_a_watch(
+    tmp_path: Path, ours: Authority
+) -> None:
+    flags = (*ours.issue("server").serve, "--auth", "tokens")
+    with server_process(tmp_path / "data", *flags) as child, proxy(child.address) as between:
+        settings: Any = {"tls_ca": ours.file, "token": child.first_token()}
+        with (
+            steelyard.Client(child.address, **settings) as client,
+            steelyard.Client(between.address, **settings) as watching,
+        ):
+            reader = Reader(watching.events.watch("default", heartbeat_seconds=1, after=0))
+            client.push("fraud", write_tree(tmp_path / "model", FILES))
+            until(lambda: len(reader.sequences) == 3)
+            between.stall_after(0, answers=True)
+            until(lambda: between.is_stalled)
+            client.models.update("fraud", description="other", reason="the last one")
+            between.pass_others()
+            assert len(reader.join()) == 4
+            assert reader.error is None
+        nobody = steelyard.Client(child.address, tls_ca=ours.file, token="")
+        with nobody, pytest.raises(errors.Unauthenticated):
+            nobody.who_am_i()
 
 
 def test_https_trusts_whom_the_system_trusts(

@@ -221,10 +221,11 @@ async def followed(history: History, *, scope: str, filter: str, rows_maximum: i
     after = 0
     while after < history.told[-1].sequence:
         read = {"rows_maximum": rows_maximum, "bytes_maximum": 1 << 20}
-        more, after = await history.database.read(events.following, wanted, after=after, **read)
-        assert len(more) <= rows_maximum
-        assert all(event.sequence <= after for event in more)
-        found += more
+        portion = await history.database.read(events.following, wanted, after=after, **read)
+        after = portion.reached
+        assert len(portion.events) <= rows_maximum
+        assert all(event.sequence <= after for event in portion.events)
+        found += portion.events
     return [event.sequence for event in found]
 
 

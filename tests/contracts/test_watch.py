@@ -11,16 +11,15 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from steelyard.v1 import event_service_pb2 as pb
 from steelyard_server.api import feeds
 from steelyard_server.core import namespaces
 from steelyard_server.db.database import Database
 from tests.api.calls import Refused, call
 from tests.api.uploads import UploadStream
+from tests.api.watches import SECONDS, Watch
 from tests.contracts.registry import act
 from tests.servers import Running, running_server
 
-SECONDS = 30
 WRITERS, CHANGES = 5, 12
 Open = Callable[..., Awaitable[Database]]
 
@@ -31,48 +30,6 @@ async def served(location: str | Path, tmp_path: Path) -> AsyncIterator[Running]
     settings = {"database": location} if isinstance(location, str) else {}
     async with running_server(tmp_path / "data", **settings) as running:
         yield running
-
-
-class Watch:
-    """A stream of events."""
-
-    def __init__(self, channel: grpc.aio.Channel, **fields: Any) -> None:
-        method = channel.unary_stream(
-            "/steelyard.v1.EventService/WatchEvents",
-            request_serializer=pb.WatchEventsRequest.SerializeToString,
-            response_deserializer=pb.WatchEventsResponse.FromString,
-        )
-        self._stream = method(pb.WatchEventsRequest(**fields), timeout=4 * SECONDS)
-
-    async def read(self) -> Any:
-        """Return the next message.
-
-        Raises:
-            Refused: with the status that came instead.
-        """
-        try:
-            return await asyncio.wait_for(self._stream.read(), SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise Refused(error) from None
-
-    async def until(self, sequence: int) -> list[int]:
-        """Return the sequences of all events up to *sequence*."""
-        found: list[int] = []
-        reached = -1
-        while reached < sequence:
-            message = await self.read()
-            assert message.sequence >= reached
-            reached = message.sequence
-            if message.HasField("event"):
-                assert message.event.sequence == reached
-                found.append(reached)
-            else:
-                assert message.epoch
-        return found
-
-    def cancel(self) -> None:
-        """Leave."""
-        self._stream.cancel()
 
 
 async def head(running: Running) -> int:

@@ -205,6 +205,7 @@ def test_logins_beyond_the_loopback_want_tls_or_a_flag_that_names_the_case() -> 
         loaded(remote)
     assert loaded(remote | {"allow_remote_without_tls": True}).auth == "tokens"
     assert loaded(remote | TLS).auth == "tokens"
+    assert loaded({"auth": "tokens"}).listen == "127.0.0.1:7433"
     # It is no word for a server without logins, nor for metrics, which have none.
     for other in ({"auth": "none"}, {"metrics": "10.0.0.1:9090"}):
         with pytest.raises(ConfigError, match="allow_remote_without_login"):

@@ -62,7 +62,15 @@ def asking(rule: rule_pb2.Rule) -> Ask:
         whole = Demand(permission, "")
         return lambda _: whole
     scope: Callable[[Any], str] = attrgetter(field)
-    return lambda request: Demand(permission, scope(request), within)
+    if not rule.registry_permission:
+        return lambda request: Demand(permission, scope(request), within)
+    other = Demand(PERMISSIONS.word(rule.registry_permission, field="rule"), "")
+
+    def ask(request: Message) -> Demand:
+        found = scope(request)
+        return Demand(permission, found, within) if found else other
+
+    return ask
 
 
 async def stated(metadata: Metadata) -> Caller:

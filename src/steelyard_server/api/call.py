@@ -39,7 +39,7 @@ class Call:
         caller: who calls.
         context: gRPC's own view, for services that come with a library.
         demand: what the call needs a permission for, once its request is known.
-        permit: for a method to which the client streams: admits a message by its scope.
+        permit: for a stream that goes on: admits a message by its scope, with a login that is still good.
     """
 
     id: str

@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from steelyard.v1 import event_service_pb2 as pb
-from steelyard.v1 import rule_pb2
-from steelyard_server.api import admit, convert_event
+from steelyard_server.api import convert_event
 from steelyard_server.api.method import watching
 from steelyard_server.api.transact import observe
 from steelyard_server.core import events, names
@@ -15,8 +14,11 @@ from steelyard_server.errors import HistoryReplaced, SequenceInFuture
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from steelyard_server.api.call import Call, Stream
     from steelyard_server.api.feeds import Feed, Feeds
+    from steelyard_server.api.logins import Logins
     from steelyard_server.api.pages import Pages
     from steelyard_server.db.database import Database
     from steelyard_server.history.events import Head
@@ -27,14 +29,14 @@ HEARTBEAT_SECONDS = 15
 class EventService:
     """Serve the history from the database, and what is new in it from feeds."""
 
-    def __init__(self, database: Database, *, pages: Pages, feeds: Feeds) -> None:
+    def __init__(self, database: Database, *, pages: Pages, feeds: Feeds, logins: Logins) -> None:
         self._database = database
         self._pages = pages
         self._feeds = feeds
+        self._logins = logins
 
     async def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
         """Answer a page of events."""
-        _require(call, request.scope)
         query = ("events", request.scope, request.filter, request.order_by)
         (found, position), sequence = await observe(
             self._database,
@@ -55,32 +57,54 @@ class EventService:
 
     @watching
     async def WatchEvents(self, request: pb.WatchEventsRequest, call: Call, stream: Stream) -> None:
-        """Send events for as long as the caller stays."""
-        _require(call, request.scope)
+        """Send events for as long as the caller stays, and may have them."""
         heartbeat_seconds = request.heartbeat_seconds or HEARTBEAT_SECONDS
         names.number(
             heartbeat_seconds, field="heartbeat_seconds", minimum=1, maximum=LIMITS.heartbeat_seconds
         )
-        async with self._feeds.watched(scope=request.scope, filter=request.filter) as (feed, head):
-            watcher = Watcher(self._feeds, feed, stream, cursor=_cursor(request, head), epoch=head.epoch)
+
+        async def admit() -> None:
+            # Again when access changed once more meanwhile.
+            while not self._logins.holds(call.caller):
+                await call.permit(request)
+
+        async with self._feeds.watched(call, scope=request.scope, filter=request.filter) as (feed, head):
+            begin = _begin(request, head)
+            watcher = Watcher(self._feeds, feed, stream, begin=begin, epoch=head.epoch, admit=admit)
             await watcher.run(heartbeat_seconds)
 
 
 class Watcher:
-    """One stream: a cursor, and what moves it."""
+    """One stream: a cursor, and what moves it.
 
-    def __init__(self, feeds: Feeds, feed: Feed, stream: Stream, *, cursor: int, epoch: str) -> None:
+    Args:
+        begin: the sequence behind which it begins.
+        admit: called before each message; raises when the caller may not watch any more.
+    """
+
+    def __init__(
+        self,
+        feeds: Feeds,
+        feed: Feed,
+        stream: Stream,
+        *,
+        begin: int,
+        epoch: str,
+        admit: Callable[[], Awaitable[None]],
+    ) -> None:
         self._feeds = feeds
         self._feed = feed
         self._stream = stream
-        self._cursor = cursor
+        self._cursor = begin
         self._epoch = epoch
+        self._admit = admit
         self._clock = asyncio.get_running_loop().time
 
     async def run(self, heartbeat_seconds: int) -> None:
         """Send every event behind the cursor, once and in order; when nothing was sent for long, a heartbeat.
 
         Raises:
+            PermissionMissing, Unauthenticated: the caller may not watch any more.
             RegistryError: what the feed ended with.
         """
         self._heartbeat_seconds = heartbeat_seconds
@@ -95,6 +119,7 @@ class Watcher:
                 await self._send(*found)
             else:
                 self._cursor = max(self._cursor, self._feed.reached)
+                await self._admit()
                 await self._wait(moved)
             if self._clock() >= self._due:
                 await self._beat()
@@ -106,6 +131,7 @@ class Watcher:
         self._cursor = max(self._cursor, reached)
 
     async def _send(self, sequence: int, message: bytes) -> None:
+        await self._admit()
         await self._stream.write(message)
         self._cursor = sequence
         self._due = self._clock() + self._heartbeat_seconds
@@ -122,13 +148,7 @@ class Watcher:
             return
 
 
-def _require(call: Call, scope: str) -> None:
-    """Demand for the whole registry what the rule of a method cannot say, for that names one permission."""
-    if not scope:
-        admit.require(call.caller, rule_pb2.PERMISSION_AUDIT, scope)
-
-
-def _cursor(request: pb.WatchEventsRequest, head: Head) -> int:
+def _begin(request: pb.WatchEventsRequest, head: Head) -> int:
     """Return the sequence behind which a watch begins."""
     if request.epoch and request.epoch != head.epoch:
         message = "The registry was restored since you got this epoch; read the history anew, then watch."

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING
 
 from steelyard.v1 import event_service_pb2 as pb
 from steelyard_server.api import convert_event
+from steelyard_server.api.transact import observe
 from steelyard_server.core import events
 from steelyard_server.errors import Draining
 from steelyard_server.history import events as history
 
 if TYPE_CHECKING:
+    from steelyard_server.api.call import Call
+    from steelyard_server.api.logins import Logins
     from steelyard_server.core.events import Followed
     from steelyard_server.core.filters.event_fields import EventScope
     from steelyard_server.db.database import Database, Transaction
@@ -110,24 +113,34 @@ class Feed:
 class Feeds:
     """All feeds of a server. Belongs to the thread of one event loop."""
 
-    def __init__(self, database: Database, hub: Hub) -> None:
+    def __init__(self, database: Database, hub: Hub, *, logins: Logins) -> None:
         self._database = database
         self._hub = hub
+        self._logins = logins
         self._feeds: dict[tuple[EventScope, str], Feed] = {}
         self._pumps: dict[Feed, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS)
         self._over = False
 
     @asynccontextmanager
-    async def watched(self, *, scope: str, filter: str) -> AsyncIterator[tuple[Feed, Head]]:  # noqa: A002
+    async def watched(
+        self,
+        call: Call,
+        *,
+        scope: str,
+        filter: str,  # noqa: A002 - as the request calls it
+    ) -> AsyncIterator[tuple[Feed, Head]]:
         """Give the feed of a scope and filter, and where the history stands, for as long as the block runs.
 
         Raises:
             Draining: the server shuts down.
+            PermissionMissing, Unauthenticated: the caller may not watch any more.
             RegistryError: as `core.events.follow`.
         """
         async with self._reads:
-            followed, head = await self._database.read(_open, scope=scope, filter=filter)
+            (followed, head), _ = await observe(
+                self._database, call, _open, minimum_sequence=0, scope=scope, filter=filter
+            )
         feed = self._joined(followed, sequence=head.sequence)
         try:
             yield feed, head
@@ -137,10 +150,15 @@ class Feeds:
     async def read(self, followed: Followed, *, after: int) -> tuple[list[Encoded], int]:
         """Return some events behind *after* from the database, and up to where there are no others."""
         async with self._reads:
-            found, reached = await self._database.read(
-                events.following, followed, after=after, rows_maximum=BATCH_EVENTS, bytes_maximum=BATCH_BYTES
+            return await self._following(
+                followed, after=after, rows_maximum=BATCH_EVENTS, bytes_maximum=BATCH_BYTES
             )
-        return list(map(_encoded, found)), reached
+
+    async def _following(self, followed: Followed, **bounds: int) -> tuple[list[Encoded], int]:
+        found = await self._database.read(events.following, followed, **bounds)
+        # Before anybody is sent what may have been committed after they lost a permission.
+        self._logins.hear(found.access_sequence)
+        return list(map(_encoded, found.events)), found.reached
 
     async def poll(self) -> None:
         """Look for commits of other servers, as long as somebody watches."""
@@ -194,14 +212,13 @@ class Feeds:
         try:
             while True:
                 await self._hub.beyond(feed.reached)
-                found, reached = await self._database.read(
-                    events.following,
+                found, reached = await self._following(
                     feed.followed,
                     after=feed.reached,
                     rows_maximum=RING_EVENTS,
                     bytes_maximum=self._share_bytes(),
                 )
-                feed.extend(list(map(_encoded, found)), reached=reached)
+                feed.extend(found, reached=reached)
                 feed.trim(self._share_bytes())
         except Exception as error:  # noqa: BLE001 - all who watch hear it
             self._forget(feed)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -210,7 +211,7 @@ class Guard:
                 request = await method.receive(stream)
                 arrived = True
                 timeout.reschedule(begin + method.seconds)
-                await self._permit(method, call, request)
+                self._permit(method, call, request)
                 # Only now: a call whose request does not come must not have another's place.
                 with method.pool:
                     return await method.serve(request, call, stream)
@@ -221,24 +222,26 @@ class Guard:
                 raise _too_late(method.seconds) from None
             raise _not_arrived(self.limits.request_read_seconds) from None
 
-    async def _permit(self, method: Method, call: Call, request: Message | None) -> None:
-        """Demand what a request asks; where the client streams, let the method do so with each message.
+    def _permit(self, method: Method, call: Call, request: Message | None) -> None:
+        """Demand what a request asks; where a stream goes on, let the method do so again.
 
         Raises:
             PermissionMissing: the caller may not do it.
-            Unauthenticated: the login of a stream is not good any more.
         """
-        if request is None:
+        if request is None or method.watching:
+            call.permit = partial(self._permit_again, method, call)
+        if request is not None:
+            _demand(method, call, request)
 
-            async def permit(message: Message) -> None:
-                call.caller = await self.log_in(call.context.invocation_metadata() or ())
-                await self._permit(method, call, message)
+    async def _permit_again(self, method: Method, call: Call, message: Message) -> None:
+        """Demand what a message asks, of who the caller is now.
 
-            call.permit = permit
-            return
-        call.demand = method.ask(request)
-        if call.demand is not None:
-            access.meet(call.caller, call.demand)
+        Raises:
+            PermissionMissing: the caller may not do it.
+            Unauthenticated: the login is not good any more.
+        """
+        call.caller = await self.log_in(call.context.invocation_metadata() or ())
+        _demand(method, call, message)
 
     def _report(self, call: Call, stream: Stream, *, code: str, reason: str, seconds: float) -> None:
         self.log.info(
@@ -254,6 +257,12 @@ class Guard:
         )
         if self.metrics is not None:
             self.metrics.count(call.method, code=code, seconds=seconds, stream=stream)
+
+
+def _demand(method: Method, call: Call, message: Message) -> None:
+    call.demand = method.ask(message)
+    if call.demand is not None:
+        access.meet(call.caller, call.demand)
 
 
 def _not_arrived(seconds: float) -> RequestReadTimeout:

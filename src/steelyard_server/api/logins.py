@@ -40,6 +40,13 @@ class Logins:
     _uses: dict[str, int] = field(default_factory=dict)
     _moved: int = 0
 
+    def holds(self, caller: Caller) -> bool:
+        """Return whether what was found out about *caller* before is still good."""
+        rights = caller.rights
+        if rights is None:
+            return True
+        return rights.sequence >= self._moved and rights.expire_time > time.time_ns() // 1000
+
     async def caller(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         """Return who sent the token in the metadata of a call.
 
@@ -60,10 +67,13 @@ class Logins:
 
     def on_commit(self, facts: list[object]) -> None:
         """Forget what is remembered when who may do what changed."""
-        for fact in facts:
-            if isinstance(fact, Moved):
-                self._known.clear()
-                self._moved = max(self._moved, fact.sequence)
+        self.hear(max((fact.sequence for fact in facts if isinstance(fact, Moved)), default=0))
+
+    def hear(self, sequence: int) -> None:
+        """Forget what is remembered from before the event *sequence*, which changed who may do what."""
+        if sequence > self._moved:
+            self._known.clear()
+            self._moved = sequence
 
     async def note_uses(self) -> None:
         """Write down when tokens were used last."""

@@ -63,6 +63,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """What follows a sequence, as one snapshot has it.
+
+    Args:
+        events: the next of them.
+        reached: up to here there are no others.
+        access_sequence: of the last change of who may do what.
+    """
+
+    events: list[Event]
+    reached: int
+    access_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Followed:
     """Events to ask for again and again.
 
@@ -124,8 +139,8 @@ def follow(tx: Transaction, *, scope: str, filter: str) -> Followed:  # noqa: A0
 
 def following(
     tx: Transaction, followed: Followed, *, after: int, rows_maximum: int, bytes_maximum: int
-) -> tuple[list[Event], int]:
-    """Return the next events behind the sequence *after*, and up to which sequence there are no others.
+) -> Portion:
+    """Return the next events behind the sequence *after*.
 
     Args:
         bytes_maximum: of all of them, unless the first alone has more.
@@ -141,7 +156,9 @@ def following(
         values={},
     )
     # The snapshot is that of the rows, so nothing lies between them and the head.
-    return _values(tx, rows), rows[-1].sequence if more else max(after, events.head(tx).sequence)
+    head = events.head(tx)
+    reached = rows[-1].sequence if more else max(after, head.sequence)
+    return Portion(_values(tx, rows), reached, head.access_sequence)
 
 
 def _scope(tx: Transaction, scope: str) -> EventScope:

@@ -356,11 +356,11 @@ const file_steelyard_v1_event_service_proto_rawDesc = "" +
 	"\x13WatchEventsResponse\x12)\n" +
 	"\x05event\x18\x01 \x01(\v2\x13.steelyard.v1.EventR\x05event\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\tR\x05epoch2\xd9\x01\n" +
-	"\fEventService\x12a\n" +
+	"\x05epoch\x18\x03 \x01(\tR\x05epoch2\xdd\x01\n" +
+	"\fEventService\x12c\n" +
 	"\n" +
-	"ListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05scope\x90\x02\x01\x12f\n" +
-	"\vWatchEvents\x12 .steelyard.v1.WatchEventsRequest\x1a!.steelyard.v1.WatchEventsResponse\"\x10\x8a\xb5\x18\t\b\x03\x12\x05scope\x90\x02\x010\x01B\xb1\x01\n" +
+	"ListEvents\x12\x1f.steelyard.v1.ListEventsRequest\x1a .steelyard.v1.ListEventsResponse\"\x12\x8a\xb5\x18\v\b\x03\x12\x05scope \f\x90\x02\x01\x12h\n" +
+	"\vWatchEvents\x12 .steelyard.v1.WatchEventsRequest\x1a!.steelyard.v1.WatchEventsResponse\"\x12\x8a\xb5\x18\v\b\x03\x12\x05scope \f\x90\x02\x010\x01B\xb1\x01\n" +
 	"\x10com.steelyard.v1B\x11EventServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

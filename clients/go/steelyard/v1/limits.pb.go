@@ -184,9 +184,11 @@ type Limits struct {
 	// Most members of a Group.
 	GroupMembersCount int64 `protobuf:"varint,114,opt,name=group_members_count,json=groupMembersCount,proto3" json:"group_members_count,omitempty"`
 	// Most grants of one subject.
-	GrantsCount   int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	GrantsCount int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
+	// Longest time between two messages of a watch.
+	HeartbeatSeconds int64 `protobuf:"varint,120,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -744,6 +746,13 @@ func (x *Limits) GetGrantsCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetHeartbeatSeconds() int64 {
+	if x != nil {
+		return x.HeartbeatSeconds
+	}
+	return 0
+}
+
 var file_steelyard_v1_limits_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -779,7 +788,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe5 \n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x99!\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -863,7 +872,8 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x15token_seconds_default\x18p \x01(\x03B\a\x88\xb5\x18\x80\xce\xda\x03R\x13tokenSecondsDefault\x12'\n" +
 	"\ftokens_count\x18q \x01(\x03B\x04\x88\xb5\x18dR\vtokensCount\x125\n" +
 	"\x13group_members_count\x18r \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11groupMembersCount\x12(\n" +
-	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount:5\n" +
+	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount\x122\n" +
+	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +
 	"\apattern\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\tR\apatternB\xab\x01\n" +
 	"\x10com.steelyard.v1B\vLimitsProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"

@@ -133,9 +133,12 @@ type Rule struct {
 	ScopeField string `protobuf:"bytes,2,opt,name=scope_field,json=scopeField,proto3" json:"scope_field,omitempty"`
 	// Whether a permission on something in the scope is enough. The answer then has only what the caller may
 	// see, and everything else that the request names is checked too.
-	Within        bool `protobuf:"varint,3,opt,name=within,proto3" json:"within,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Within bool `protobuf:"varint,3,opt,name=within,proto3" json:"within,omitempty"`
+	// The permission that the caller needs on the registry instead, when the field of `scope_field` is empty
+	// and the request is about all of it. Not set: `permission`, as for any other scope.
+	RegistryPermission Permission `protobuf:"varint,4,opt,name=registry_permission,json=registryPermission,proto3,enum=steelyard.v1.Permission" json:"registry_permission,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -189,6 +192,13 @@ func (x *Rule) GetWithin() bool {
 	return false
 }
 
+func (x *Rule) GetRegistryPermission() Permission {
+	if x != nil {
+		return x.RegistryPermission
+	}
+	return Permission_PERMISSION_UNSPECIFIED
+}
+
 var file_steelyard_v1_rule_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -212,14 +222,15 @@ var File_steelyard_v1_rule_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"y\n" +
+	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xc4\x01\n" +
 	"\x04Rule\x128\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x18.steelyard.v1.PermissionR\n" +
 	"permission\x12\x1f\n" +
 	"\vscope_field\x18\x02 \x01(\tR\n" +
 	"scopeField\x12\x16\n" +
-	"\x06within\x18\x03 \x01(\bR\x06within*\xd7\x02\n" +
+	"\x06within\x18\x03 \x01(\bR\x06within\x12I\n" +
+	"\x13registry_permission\x18\x04 \x01(\x0e2\x18.steelyard.v1.PermissionR\x12registryPermission*\xd7\x02\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -261,13 +272,14 @@ var file_steelyard_v1_rule_proto_goTypes = []any{
 }
 var file_steelyard_v1_rule_proto_depIdxs = []int32{
 	0, // 0: steelyard.v1.Rule.permission:type_name -> steelyard.v1.Permission
-	2, // 1: steelyard.v1.rule:extendee -> google.protobuf.MethodOptions
-	1, // 2: steelyard.v1.rule:type_name -> steelyard.v1.Rule
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0, // 1: steelyard.v1.Rule.registry_permission:type_name -> steelyard.v1.Permission
+	2, // 2: steelyard.v1.rule:extendee -> google.protobuf.MethodOptions
+	1, // 3: steelyard.v1.rule:type_name -> steelyard.v1.Rule
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	2, // [2:3] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_rule_proto_init() }

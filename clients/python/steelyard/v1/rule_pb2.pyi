@@ -102,6 +102,7 @@ class Rule(_message.Message):
     PERMISSION_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
+    REGISTRY_PERMISSION_FIELD_NUMBER: _builtins.int
     permission: Global___Permission.ValueType
     """Required. The permission that the caller needs on the scope."""
     scope_field: _builtins.str
@@ -112,16 +113,21 @@ class Rule(_message.Message):
     """Whether a permission on something in the scope is enough. The answer then has only what the caller may
     see, and everything else that the request names is checked too.
     """
+    registry_permission: Global___Permission.ValueType
+    """The permission that the caller needs on the registry instead, when the field of `scope_field` is empty
+    and the request is about all of it. Not set: `permission`, as for any other scope.
+    """
     def __init__(
         self,
         *,
         permission: Global___Permission.ValueType = ...,
         scope_field: _builtins.str = ...,
         within: _builtins.bool = ...,
+        registry_permission: Global___Permission.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "scope_field", b"scope_field", "within", b"within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "registry_permission", b"registry_permission", "scope_field", b"scope_field", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -233,10 +233,14 @@ export declare const EventService: GenService<{
    * takes more. One that takes nothing at all for Limits.upload_idle_seconds is, and goes on later.
    * Streams end after Limits.stream_seconds, and when the server stops.
    *
-   * To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that.
-   * The scope is what its name means when the stream begins.
+   * To watch a scope takes PERMISSION_READ on it, to watch the whole registry PERMISSION_AUDIT on that, for
+   * as long as the stream goes on: whose token ends, or who loses the permission, gets nothing that is
+   * committed later, and the stream ends with the next Event or heartbeat. The scope is what its name means
+   * when the stream begins.
    *
    * Errors:
+   * * UNAUTHENTICATED, TOKEN_REVOKED or TOKEN_EXPIRED; PERMISSION_DENIED, PERMISSION_MISSING: also while
+   *   the stream goes on.
    * * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND: no such scope.
    * * INVALID_ARGUMENT, FILTER_INVALID: with the column and what was expected there.
    * * INVALID_ARGUMENT, OUT_OF_BOUNDS: `heartbeat_seconds` or `after_sequence` is.

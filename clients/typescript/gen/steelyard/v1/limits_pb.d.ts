@@ -551,6 +551,13 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 grants_count = 115;
    */
   grantsCount: bigint;
+
+  /**
+   * Longest time between two messages of a watch.
+   *
+   * @generated from field: int64 heartbeat_seconds = 120;
+   */
+  heartbeatSeconds: bigint;
 };
 
 /**

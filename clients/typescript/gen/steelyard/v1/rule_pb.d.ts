@@ -42,6 +42,14 @@ export declare type Rule = Message<"steelyard.v1.Rule"> & {
    * @generated from field: bool within = 3;
    */
   within: boolean;
+
+  /**
+   * The permission that the caller needs on the registry instead, when the field of `scope_field` is empty
+   * and the request is about all of it. Not set: `permission`, as for any other scope.
+   *
+   * @generated from field: steelyard.v1.Permission registry_permission = 4;
+   */
+  registryPermission: Permission;
 };
 
 /**
