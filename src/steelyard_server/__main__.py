@@ -30,6 +30,25 @@ app = typer.Typer(
 )
 
 
+# Who may reach it, and how.
+TlsCert = Annotated[str | None, typer.Option(help="PEM file of the server's certificate. Default: no TLS.")]
+TlsKey = Annotated[str | None, typer.Option(help="PEM file of its key.")]
+TlsClientCa = Annotated[
+    str | None, typer.Option(help="PEM file of who signs certificates of clients, which then need one.")
+]
+Auth = Annotated[str | None, typer.Option(help="Who may call: none (everybody) or tokens. Default: none.")]
+WithoutLogin = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-remote-without-login", help="Listen beyond loopback though nothing decides who may call."
+    ),
+]
+WithoutTls = Annotated[
+    bool | None,
+    typer.Option("--allow-remote-without-tls", help="Listen beyond loopback with tokens, without TLS."),
+]
+
+
 @app.command()
 def serve(  # noqa: PLR0913 - one parameter per setting
     data_dir: Annotated[
@@ -45,26 +64,12 @@ def serve(  # noqa: PLR0913 - one parameter per setting
         str | None, typer.Option(help="Directory for backups, which exists. Default: none are made.")
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of Prometheus metrics. Default: none.")] = None,
-    tls_cert: Annotated[
-        str | None, typer.Option(help="PEM file of the server's certificate. Default: no TLS.")
-    ] = None,
-    tls_key: Annotated[str | None, typer.Option(help="PEM file of its key.")] = None,
-    tls_client_ca: Annotated[
-        str | None, typer.Option(help="PEM file of who signs certificates of clients, which then need one.")
-    ] = None,
-    auth: Annotated[
-        str | None, typer.Option(help="Who may call: none (everybody) or tokens. Default: none.")
-    ] = None,
-    allow_remote_without_login: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-remote-without-login", help="Listen beyond loopback though nothing decides who may call."
-        ),
-    ] = None,
-    allow_remote_without_tls: Annotated[
-        bool | None,
-        typer.Option("--allow-remote-without-tls", help="Listen beyond loopback with tokens, without TLS."),
-    ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    auth: Auth = None,
+    allow_remote_without_login: WithoutLogin = None,
+    allow_remote_without_tls: WithoutTls = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. Default: info.")
     ] = None,

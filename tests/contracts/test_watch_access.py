@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from steelyard_server.api import feeds
@@ -14,7 +15,7 @@ from tests.api.logins import People, bearer
 from tests.api.watches import Watch
 from tests.servers import running_server
 
-LARGE = 60_000 * "a"
+CHANGES, LARGE = 60, 60_000 * "a"
 
 
 @pytest.fixture
@@ -168,9 +169,12 @@ async def test_a_slow_watcher_gets_nothing_more_once_it_lost_the_permission(
 ) -> None:
     """It reads on from the database, and there too the permission counts that it has then."""
     monkeypatch.setattr(feeds, "RING_EVENTS", 4)
-    stream = watch(people, "ada", scope="own")
+    options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 * 1024)]
+    options.append(("grpc.use_local_subchannel_pool", 1))
+    channel = grpc.aio.insecure_channel(people.running.address, options=options)
+    stream = Watch(channel, metadata=bearer(people.tokens["ada"]), scope="own")
     begin = (await stream.read()).sequence
-    for number in range(60):
+    for number in range(CHANGES):
         model = {"name": "own/model", "description": f"{number} {LARGE}"}
         await people.ask("admin", "UpdateModel", {"model": model, "updateMask": "description"})
 
@@ -180,4 +184,5 @@ async def test_a_slow_watcher_gets_nothing_more_once_it_lost_the_permission(
     assert refused.reason == "PERMISSION_MISSING"
     # What was under way when the permission went has come; the rest has not.
     assert found == list(range(begin + 1, begin + 1 + len(found)))
-    assert len(found) < 60
+    assert len(found) < CHANGES
+    await channel.close()
