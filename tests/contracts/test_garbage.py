@@ -322,7 +322,7 @@ async def test_every_column_that_could_refer_to_a_blob_is_looked_at(registry: Da
         "blobs.digest",  # the blob itself
         "holdings.digest",  # leases, which are looked at by themselves
         "manifests.digest", "versions.digest", "tombstones.digest",  # of manifests, which are rows
-        "requests.digest",  # of requests
+        "requests.digest", "tokens.digest",  # of requests, and of secrets
         "datasets.digest", "parents.digest",  # of what is elsewhere, and of manifests
     }  # fmt: skip
     columns = {
