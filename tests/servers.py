@@ -104,10 +104,18 @@ class ServerProcess:
 
     def _end(self, number: signal.Signals) -> int:
         assert self.process is not None
+        assert self.process.stdout is not None
         self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=STOP_SECONDS)
-        self.output.append(output)
-        return self.process.returncode
+        timer = threading.Timer(STOP_SECONDS, self.process.kill)
+        timer.start()
+        # Not communicate(), which knows nothing of what a loop over the lines has read ahead.
+        with self.process.stdout as rest:
+            self.output.append(rest.read())
+        code = self.process.wait()
+        if not timer.is_alive():
+            raise TimeoutError(f"The server did not stop: {self.log()}")
+        timer.cancel()
+        return code
 
 
 @contextmanager

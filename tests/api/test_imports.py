@@ -174,7 +174,6 @@ async def test_events_come_in_pages_with_texts_and_are_the_bytes_that_were_hashe
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({}, "FIELD_REQUIRED"),
         ({"scope": "default/none"}, "MODEL_NOT_FOUND"),
         ({"scope": "none"}, "RESERVED_NAME"),
         ({"scope": "nowhere"}, "NAMESPACE_NOT_FOUND"),

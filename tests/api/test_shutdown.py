@@ -181,7 +181,7 @@ def test_no_metrics_are_served_unless_asked_for(child: ServerProcess) -> None:
 async def test_every_call_has_one_log_line_and_a_refused_caller_gets_its_id(child: ServerProcess) -> None:
     async with channel_to(child) as channel:
         ids = {
-            "OK": await id_of(channel, "GetServerInfo", b""),
+            "OK": await id_of(channel, "ListNamespaces", b""),
             "NOT_FOUND": await id_of(channel, "GetModel", b"\x0a\x0cdefault/none"),
             "INVALID_ARGUMENT": await id_of(channel, "ReadFile", b"\xff"),
         }
@@ -193,7 +193,7 @@ async def test_every_call_has_one_log_line_and_a_refused_caller_gets_its_id(chil
     refused = {line["code"]: line["call"] for line in calls if line["code"] != "OK"}
     assert refused == {code: id_ for code, id_ in ids.items() if code != "OK"}
     assert {line["actor"] for line in calls} == {"ada"}
-    assert {line["method"].split("/")[-1] for line in calls} == {"GetServerInfo", "GetModel", "ReadFile"}
+    assert {line["method"].split("/")[-1] for line in calls} == {"ListNamespaces", "GetModel", "ReadFile"}
     assert all(line["duration_ms"] > 0 for line in calls)
 
 

@@ -117,8 +117,8 @@ ROWS: list[tuple[str, str, dict[str, str | None], bytes, tuple[str, str]]] = [
     # The core takes any content type for gRPC, and does not show us which it was.
     ("content type JSON", GET_MODEL, {"content-type": "application/json"}, GOOD, NOT_FOUND),
     ("no content type", GET_MODEL, {"content-type": None}, GOOD, NOT_FOUND),
-    ("blank actor", INFO, {"steelyard-actor": " "}, EMPTY, ("INVALID_ARGUMENT", "FIELD_REQUIRED")),
-    ("actor too long", INFO, {"steelyard-actor": "a" * 257}, EMPTY, ("INVALID_ARGUMENT", "TOO_LONG")),
+    ("blank actor", GET_MODEL, {"steelyard-actor": " "}, GOOD, ("INVALID_ARGUMENT", "FIELD_REQUIRED")),
+    ("actor too long", GET_MODEL, {"steelyard-actor": "a" * 257}, GOOD, ("INVALID_ARGUMENT", "TOO_LONG")),
 ]  # fmt: skip
 
 

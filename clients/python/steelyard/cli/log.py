@@ -51,7 +51,9 @@ def log(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, an event a line.")] = False,
 ) -> None:
-    """Show who changed what, when and why: the history, the newest last.
+    """Show who changed what, when and why.
+
+    The history, the newest last.
 
     The whole registry has more than all its namespaces: collections of garbage and restores too. With
     --follow it goes on across restarts of the server, without a gap; Ctrl-C ends it with exit code 130.
