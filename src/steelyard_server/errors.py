@@ -207,6 +207,10 @@ class MetricAmbiguous(InvalidArgument):
     """A metric that names no dataset was measured on several."""
 
 
+class PolicyInvalid(InvalidArgument):
+    """A check of a policy does not compile; metadata has the column, counted from 1."""
+
+
 class UploadHeaderRequired(InvalidArgument):
     """Bytes came on a stream before the header that says what they are."""
 

@@ -89,6 +89,8 @@ class Limits:
     tokens_count: int
     group_members_count: int
     grants_count: int
+    policy_expression_bytes: int
+    policy_steps_count: int
 
     def __init__(self) -> None:
         for field in limits_pb2.Limits.DESCRIPTOR.fields:

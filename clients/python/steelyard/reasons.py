@@ -593,6 +593,12 @@ class GroupAlreadyExists(errors.AlreadyExists):
     reason = "GROUP_ALREADY_EXISTS"
 
 
+class PolicyInvalid(errors.InvalidArgument):
+    """A check of a policy does not parse."""
+
+    reason = "POLICY_INVALID"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -692,4 +698,5 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "GRANT_NOT_FOUND": GrantNotFound,
     "GROUP_NOT_FOUND": GroupNotFound,
     "GROUP_ALREADY_EXISTS": GroupAlreadyExists,
+    "POLICY_INVALID": PolicyInvalid,
 }

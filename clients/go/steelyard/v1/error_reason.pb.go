@@ -644,6 +644,13 @@ const (
 	//
 	// Advice: Use it, or choose another name.
 	ErrorReason_ERROR_REASON_GROUP_ALREADY_EXISTS ErrorReason = 134
+	// INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
+	// what is not there, or may take too long.
+	//
+	// Metadata: `field`, `column` (in characters, from 1).
+	//
+	// Advice: Correct it at `column`; docs/policies.md has all names and functions.
+	ErrorReason_ERROR_REASON_POLICY_INVALID ErrorReason = 160
 )
 
 // Enum value maps for ErrorReason.
@@ -748,6 +755,7 @@ var (
 		132: "ERROR_REASON_GRANT_NOT_FOUND",
 		133: "ERROR_REASON_GROUP_NOT_FOUND",
 		134: "ERROR_REASON_GROUP_ALREADY_EXISTS",
+		160: "ERROR_REASON_POLICY_INVALID",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -849,6 +857,7 @@ var (
 		"ERROR_REASON_GRANT_NOT_FOUND":                 132,
 		"ERROR_REASON_GROUP_NOT_FOUND":                 133,
 		"ERROR_REASON_GROUP_ALREADY_EXISTS":            134,
+		"ERROR_REASON_POLICY_INVALID":                  160,
 	}
 )
 
@@ -883,7 +892,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xfb\x1a\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9d\x1b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -984,7 +993,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_TOKEN_NOT_FOUND\x10\x83\x01\x12!\n" +
 	"\x1cERROR_REASON_GRANT_NOT_FOUND\x10\x84\x01\x12!\n" +
 	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10\x85\x01\x12&\n" +
-	"!ERROR_REASON_GROUP_ALREADY_EXISTS\x10\x86\x01B\xb0\x01\n" +
+	"!ERROR_REASON_GROUP_ALREADY_EXISTS\x10\x86\x01\x12 \n" +
+	"\x1bERROR_REASON_POLICY_INVALID\x10\xa0\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

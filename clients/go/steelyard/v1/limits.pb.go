@@ -187,6 +187,10 @@ type Limits struct {
 	GrantsCount int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
 	// Longest time between two messages of a watch.
 	HeartbeatSeconds int64 `protobuf:"varint,120,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
+	// Most bytes of the expression of one check: 4 KiB.
+	PolicyExpressionBytes int64 `protobuf:"varint,138,opt,name=policy_expression_bytes,json=policyExpressionBytes,proto3" json:"policy_expression_bytes,omitempty"`
+	// Most steps that a check may take, as far as can be seen when it is written: some 50 ns each.
+	PolicyStepsCount int64 `protobuf:"varint,139,opt,name=policy_steps_count,json=policyStepsCount,proto3" json:"policy_steps_count,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -753,6 +757,20 @@ func (x *Limits) GetHeartbeatSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetPolicyExpressionBytes() int64 {
+	if x != nil {
+		return x.PolicyExpressionBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetPolicyStepsCount() int64 {
+	if x != nil {
+		return x.PolicyStepsCount
+	}
+	return 0
+}
+
 var file_steelyard_v1_limits_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -788,7 +806,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x99!\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x91\"\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -873,7 +891,9 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\ftokens_count\x18q \x01(\x03B\x04\x88\xb5\x18dR\vtokensCount\x125\n" +
 	"\x13group_members_count\x18r \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11groupMembersCount\x12(\n" +
 	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount\x122\n" +
-	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds:5\n" +
+	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds\x12>\n" +
+	"\x17policy_expression_bytes\x18\x8a\x01 \x01(\x03B\x05\x88\xb5\x18\x80 R\x15policyExpressionBytes\x126\n" +
+	"\x12policy_steps_count\x18\x8b\x01 \x01(\x03B\a\x88\xb5\x18\x80\xda\xc4\tR\x10policyStepsCount:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +
 	"\apattern\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\tR\apatternB\xab\x01\n" +
 	"\x10com.steelyard.v1B\vLimitsProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"

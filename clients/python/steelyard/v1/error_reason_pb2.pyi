@@ -734,6 +734,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Use it, or choose another name.
     """
+    ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 160
+    """INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
+    what is not there, or may take too long.
+
+    Metadata: `field`, `column` (in characters, from 1).
+
+    Advice: Correct it at `column`; docs/policies.md has all names and functions.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1455,5 +1463,13 @@ ERROR_REASON_GROUP_ALREADY_EXISTS: ErrorReason.ValueType  # 134
 Metadata: `group`.
 
 Advice: Use it, or choose another name.
+"""
+ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 160
+"""INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
+what is not there, or may take too long.
+
+Metadata: `field`, `column` (in characters, from 1).
+
+Advice: Correct it at `column`; docs/policies.md has all names and functions.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1128,6 +1128,18 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_GROUP_ALREADY_EXISTS = 134;
    */
   GROUP_ALREADY_EXISTS = 134,
+
+  /**
+   * INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
+   * what is not there, or may take too long.
+   *
+   * Metadata: `field`, `column` (in characters, from 1).
+   *
+   * Advice: Correct it at `column`; docs/policies.md has all names and functions.
+   *
+   * @generated from enum value: ERROR_REASON_POLICY_INVALID = 160;
+   */
+  POLICY_INVALID = 160,
 }
 
 /**

@@ -558,6 +558,20 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
    * @generated from field: int64 heartbeat_seconds = 120;
    */
   heartbeatSeconds: bigint;
+
+  /**
+   * Most bytes of the expression of one check: 4 KiB.
+   *
+   * @generated from field: int64 policy_expression_bytes = 138;
+   */
+  policyExpressionBytes: bigint;
+
+  /**
+   * Most steps that a check may take, as far as can be seen when it is written: some 50 ns each.
+   *
+   * @generated from field: int64 policy_steps_count = 139;
+   */
+  policyStepsCount: bigint;
 };
 
 /**
