@@ -30,7 +30,8 @@ FUNCTION_LINES_MAXIMUM = 60
 
 # What each part of the server may import of the others; a part is a folder or a module at the top.
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
+    "error_branches": set(),
+    "errors": {"error_branches"},
     "limits": set(),
     "config": set(),
     "directory": set(),

@@ -1,18 +1,4 @@
-"""Everything the registry refuses or fails at, as one tree ordered by gRPC status code.
-
-RegistryError
-├── InvalidArgument      the request is wrong whatever the state
-├── NotFound             the named thing does not exist
-├── AlreadyExists        the named thing exists with other content
-├── FailedPrecondition   the state must change first
-├── Aborted              a race was lost: read again, then decide
-├── OutOfRange           a position lies behind the end
-├── ResourceExhausted    a quota, the disk or the server's capacity
-├── Unauthenticated      who calls is not known
-├── PermissionDenied     the caller may not do this
-├── DeadlineExceeded     a wait reached its limit
-├── Unavailable          the same call may succeed later
-└── DataLoss             stored bytes are damaged or gone
+"""Everything the registry refuses or fails at; ``error_branches.py`` has the branches, by gRPC status code.
 
 The name of a leaf is its `reason`, which stands in ``error_reason.proto`` with its cause, its metadata
 keys and advice: InvalidName is INVALID_NAME there. The message is for people: it says what is wrong
@@ -22,77 +8,28 @@ gRPC; ``api/errors.py`` maps each branch to a status code.
 
 from __future__ import annotations
 
-import re
-from typing import ClassVar
+from steelyard_server.error_branches import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    RegistryError,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 
-
-class RegistryError(Exception):
-    """Refuse or fail a call for a stated reason.
-
-    Args:
-        message: a sentence for people, with the offending value and the next step.
-        field: path of the request field that is wrong, for InvalidArgument.
-        metadata: facts for programs; values are turned into strings.
-    """
-
-    reason: ClassVar[str] = "INTERNAL"
-
-    def __init__(self, message: str, *, field: str = "", **metadata: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
-        self.metadata = {key: str(value) for key, value in metadata.items()}
-
-    def __init_subclass__(cls) -> None:
-        cls.reason = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
-
-
-class InvalidArgument(RegistryError):
-    """The request is wrong whatever the state of the registry is."""
-
-
-class NotFound(RegistryError):
-    """The named thing does not exist."""
-
-
-class AlreadyExists(RegistryError):
-    """The named thing exists already, with other content."""
-
-
-class FailedPrecondition(RegistryError):
-    """The state of the registry must change before this call can succeed."""
-
-
-class Aborted(RegistryError):
-    """A race was lost; read again and decide anew."""
-
-
-class OutOfRange(RegistryError):
-    """A position lies behind the end of what exists."""
-
-
-class ResourceExhausted(RegistryError):
-    """A quota, the disk or the capacity of the server is used up."""
-
-
-class Unauthenticated(RegistryError):
-    """Who calls is not known."""
-
-
-class PermissionDenied(RegistryError):
-    """The caller may not do this."""
-
-
-class DeadlineExceeded(RegistryError):
-    """A wait reached its limit."""
-
-
-class Unavailable(RegistryError):
-    """The same call may succeed later."""
-
-
-class DataLoss(RegistryError):
-    """Stored bytes are damaged or gone."""
+# The leaves stand below; these are here for who catches a whole branch.
+__all__ = [
+    "Aborted", "AlreadyExists", "DataLoss", "DeadlineExceeded", "FailedPrecondition",
+    "InvalidArgument", "NotFound", "OutOfRange", "PermissionDenied", "RegistryError",
+    "ResourceExhausted", "Unauthenticated", "Unavailable",
+]  # fmt: skip
 
 
 class MalformedMessage(InvalidArgument):
@@ -377,6 +314,70 @@ class BackupNotConfigured(FailedPrecondition):
 
 class HistoryReplaced(FailedPrecondition):
     """The registry was restored since a cursor was given out."""
+
+
+class StageUnknown(InvalidArgument):
+    """The namespace has no such stage."""
+
+
+class PolicyNotFound(NotFound):
+    """The namespace has no policy of this name."""
+
+
+class PromotionNotFound(NotFound):
+    """The scope has no promotion of this number."""
+
+
+class CheckNotFound(NotFound):
+    """A promotion waits for no check of this name."""
+
+
+class PolicyRequiresPromotion(FailedPrecondition):
+    """A policy protects the target."""
+
+
+class VersionRevoked(FailedPrecondition):
+    """A version must not be used any more."""
+
+
+class PromotionClosed(FailedPrecondition):
+    """A promotion is not open any more."""
+
+
+class ReviewerNotIndependent(FailedPrecondition):
+    """Who approves proposed, made or measured what they approve."""
+
+
+class ReviewerNotPerson(FailedPrecondition):
+    """Who decides is a service, or did not log in."""
+
+
+class ReviewerNotAsked(FailedPrecondition):
+    """No policy asks for an approval of theirs."""
+
+
+class ReviewGiven(FailedPrecondition):
+    """A person approves twice."""
+
+
+class ReviewNotGiven(FailedPrecondition):
+    """There is no approval to withdraw."""
+
+
+class CheckReported(FailedPrecondition):
+    """A check was reported before."""
+
+
+class AuthenticationRequired(FailedPrecondition):
+    """Approvals are demanded where nobody has to log in."""
+
+
+class AlreadyAtTarget(FailedPrecondition):
+    """The version is where it is to go."""
+
+
+class PromotionOpen(FailedPrecondition):
+    """The same is proposed already."""
 
 
 class EtagMismatch(Aborted):

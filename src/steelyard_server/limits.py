@@ -89,6 +89,16 @@ class Limits:
     tokens_count: int
     group_members_count: int
     grants_count: int
+    policies_count: int
+    policy_checks_count: int
+    policy_models_count: int
+    stages_count: int
+    approvals_count: int
+    approval_subjects_count: int
+    reviews_count: int
+    promotion_seconds: int
+    promotion_open_seconds: int
+    promotion_evaluations_count: int
     policy_expression_bytes: int
     policy_steps_count: int
 

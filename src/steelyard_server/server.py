@@ -67,7 +67,7 @@ FIRST_ADMIN = "user:admin"
 SCHEDULED = Act(OURSELVES.caller, reason="scheduled")
 WRITING_SERVICES = (
     "AccessService", "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService",
-    "MaintenanceService",
+    "MaintenanceService", "PolicyService", "PromotionService",
 )  # fmt: skip
 
 # Bytes of a stream that may wait for the server: at 50 ms there and back enough for 80 MB/s.

@@ -13,6 +13,8 @@ from steelyard.v1 import (
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
+    policy_service_pb2,
+    promotion_service_pb2,
     server_service_pb2,
     version_service_pb2,
 )
@@ -24,6 +26,8 @@ from steelyard_server.api.event_service import EventService
 from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.model_service import ModelService
 from steelyard_server.api.namespace_service import NamespaceService
+from steelyard_server.api.policy_service import PolicyService
+from steelyard_server.api.promotion_service import PromotionService
 from steelyard_server.api.server_service import ServerService
 from steelyard_server.api.version_service import VersionService
 
@@ -126,6 +130,11 @@ def _services(parts: Parts) -> list[tuple[FileDescriptor, object]]:
             EventService(database, pages=pages, feeds=parts.feeds, logins=parts.logins),
         ),
         (access_service_pb2.DESCRIPTOR, AccessService(database, pages=pages)),
+        (policy_service_pb2.DESCRIPTOR, PolicyService(database)),
+        (
+            promotion_service_pb2.DESCRIPTOR,
+            PromotionService(database, store=store, threads=threads, pages=pages),
+        ),
     ]
 
 

@@ -17,6 +17,8 @@ from steelyard.v1 import (
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
+    policy_service_pb2,
+    promotion_service_pb2,
     server_service_pb2,
     version_service_pb2,
 )
@@ -29,6 +31,8 @@ MODULES = (
     maintenance_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
+    policy_service_pb2,
+    promotion_service_pb2,
     server_service_pb2,
     version_service_pb2,
 )

@@ -28,7 +28,9 @@ from steelyard_server.core import (
     manifest,
     models,
     namespaces,
+    policy_drafts,
     requests,
+    reviews,
     tokens,
     versions,
 )
@@ -46,6 +48,7 @@ from steelyard_server.core.content import (
 from steelyard_server.core.models import Draft
 from steelyard_server.core.quotas import Quota
 from steelyard_server.core.retention import Retention
+from steelyard_server.core.targets import Target
 from steelyard_server.db.database import Database, open_database
 from steelyard_server.history.act import Act, RequestKey
 from steelyard_server.history.caller import Caller
@@ -180,6 +183,9 @@ async def add_access(registry: Registry) -> None:
     draft = groups.Draft(HARD_TEXTS[1], members=["user:ada", "service:ci"])
     await write(groups.create, act(), name="team", draft=draft)
     await write(grants.grant, act(), subject="group:team", role="reader", scope="risk/Straße")
+    checks = (policy_drafts.Check("true", "true"),)
+    policy = policy_drafts.Draft(Target("alias", "guarded"), checks=checks, description="why 🦉")
+    await write(reviews.propose_policy, act(), namespace="risk", name="careful", draft=policy)
     wanted = {"uid": "0" * 16, "digest": "0" * 64, "principal": "user:ada"}
     await write(tokens.create, act(), **wanted)
     await write(tokens.revoke, act(), uid="0" * 16)

@@ -17,9 +17,9 @@ import rfc8785
 
 EVENT_BYTES_MAXIMUM = 64 * 1024
 AFTER_BYTES_MAXIMUM = 16 * 1024
-TEXT_FIELDS = {"description"}
+TEXT_FIELDS = {"description", "checks", "proposal"}
 # All others concern the whole registry.
-IN_NAMESPACES = {"namespace", "model", "version", "alias", "evaluation"}
+IN_NAMESPACES = {"namespace", "model", "version", "alias", "evaluation", "policy", "promotion"}
 
 State = Mapping[str, Any]
 
@@ -121,12 +121,14 @@ class Fold:
         if kind not in IN_NAMESPACES:
             assert self.scopes[-1] == (None, None)
             return
-        model = None if kind == "namespace" else uid if kind == "model" else state["model"]
+        own = {"namespace": None, "policy": None, "model": uid}
+        model = own[kind] if kind in own else state["model"] or None
         if kind == "namespace":
             self.spaces[state["name"]] = uid
         if kind == "model":
             self.space_of[uid] = self.spaces[state["namespace"]]
-        scope = (uid if kind == "namespace" else self.space_of[model or ""], model)
+        space = uid if kind == "namespace" else self.space_of.get(model or "") or state["namespace"]
+        scope = (space, model)
         assert self.scopes[-1] in {(None, None), scope}
         self.scopes[-1] = scope
 
@@ -158,6 +160,7 @@ class Fold:
         if kind == "namespace" and after is None:
             name = (before or {})["name"]
             self.retired = {uid: each for uid, each in self.retired.items() if each["namespace"] != name}
+            self.states = {key: each for key, each in self.states.items() if each.get("namespace") != uid}
 
     def _end_grants(self, kind: str, before: State) -> None:
         """Forget the grants on a purged model or in a deleted namespace, or those of a deleted group."""
@@ -215,7 +218,8 @@ class Fold:
 
     def _note_move(self, named: State, after: State | None, *, action: str) -> None:
         to_number = int(after["number"]) if after else None
-        verb = action.removeprefix("alias.")
+        # A promotion that is applied sets its alias.
+        verb = action.removeprefix("alias.") if action.startswith("alias.") else "set"
         self.moves.append((self.sequence, named["model"], named["name"], verb, to_number))
 
     def _after(self, change: State, *, index: int, full: bool) -> dict[str, Any] | None:

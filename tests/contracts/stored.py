@@ -18,6 +18,8 @@ EVALUATION_STATE = ("metrics", "datasets", "uri", "description", "evaluator", "s
 EVALUATION_READ = ("create_time", "evaluate_time", "version", "report", "origin")
 VERSION_STATE = ("digest", "description", "labels", "stage", "origin", "creator")
 NUMBERED = ("quota", "retention")
+POLICY_STATE = ("name", "revision", "target_kind", "target_name", "description", "content", "creator")
+PROMOTION_STATE = ("number", "target_kind", "target_name", "state", "author", "expire_time")
 OPTIONAL_TIMES = ("import_time", "delete_time")
 
 
@@ -82,6 +84,7 @@ def require_equal(tx: Transaction) -> None:
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
         *(require_tokens, require_groups, require_grants),
+        *(require_policies, require_promotions),
     )
     require_usages(tx)
     for check in checks:
@@ -102,13 +105,13 @@ def require_usages(tx: Transaction) -> None:
 
 
 def require_namespaces(tx: Transaction, history: Fold) -> None:
-    names = ("name", "description", "labels")
+    names = ("name", "description", "labels", "stages")
     stored = {
         row.uid: state_of(row, names) | {name: numbers_of(row, name) for name in NUMBERED}
         for row in select_all(tx, "namespaces")
     }
-    # Events from before there were quotas and retention say nothing of them.
-    nothing: State = {name: {} for name in NUMBERED}
+    # Events from before there were quotas, retention and stages say nothing of them.
+    nothing: State = {"stages": []} | {name: {} for name in NUMBERED}
     told = {uid: nothing | state for uid, state in history.of_kind("namespace").items()}
     assert stored
     assert stored == part(told, *names, *NUMBERED)
@@ -156,10 +159,13 @@ def require_versions(tx: Transaction, history: Fold) -> None:
     stored = {
         row.uid: state_of(row, (*VERSION_STATE, "semantic_version", "idempotency_key"))
         | {"model": uids[row.model_id], "number": str(row.number), "origin": written(row.origin) or {}}
+        | {"marks": json.loads(row.marks or "{}")}
         for row in select_all(tx, "versions")
     }
-    names = (*VERSION_STATE, "semantic_version", "idempotency_key", "model", "number")
-    assert stored == part(history.of_kind("version"), *names)
+    names = (*VERSION_STATE, "semantic_version", "idempotency_key", "model", "number", "marks")
+    # Few versions have marks.
+    told = {uid: {"marks": {}} | state for uid, state in history.of_kind("version").items()}
+    assert stored == part(told, *names)
     digests = {each["digest"] for each in history.of_kind("version").values()}
     assert {row.digest for row in select_all(tx, "manifests")} == digests
 
@@ -279,6 +285,40 @@ def require_grants(tx: Transaction, history: Fold) -> None:
         space = "" if space.startswith("environment:") else space
         assert row.scope_key == folded_scope(row.scope)
         assert (row.namespace, row.model_key) == (space, folded_scope(f"x/{model}")[2:])
+
+
+def require_policies(tx: Transaction, history: Fold) -> None:
+    spaces = {row.id: row.uid for row in select_all(tx, "namespaces")}
+    stored = {
+        row.uid: state_of(row, POLICY_STATE)
+        | {"revision": str(row.revision), "namespace": spaces[row.namespace_id]}
+        for row in select_all(tx, "policies")
+    }
+    assert stored == part(history.of_kind("policy"), *POLICY_STATE, "namespace")
+
+
+def require_promotions(tx: Transaction, history: Fold) -> None:
+    """What is kept is what the newest event of each promotion says, and numbers have no gap."""
+    spaces = {row.id: row.uid for row in select_all(tx, "namespaces")}
+    uids = {row.id: row.uid for row in select_all(tx, "models")} | {0: ""}
+    stored, numbers = {}, {}
+    for row in select_all(tx, "promotions"):
+        where = {"namespace": spaces[row.namespace_id], "model": uids[row.model_id]}
+        told = {"number": str(row.number), "version": str(row.version_number)}
+        times = {"expire_time": time_of(row.expire_time)}
+        stored[row.uid] = state_of(row, PROMOTION_STATE) | json.loads(row.content) | where | told | times
+        numbers.setdefault((row.namespace_id, row.model_id), []).append(row.number)
+    assert stored == {uid: promoted(each) for uid, each in history.of_kind("promotion").items()}
+    assert all(sorted(each) == list(range(1, len(each) + 1)) for each in numbers.values())
+
+
+def promoted(state: State) -> dict[str, Any]:
+    """Read the texts beside a promotion."""
+    texts = {
+        "checks": json.loads(state["checks"] or "[]"),
+        "proposal": json.loads(state["proposal"] or "null"),
+    }
+    return {name: value for name, value in state.items() if name != "kind"} | texts
 
 
 def access_rows(tx: Transaction, table: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -599,6 +599,102 @@ class PolicyInvalid(errors.InvalidArgument):
     reason = "POLICY_INVALID"
 
 
+class StageUnknown(errors.InvalidArgument):
+    """The Namespace has no such stage."""
+
+    reason = "STAGE_UNKNOWN"
+
+
+class PolicyNotFound(errors.NotFound):
+    """The Namespace has no Policy of this name."""
+
+    reason = "POLICY_NOT_FOUND"
+
+
+class PromotionNotFound(errors.NotFound):
+    """There is no Promotion of this number in the scope."""
+
+    reason = "PROMOTION_NOT_FOUND"
+
+
+class PolicyRequiresPromotion(errors.FailedPrecondition):
+    """A Policy protects the target, so that only a Promotion moves it."""
+
+    reason = "POLICY_REQUIRES_PROMOTION"
+
+
+class PromotionClosed(errors.FailedPrecondition):
+    """The Promotion is not open any more."""
+
+    reason = "PROMOTION_CLOSED"
+
+
+class ReviewerNotIndependent(errors.FailedPrecondition):
+    """Who reviews proposed the Promotion, made the content of the Version, or measured it."""
+
+    reason = "REVIEWER_NOT_INDEPENDENT"
+
+
+class ReviewerNotPerson(errors.FailedPrecondition):
+    """Only a person who logged in can approve or reject: no service, no stated name."""
+
+    reason = "REVIEWER_NOT_PERSON"
+
+
+class ReviewGiven(errors.FailedPrecondition):
+    """The caller has approved the Promotion already."""
+
+    reason = "REVIEW_GIVEN"
+
+
+class ReviewNotGiven(errors.FailedPrecondition):
+    """The caller has no approval that could be withdrawn."""
+
+    reason = "REVIEW_NOT_GIVEN"
+
+
+class ReviewerNotAsked(errors.FailedPrecondition):
+    """No Policy of the Promotion asks for an approval of the caller."""
+
+    reason = "REVIEWER_NOT_ASKED"
+
+
+class AuthenticationRequired(errors.FailedPrecondition):
+    """Approvals are demanded, and this server lets everybody in without a login."""
+
+    reason = "AUTHENTICATION_REQUIRED"
+
+
+class CheckNotFound(errors.NotFound):
+    """The Promotion waits for no check from outside of this name."""
+
+    reason = "CHECK_NOT_FOUND"
+
+
+class CheckReported(errors.FailedPrecondition):
+    """A check from outside was reported before."""
+
+    reason = "CHECK_REPORTED"
+
+
+class AlreadyAtTarget(errors.FailedPrecondition):
+    """The Version is at the target already, or the Policy has this content."""
+
+    reason = "ALREADY_AT_TARGET"
+
+
+class PromotionOpen(errors.FailedPrecondition):
+    """A Promotion of the same to the same target is open."""
+
+    reason = "PROMOTION_OPEN"
+
+
+class VersionRevoked(errors.FailedPrecondition):
+    """The Version was revoked, so nothing is read of it, copied from it or pointed to it."""
+
+    reason = "VERSION_REVOKED"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -699,4 +795,20 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "GROUP_NOT_FOUND": GroupNotFound,
     "GROUP_ALREADY_EXISTS": GroupAlreadyExists,
     "POLICY_INVALID": PolicyInvalid,
+    "STAGE_UNKNOWN": StageUnknown,
+    "POLICY_NOT_FOUND": PolicyNotFound,
+    "PROMOTION_NOT_FOUND": PromotionNotFound,
+    "POLICY_REQUIRES_PROMOTION": PolicyRequiresPromotion,
+    "PROMOTION_CLOSED": PromotionClosed,
+    "REVIEWER_NOT_INDEPENDENT": ReviewerNotIndependent,
+    "REVIEWER_NOT_PERSON": ReviewerNotPerson,
+    "REVIEW_GIVEN": ReviewGiven,
+    "REVIEW_NOT_GIVEN": ReviewNotGiven,
+    "REVIEWER_NOT_ASKED": ReviewerNotAsked,
+    "AUTHENTICATION_REQUIRED": AuthenticationRequired,
+    "CHECK_NOT_FOUND": CheckNotFound,
+    "CHECK_REPORTED": CheckReported,
+    "ALREADY_AT_TARGET": AlreadyAtTarget,
+    "PROMOTION_OPEN": PromotionOpen,
+    "VERSION_REVOKED": VersionRevoked,
 }

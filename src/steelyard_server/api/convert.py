@@ -120,6 +120,7 @@ def namespace(value: Namespace) -> namespace_pb2.Namespace:
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
         etag=str(value.sequence),
+        stages=value.stages,
         usage=namespace_pb2.NamespaceUsage(
             size_bytes=value.usage.size_bytes, versions_count=value.usage.versions_count
         ),
@@ -188,7 +189,21 @@ def version(value: Version) -> version_pb2.Version:
         etag=str(value.sequence),
         delete_time=optional_timestamp(value.delete_time),
         import_time=optional_timestamp(value.import_time),
+        revocation=_revocation(value.marks["revocation"]) if "revocation" in value.marks else None,
+        override=_override(value.marks["override"]) if "override" in value.marks else None,
     )
+
+
+def _revocation(mark: Mapping[str, Any]) -> version_pb2.VersionRevocation:
+    message = version_pb2.VersionRevocation(actor=actor(mark["actor"]), sequence=int(mark["sequence"]))
+    message.revoke_time.FromJsonString(mark["time"])
+    return message
+
+
+def _override(mark: Mapping[str, Any]) -> version_pb2.VersionOverride:
+    message = version_pb2.VersionOverride(actor=actor(mark["actor"]), promotion=mark["promotion"])
+    message.override_time.FromJsonString(mark["time"])
+    return message
 
 
 def stated_origin(request: Any, *, field: str = "origin") -> Origin | None:

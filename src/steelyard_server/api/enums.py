@@ -12,6 +12,7 @@ from steelyard.v1 import (
     content_pb2,
     maintenance_service_pb2,
     model_pb2,
+    promotion_pb2,
     rule_pb2,
 )
 from steelyard_server.errors import EnumInvalid
@@ -61,9 +62,13 @@ class Words:
 ACCESS_ROLES = Words(access_pb2.Role.DESCRIPTOR)
 ACTIONS = Words(alias_pb2.AliasAction.DESCRIPTOR)
 ACTOR_KINDS = Words(actor_pb2.ActorKind.DESCRIPTOR)
+CHECK_STATES = Words(promotion_pb2.CheckState.DESCRIPTOR)
 DIRECTIONS = Words(model_pb2.MetricDirection.DESCRIPTOR)
 FILE_CHANGES = Words(comparison_pb2.FileChange.DESCRIPTOR)
 PERMISSIONS = Words(rule_pb2.Permission.DESCRIPTOR)
 RELATIONS = Words(content_pb2.ParentRelation.DESCRIPTOR)
 PROBLEMS = Words(maintenance_service_pb2.StorageProblemKind.DESCRIPTOR)
 ROLES = Words(content_pb2.FileRole.DESCRIPTOR, unspecified="other")
+PROMOTION_ACTIONS = Words(promotion_pb2.PromotionAction.DESCRIPTOR)
+PROMOTION_STATES = Words(promotion_pb2.PromotionState.DESCRIPTOR)
+VERDICTS = Words(promotion_pb2.Verdict.DESCRIPTOR)

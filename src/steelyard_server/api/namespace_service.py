@@ -73,7 +73,7 @@ class NamespaceService:
         )
 
     async def UpdateNamespace(self, request: pb.UpdateNamespaceRequest, call: Call) -> bytes:
-        """Change description, labels, quota or retention."""
+        """Change what may change of a namespace."""
 
         def answer(changed: namespaces.Namespace) -> pb.UpdateNamespaceResponse:
             namespace = convert.namespace(changed)
@@ -115,4 +115,5 @@ def _draft(message: pb.CreateNamespaceRequest | namespace_pb2.Namespace) -> name
         labels=dict(message.labels),
         quota=convert.quota(message.quota),
         retention=convert.retention(message.retention),
+        stages=tuple(message.stages),
     )

@@ -42,6 +42,8 @@ STATE: Final = (
     tables.groups,
     tables.group_members,
     tables.grants,
+    tables.policies,
+    tables.promotions,
     tables.events,
     tables.event_texts,
 )

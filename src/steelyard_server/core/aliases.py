@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, func, select
 
-from steelyard_server.core import models, names, pages, pointers, references
+from steelyard_server.core import marks, models, names, pages, pointers, references
 from steelyard_server.core.pointers import Alias
 from steelyard_server.db import tables
 from steelyard_server.errors import AliasChanged, AliasNotFound, EtagInvalid, NoRollbackTarget
@@ -98,11 +98,13 @@ def put(
 
     Raises:
         AliasChanged: it exists and must not, or moved since *etag* was given out.
+        VersionRevoked: the version was revoked.
     """
     names.alias(name)
     if etag and must_not_exist:
         raise EtagInvalid("`etag` and `must_not_exist` exclude each other; send one of them.", field="etag")
     model, version = references.resolve(tx, reference, lock=True)
+    marks.require_usable(version, model=model)
     before = pointers.find(tx, model=model, name=name)
     if before is not None and must_not_exist:
         message = f"{model.text}@{name} exists already and points to version {before.number}."
@@ -167,7 +169,7 @@ def remove(tx: Transaction, act: Act, *, model: str, name: str, etag: str = "") 
 def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = "") -> tuple[Alias, int]:
     """Point an alias back to where it pointed before its last set; return it with the sequence of the event.
 
-    Sets to a version that is deleted or purged, and to the one that it points to, are passed over.
+    Sets to a version that is deleted, purged or revoked, and to the one that it points to, are passed over.
 
     Raises:
         AliasNotFound: the model has no such alias.
@@ -178,7 +180,7 @@ def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = ""
     passed = 0
     for number, restores in pointers.earlier_sets(tx, model=alias.model, name=name):
         version = references.find_live(tx, model=alias.model, number=number)
-        if version is not None and number != alias.number:
+        if version is not None and number != alias.number and not marks.revocation(version):
             target = {"number": number, "digest": version.digest, "restores": restores}
             return pointers.move(tx, act, model=alias.model, name=name, **target)
         passed += 1

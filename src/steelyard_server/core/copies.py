@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, bindparam, insert, select
 
-from steelyard_server.core import access, blobs, models, references, roles, versions
+from steelyard_server.core import access, blobs, marks, models, references, roles, stages, versions
 from steelyard_server.core.drafts import Draft
 from steelyard_server.core.origins import Origin
 from steelyard_server.db import tables
@@ -49,12 +49,14 @@ def copy(
         ContentDeleted: the model has the content in a deleted version.
         SemanticVersionAlreadyExists: another version of the model has it.
         QuotaExceeded: the namespace may not have more versions, or not hold so many bytes.
+        VersionRevoked: the source was revoked.
     """
     access.require(act.caller, roles.READ_BYTES, source.model)
     draft = Draft(semantic_version=semantic_version)
     draft.check()
     parent = _locked(tx, source=source, model=model)
     origin_model, row = references.resolve(tx, source)
+    marks.require_usable(row, model=origin_model)
     existing = versions.known(tx, act, parent=parent, digest=row.digest, draft=draft)
     if existing is not None:
         return existing
@@ -68,7 +70,8 @@ def copy(
         model_uid=parent.uid,
         namespace_uid=parent.namespace_uid,
         number=parent.last_number + 1,
-        stage=versions.FIRST_STAGE,
+        stage=stages.FIRST,
+        marks={},
         aliases=(),
         semantic_version=semantic_version,
         idempotency_key="",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from steelyard_server.core import blockers, masks, quotas, references, terms, versions
+from steelyard_server.core import blockers, governance, masks, quotas, references, stages, terms, versions
+from steelyard_server.core.targets import STAGE, Target
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
 from steelyard_server.errors import VersionInUse
@@ -45,6 +46,7 @@ _SET_LATEST = (
     .where(tables.models.c.id == bindparam("model"))
     .values(latest_number=bindparam("number"))
 )
+_SET_STAGE = update(tables.versions).where(_V.id == bindparam("version")).values(stage=bindparam("to"))
 _RECORD_UNDELETION = insert(tables.undeletions)
 _BURY = insert(tables.tombstones)
 _ERASE_FILES = delete(tables.files).where(any_of(tables.files.c.version_id, "versions"))
@@ -110,7 +112,7 @@ def _delete(tx: Transaction, act: Act, *, model: Model, before: Sequence[Version
 
 
 def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Version:
-    """Bring a deleted version back as it was.
+    """Bring a deleted version back as it was, but for a stage that a policy protects.
 
     Raises:
         NotDeleted: it is not deleted.
@@ -120,8 +122,11 @@ def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") 
     masks.check_etag(etag, row.sequence)
     at = events.stamp(tx)
     before = versions.complete(tx, row, model=model)
-    after = replace(before, delete_time=None, sequence=at.sequence)
+    stage = _stage_after(tx, row, model=model)
+    after = replace(before, delete_time=None, stage=stage, sequence=at.sequence)
     tx.run(_MARK, {"version": row.id, "time": None, "event": at.sequence})
+    if stage != row.stage:
+        tx.run(_SET_STAGE, {"version": row.id, "to": stage})
     # A clock that stands still can give both one time; nobody can read as of within it.
     if row.delete_time < at.time:
         span = {"delete_time": row.delete_time, "undelete_time": at.time}
@@ -131,6 +136,12 @@ def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") 
     change = versions.change(after, previous=before.sequence)
     events.append(tx, act, at, action="version.undelete", changes=[change])
     return after
+
+
+def _stage_after(tx: Transaction, row: Row, *, model: Model) -> str:
+    """Return the stage in which a version comes back: not in one to which only a promotion leads."""
+    protected = governance.protecting(tx, model=model, target=Target(STAGE, row.stage))
+    return stages.FIRST if protected else str(row.stage)
 
 
 def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Purged:

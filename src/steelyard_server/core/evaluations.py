@@ -210,6 +210,13 @@ def page(
     return _with_superseded(tx, listed, version_id=version.id), more, version.number
 
 
+def newest(tx: Transaction, *, model: Model, version: Row, count: int) -> list[Evaluation]:
+    """Return the newest evaluations of a version, at most *count*."""
+    highest = {"before_time": names.INT64_MAXIMUM, "before_sequence": names.INT64_MAXIMUM}
+    rows = tx.all(_PAGE, version=version.id, limit=count, **highest)
+    return [_value(row, model=model, version=version) for row in rows]
+
+
 def find_report(
     tx: Transaction, *, reference: Reference, evaluation: str, offset: int = 0
 ) -> tuple[File, int, str]:

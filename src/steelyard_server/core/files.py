@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, select, union
 
-from steelyard_server.core import names, pages, paths, references
+from steelyard_server.core import marks, names, pages, paths, references
 from steelyard_server.core.blobs import REFERRERS
 from steelyard_server.core.content import File
 from steelyard_server.db import tables
@@ -71,6 +71,12 @@ def page_of(
     return [value(row) for row in rows], more
 
 
+def all_of(tx: Transaction, *, version_id: int) -> list[File]:
+    """Return all files of one version, at most `Limits.files_count`."""
+    rows = tx.all(_PAGE, version=version_id, after_path="", limit=LIMITS.files_count)
+    return [value(row) for row in rows]
+
+
 def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -> tuple[File, int, str]:
     """Return a file whose bytes the registry has, with number and digest of its version.
 
@@ -78,10 +84,12 @@ def find(tx: Transaction, *, reference: Reference, path: str, offset: int = 0) -
         FileNotFound: the version has no file at *path*.
         FileIsExternal: its bytes stay elsewhere.
         OffsetOutOfRange: *offset* lies behind its end.
+        VersionRevoked: the version was revoked.
     """
     names.number(offset, field="offset")
     paths.check(path, field="path")
-    _, version = references.resolve(tx, reference)
+    model, version = references.resolve(tx, reference)
+    marks.require_usable(version, model=model)
     row = tx.one(_BY_PATH, version=version.id, path=path)
     file = _stored(row, path=path, model=reference.model, number=version.number)
     require_offset(file, offset)
@@ -107,13 +115,15 @@ def find_all(tx: Transaction, *, reference: Reference, wanted: Sequence[str]) ->
     Raises:
         FieldRequired, LimitExceeded: no path is wanted, or too many.
         FileNotFound, FileIsExternal: of the first path that is so.
+        VersionRevoked: the version was revoked.
     """
     if not wanted:
         raise FieldRequired("Name at least one path.", field="paths")
     names.at_most(len(wanted), LIMITS.read_files_count, field="paths")
     for index, path in enumerate(wanted):
         paths.check(path, field=f"paths[{index}]")
-    _, version = references.resolve(tx, reference)
+    parent, version = references.resolve(tx, reference)
+    marks.require_usable(version, model=parent)
     rows = {row.path: row for row in tx.all(_BY_PATHS, version=version.id, paths=list(wanted))}
     model = reference.model
     found = [_stored(rows.get(path), path=path, model=model, number=version.number) for path in wanted]

@@ -66,6 +66,7 @@ _ERASE = tuple(
     delete(table).where(table.c.model_id == bindparam("model"))
     for table in (tables.alias_moves, tables.tombstones, tables.undeletions)
 )
+_ERASE_PROMOTIONS = delete(tables.promotions).where(tables.promotions.c.model_id == bindparam("model"))
 _BURY = (
     update(tables.models)
     .where(_M.id == bindparam("model"))
@@ -135,7 +136,7 @@ def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
     at = events.stamp(tx)
     while rows := tx.all(_PORTION, model=before.id):
         deletions.erase(tx, rows, model=before)
-    for statement in _ERASE:
+    for statement in (*_ERASE, _ERASE_PROMOTIONS):
         tx.run(statement, {"model": before.id})
     terms.remove_model(tx, model_id=before.id)
     grants.end_model(tx, at, model=before.text)

@@ -120,6 +120,21 @@ def group(text: str, *, field: str = "name") -> str:
     return _unreserved(text, field=field, kind="a group")
 
 
+def policy(text: str, *, field: str) -> str:
+    """Check the name of a policy."""
+    return _match(text, LIMITS.name_pattern, field=field, kind="policy name")
+
+
+def check(text: str, *, field: str) -> str:
+    """Check the name of a check of a policy."""
+    return _match(text, LIMITS.name_pattern, field=field, kind="check name")
+
+
+def stage(text: str, *, field: str) -> str:
+    """Check the name of a stage."""
+    return _match(text, LIMITS.name_pattern, field=field, kind="stage name")
+
+
 def principal(text: str, *, field: str) -> str:
     """Check a principal, `user:ada` or `service:ci`."""
     return _match(text, LIMITS.principal_pattern, field=field, kind="principal", maximum=PRINCIPAL_CHARACTERS)

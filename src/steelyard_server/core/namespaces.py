@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from steelyard_server.core import access, grants, masks, names, pages, quotas, roles
+from steelyard_server.core import access, grants, masks, names, pages, quotas, roles, stages
 from steelyard_server.core.quotas import Quota, Usage
 from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.db import tables
@@ -19,7 +19,7 @@ from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Scope, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
@@ -31,7 +31,7 @@ PARTS = {
     "quota": ("quota.size_bytes", "quota.versions_count"),
     "retention": tuple(f"retention.{name}" for name in Retention.__slots__),
 }
-MUTABLE = ("description", "labels", *PARTS["quota"], *PARTS["retention"])
+MUTABLE = ("description", "labels", "stages", *PARTS["quota"], *PARTS["retention"])
 IMMUTABLE = ("name",)
 
 _T, _U = tables.namespaces.c, tables.namespace_usages.c
@@ -55,7 +55,7 @@ _INSERT_USAGE = insert(tables.namespace_usages)
 _CHANGING = (
     *("description", "labels", "quota_size_bytes", "quota_versions_count"),
     *(f"retention_{name}" for name in Retention.__slots__),
-    *("update_time", "sequence"),
+    *("stages", "update_time", "sequence"),
 )
 _UPDATE = (
     update(tables.namespaces)
@@ -72,7 +72,16 @@ _COUNT_MODELS = (
 )
 # What is left of purged models: their names, which end with the namespace.
 _DELETE_NAMES = delete(tables.model_names).where(tables.model_names.c.namespace_id == bindparam("namespace"))
+_DELETE_POLICIES = delete(tables.policies).where(tables.policies.c.namespace_id == bindparam("namespace"))
+_DELETE_PROMOTIONS = delete(tables.promotions).where(
+    tables.promotions.c.namespace_id == bindparam("namespace")
+)
 _DELETE_MODELS = delete(tables.models).where(tables.models.c.namespace_id == bindparam("namespace"))
+
+_DELETE_ALL = (
+    *(_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_PROMOTIONS, _DELETE_POLICIES),
+    *(_DELETE_NAMES, _DELETE_MODELS, _DELETE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ class Namespace:
     sequence: int
     quota: Quota
     retention: Retention
+    stages: Sequence[str]
     usage: Usage = quotas.NOTHING
 
 
@@ -100,6 +110,7 @@ class Draft:
     labels: Mapping[str, str] | None = None
     quota: Quota = quotas.ANY_AMOUNT
     retention: Retention = KEEP_ALL
+    stages: Sequence[str] = ()
 
     def check(self, *, prefix: str = "") -> dict[str, Any]:
         """Return the checked values by name; *prefix* leads to them in the request."""
@@ -108,6 +119,7 @@ class Draft:
             "labels": names.labels(self.labels or {}, field=f"{prefix}labels"),
             "quota": self.quota.check(field=f"{prefix}quota"),
             "retention": self.retention.check(field=f"{prefix}retention"),
+            "stages": stages.check(self.stages, field=f"{prefix}stages"),
         }
 
 
@@ -216,7 +228,7 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> int:
         message = f"The namespace {name} still has {left}; delete and purge what is in it first."
         raise NamespaceNotEmpty(message, namespace=name, models=counted.models)
     at = events.stamp(tx)
-    for statement in (_DELETE_HOLDINGS, _DELETE_USAGE, _DELETE_NAMES, _DELETE_MODELS, _DELETE):
+    for statement in _DELETE_ALL:
         tx.run(statement, {"namespace": before.id})
     grants.end_namespace(tx, at, namespace=name)
     change = Change(f"namespace/{name}", before.uid, before.sequence, after=None, scope=Scope(before.uid))
@@ -278,6 +290,7 @@ def _value(row: Row) -> Namespace:
             keep_seconds=row.retention_keep_seconds,
             purge_after_seconds=row.retention_purge_after_seconds,
         ),
+        stages=orjson.loads(row.stages),
         usage=Usage(row.used_bytes, row.used_versions),
     )
 
@@ -291,6 +304,7 @@ def _row(namespace: Namespace) -> dict[str, object]:
         "quota_size_bytes": namespace.quota.size_bytes,
         "quota_versions_count": namespace.quota.versions_count,
         **{f"retention_{name}": getattr(namespace.retention, name) for name in Retention.__slots__},
+        "stages": canonical.text(namespace.stages),
         "create_time": namespace.create_time,
         "update_time": namespace.update_time,
         "sequence": namespace.sequence,
@@ -304,6 +318,7 @@ def _change(namespace: Namespace, *, previous: int) -> Change:
         "labels": namespace.labels,
         "quota": namespace.quota.as_json,
         "retention": namespace.retention.as_json,
+        "stages": namespace.stages,
         "create_time": events.time_text(namespace.create_time),
         "update_time": events.time_text(namespace.update_time),
     }

@@ -1,17 +1,20 @@
-"""Moving what points to a version: the one door for aliases, and later for stages and deployments.
+"""Moving what points to a version: the one door for aliases and stages, and later for deployments.
 
-Every move is a row of ``alias_moves`` and an event. A set remembers the set before it, so that a
-rollback can walk back along them and never forward.
+What a policy protects moves with a promotion as its authority and not otherwise. Every move of an alias is
+a row of ``alias_moves``. A set remembers the set before it, so that a rollback can walk back along them and
+never forward.
 """
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
+from steelyard_server.core import governance, marks, references, stages, versions
+from steelyard_server.core.targets import ALIAS, STAGE, Target
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import LimitExceeded
@@ -20,9 +23,11 @@ from steelyard_server.history.events import Change
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from steelyard_server.core.models import Model
+    from steelyard_server.core.promotions import Promotion
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
     from steelyard_server.history.events import Stamp
@@ -53,6 +58,33 @@ _LAST_MOVE = (
 )
 _MOVE_AT = select(tables.alias_moves).where(
     _MV.model_id == bindparam("model"), _MV.name == bindparam("name"), _MV.sequence == bindparam("sequence")
+)
+
+_P = tables.promotions.c
+_LAST_IN_STAGE = (
+    select(tables.versions)
+    .join(tables.promotions, (_P.model_id == _V.model_id) & (_P.version_number == _V.number))
+    .where(
+        _P.model_id == bindparam("model"),
+        _P.target_kind == STAGE,
+        _P.target_name == bindparam("stage"),
+        or_(_P.state == "applied", _P.state == "overridden"),
+        _V.stage == bindparam("stage"),
+        _V.number != bindparam("but"),
+        _V.delete_time.is_(None),
+    )
+    .order_by(_P.sequence.desc())
+    .limit(1)
+)
+_SAVE = (
+    update(tables.versions)
+    .where(_V.id == bindparam("version"))
+    .values(
+        stage=bindparam("to"),
+        marks=bindparam("marked"),
+        update_time=bindparam("time"),
+        sequence=bindparam("event"),
+    )
 )
 
 
@@ -120,11 +152,122 @@ def move(
 
     Args:
         restores: sequence of the set that a rollback puts into effect again; None for a set.
+
+    Raises:
+        PolicyRequiresPromotion: a policy protects the alias.
     """
+    governance.require_unprotected(tx, model=model, target=Target(ALIAS, name))
+    at = events.stamp(tx)
+    after, change = _point(
+        tx, act, at, model=model, name=name, number=number, digest=digest, restores=restores
+    )
+    action = "set" if restores is None else "rollback"
+    events.append(tx, act, at, action=f"alias.{action}", changes=[change])
+    return after, at.sequence
+
+
+def carry(
+    tx: Transaction,
+    act: Act,
+    at: Stamp,
+    *,
+    authority: Promotion,
+    model: Model,
+    version: Row,
+    override: Mapping[str, Any] | None = None,
+) -> list[Change]:
+    """Move the target of a promotion to its version; return the changes for the event of *at*.
+
+    Args:
+        override: the mark of who did this although a policy did not allow it.
+
+    Raises:
+        VersionRevoked: the version was revoked, and the promotion is not there to undo that.
+        PolicyRequiresPromotion: the incumbent is to be archived, and a policy protects that stage.
+    """
+    target = authority.target
+    if (authority.model_id, authority.digest) != (model.id, version.digest):
+        raise RuntimeError("A promotion is no authority for another version.")
+    if authority.reinstates != marks.revocation(version):
+        marks.require_usable(version, model=model)
+    kept = marks.of(version)
+    # Only a promotion that was made for it puts a revoked version into use again.
+    kept.pop(marks.REVOCATION, None)
+    if override is not None:
+        kept[marks.OVERRIDE] = override
+    if target.kind == ALIAS:
+        _, change = _point(
+            tx, act, at, model=model, name=target.name, number=version.number, digest=version.digest
+        )
+        same = kept == marks.of(version)
+        return [change] if same else [change, save(tx, at, model=model, version=version, marked=kept)]
+    moved = [save(tx, at, model=model, version=version, stage=target.name, marked=kept)]
+    there = incumbent(tx, model=model, target=target, but=version.number)
+    if authority.archive_incumbent and there is not None:
+        governance.require_unprotected(tx, model=model, target=Target(STAGE, stages.ARCHIVED))
+        moved.append(save(tx, at, model=model, version=there, stage=stages.ARCHIVED))
+    return moved
+
+
+def incumbent(tx: Transaction, *, model: Model, target: Target, but: int = 0) -> Row | None:
+    """Return the version that is at a target now; of several in a stage, the one that came last.
+
+    Args:
+        but: number of a version that does not count.
+    """
+    if target.kind == ALIAS:
+        alias = find(tx, model=model, name=target.name)
+        return None if alias is None else references.find_live(tx, model=model, number=alias.number)
+    return tx.one(_LAST_IN_STAGE, model=model.id, stage=target.name, but=but)
+
+
+def save(
+    tx: Transaction,
+    at: Stamp,
+    *,
+    model: Model,
+    version: Row,
+    stage: str = "",
+    marked: Mapping[str, Any] | None = None,
+) -> Change:
+    """Write stage and marks of a version; return the change for the event of *at*.
+
+    Args:
+        stage: empty for the one that it has.
+        marked: all of its marks, None for those that it has.
+    """
+    (before,) = versions.without_files(tx, [version], model=model)
+    after = replace(
+        before,
+        stage=stage or before.stage,
+        marks=before.marks if marked is None else marked,
+        update_time=at.time,
+        sequence=at.sequence,
+    )
+    row = {
+        "to": after.stage,
+        "marked": canonical.text(after.marks) if after.marks else None,
+        "time": at.time,
+        "event": at.sequence,
+    }
+    tx.run(_SAVE, row | {"version": version.id})
+    return versions.change(after, previous=before.sequence)
+
+
+def _point(
+    tx: Transaction,
+    act: Act,
+    at: Stamp,
+    *,
+    model: Model,
+    name: str,
+    number: int,
+    digest: str,
+    restores: int | None = None,
+) -> tuple[Alias, Change]:
     before = find(tx, model=model, name=name)
     if before is None:
         _require_room(tx, model=model)
-    at = events.stamp(tx)
     after = Alias(
         id=before.id if before else 0,
         uid=before.uid if before else str(uuid.uuid4()),
@@ -141,8 +284,7 @@ def move(
     _write(tx, before=before, after=after)
     effective = restores if restores is not None else at.sequence
     _record(tx, act, at, before=before, after=after, action=action, effective=effective, previous=previous)
-    events.append(tx, act, at, action=f"alias.{action}", changes=[_change(after, before=before)])
-    return after, at.sequence
+    return after, _change(after, before=before)
 
 
 def _require_room(tx: Transaction, *, model: Model) -> None:
@@ -155,7 +297,12 @@ def _require_room(tx: Transaction, *, model: Model) -> None:
 
 
 def clear(tx: Transaction, act: Act, *, alias: Alias) -> int:
-    """Delete *alias* and return the sequence of the event."""
+    """Delete *alias* and return the sequence of the event.
+
+    Raises:
+        PolicyRequiresPromotion: a policy protects it.
+    """
+    governance.require_unprotected(tx, model=alias.model, target=Target(ALIAS, alias.name))
     at = events.stamp(tx)
     tx.run(_DELETE, {"alias": alias.id})
     _record(tx, act, at, before=alias, after=None, action="delete", effective=None, previous=None)

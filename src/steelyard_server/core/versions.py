@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +15,7 @@ from steelyard_server.core import (
     files,
     identity,
     manifest,
+    marks,
     masks,
     models,
     names,
@@ -22,6 +23,7 @@ from steelyard_server.core import (
     quotas,
     references,
     roles,
+    stages,
     terms,
 )
 from steelyard_server.core.content import Content
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 
 MUTABLE = ("description", "labels")
 IMMUTABLE = ("content", "digest", "number", *identity.SET_ONCE, "origin")
-FIRST_STAGE = "development"
 # What the encoding of an answer adds to each alias.
 ALIAS_BYTES = 3
 
@@ -116,6 +117,7 @@ class Version:
     create_time: int
     update_time: int
     sequence: int
+    marks: Mapping[str, Any] = field(default_factory=dict)
     import_time: int | None = None
     delete_time: int | None = None
 
@@ -175,7 +177,7 @@ def new(act: Act, at: Stamp, *, parent: Model, built: Manifest, draft: Draft, nu
         size_bytes=built.size_bytes,
         description=draft.description,
         labels=draft.labels,
-        stage=FIRST_STAGE,
+        stage=stages.FIRST,
         aliases=(),
         semantic_version=draft.semantic_version,
         idempotency_key=draft.idempotency_key,
@@ -389,6 +391,7 @@ def row_of(version: Version, *, parent: Model, summary: str, details: str) -> di
         "semantic_version": version.semantic_version or None,
         "idempotency_key": version.idempotency_key or None,
         "origin": canonical.text(version.origin) if version.origin else None,
+        "marks": None,
         "summary": summary,
         "details": details,
         "file_count": version.file_count,
@@ -462,6 +465,7 @@ def _value(row: Row, *, model: Model, content: Content, aliases: Sequence[str]) 
         semantic_version=row.semantic_version or "",
         idempotency_key=row.idempotency_key or "",
         origin=orjson.loads(row.origin) if row.origin else None,
+        marks=marks.of(row),
         creator=orjson.loads(row.creator),
         create_time=row.create_time,
         update_time=row.update_time,
@@ -487,6 +491,7 @@ def change(version: Version, *, previous: int) -> Change:
         "create_time": events.time_text(version.create_time),
         "update_time": events.time_text(version.update_time),
     }
+    after |= {"marks": version.marks} if version.marks else {}
     if version.import_time is not None:
         after["import_time"] = events.time_text(version.import_time)
     if version.delete_time is not None:

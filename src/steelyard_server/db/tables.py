@@ -7,7 +7,7 @@ sequence of the event that changed the row last; it is the etag of the resource.
 Text compares byte by byte on both databases, so that they sort alike.
 
 Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``. Those of
-``access_tables.py``, ``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
+``access_tables.py``, ``policy_tables.py``, ``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .columns import (
     unique_where_given,
     where_given,
 )
+from .policy_tables import policies, promotions
 from .search_tables import (
     datasets,
     event_resources,
@@ -71,6 +72,8 @@ __all__ = [
     "namespace_usages",
     "parameters",
     "parents",
+    "policies",
+    "promotions",
     "requests",
     "schema_fields",
     "token_uses",
@@ -114,6 +117,7 @@ class Namespace(Base, table=True):
     retention_keep_versions_count: Integer
     retention_keep_seconds: Integer
     retention_purge_after_seconds: Integer
+    stages: Text
     create_time: Integer
     update_time: Integer
     sequence: Integer
@@ -211,6 +215,7 @@ class Version(Base, table=True):
     semantic_version: OptionalText
     idempotency_key: OptionalText
     origin: OptionalText
+    marks: OptionalText
     summary: Text
     details: Text
     file_count: Integer

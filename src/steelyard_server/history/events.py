@@ -143,9 +143,14 @@ class _Texts:
         return "sha256:" + hashlib.sha256(salt + content.encode()).hexdigest()
 
 
+def now() -> int:
+    """Return the time in microseconds."""
+    return time.time_ns() // 1000
+
+
 def stamp(tx: Transaction) -> Stamp:
     """Take the next sequence, and a time that is never before that of the last event."""
-    row = tx.one(_TAKE, now=time.time_ns() // 1000)
+    row = tx.one(_TAKE, now=now())
     if row is None:
         raise RuntimeError("The registry row is missing; the database was not set up by this server.")
     return Stamp(sequence=row.sequence, time=row.event_time, registry=row.uid)

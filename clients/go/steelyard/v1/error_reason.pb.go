@@ -651,6 +651,104 @@ const (
 	//
 	// Advice: Correct it at `column`; docs/policies.md has all names and functions.
 	ErrorReason_ERROR_REASON_POLICY_INVALID ErrorReason = 160
+	// INVALID_ARGUMENT: The Namespace has no such stage.
+	//
+	// Metadata: `field`, `stage`, `stages`: those that it has.
+	//
+	// Advice: Use one of `stages`, or give the Namespace a list of its own.
+	ErrorReason_ERROR_REASON_STAGE_UNKNOWN ErrorReason = 170
+	// NOT_FOUND: The Namespace has no Policy of this name.
+	//
+	// Metadata: `namespace`, `policy`.
+	//
+	// Advice: List its Policies.
+	ErrorReason_ERROR_REASON_POLICY_NOT_FOUND ErrorReason = 171
+	// NOT_FOUND: There is no Promotion of this number in the scope.
+	//
+	// Metadata: `scope`, `number`.
+	//
+	// Advice: List the Promotions of the scope.
+	ErrorReason_ERROR_REASON_PROMOTION_NOT_FOUND ErrorReason = 172
+	// FAILED_PRECONDITION: A Policy protects the target, so that only a Promotion moves it.
+	//
+	// Metadata: `policies`: their names, `model`, `target`: as `alias champion`.
+	//
+	// Advice: Call CreatePromotion for this target.
+	ErrorReason_ERROR_REASON_POLICY_REQUIRES_PROMOTION ErrorReason = 173
+	// FAILED_PRECONDITION: The Promotion is not open any more.
+	//
+	// Metadata: `scope`, `number`, `state`.
+	//
+	// Advice: Look at it; propose it again if it still is wanted.
+	ErrorReason_ERROR_REASON_PROMOTION_CLOSED ErrorReason = 174
+	// FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
+	// it.
+	//
+	// Metadata: `because`: `author`, `creator` or `evaluator`.
+	//
+	// Advice: Let somebody else approve.
+	ErrorReason_ERROR_REASON_REVIEWER_NOT_INDEPENDENT ErrorReason = 175
+	// FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.
+	//
+	// Metadata: `actor`.
+	//
+	// Advice: Log in as a person.
+	ErrorReason_ERROR_REASON_REVIEWER_NOT_PERSON ErrorReason = 176
+	// FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
+	// token or Group they use.
+	//
+	// Metadata: `scope`, `number`.
+	//
+	// Advice: Wait for others.
+	ErrorReason_ERROR_REASON_REVIEW_GIVEN ErrorReason = 177
+	// FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
+	//
+	// Metadata: `scope`, `number`.
+	//
+	// Advice: Look at the reviews of the Promotion.
+	ErrorReason_ERROR_REASON_REVIEW_NOT_GIVEN ErrorReason = 178
+	// FAILED_PRECONDITION: No Policy of the Promotion asks for an approval of the caller.
+	//
+	// Metadata: `roles`, `groups`: those that are asked.
+	//
+	// Advice: Let somebody with one of them approve.
+	ErrorReason_ERROR_REASON_REVIEWER_NOT_ASKED ErrorReason = 179
+	// FAILED_PRECONDITION: Approvals are demanded, and this server lets everybody in without a login.
+	//
+	// Metadata: none.
+	//
+	// Advice: Start the server with `--auth tokens`, or demand no approvals.
+	ErrorReason_ERROR_REASON_AUTHENTICATION_REQUIRED ErrorReason = 180
+	// NOT_FOUND: The Promotion waits for no check from outside of this name.
+	//
+	// Metadata: `check`, `checks`: those that it has.
+	//
+	// Advice: Use one of `checks`.
+	ErrorReason_ERROR_REASON_CHECK_NOT_FOUND ErrorReason = 181
+	// FAILED_PRECONDITION: A check from outside was reported before.
+	//
+	// Metadata: `check`.
+	//
+	// Advice: Propose the Promotion again to have it reported anew.
+	ErrorReason_ERROR_REASON_CHECK_REPORTED ErrorReason = 182
+	// FAILED_PRECONDITION: The Version is at the target already, or the Policy has this content.
+	//
+	// Metadata: `target`.
+	//
+	// Advice: Nothing has to be done.
+	ErrorReason_ERROR_REASON_ALREADY_AT_TARGET ErrorReason = 183
+	// FAILED_PRECONDITION: A Promotion of the same to the same target is open.
+	//
+	// Metadata: `scope`, `number`.
+	//
+	// Advice: Wait for it, or cancel it.
+	ErrorReason_ERROR_REASON_PROMOTION_OPEN ErrorReason = 184
+	// FAILED_PRECONDITION: The Version was revoked, so nothing is read of it, copied from it or pointed to it.
+	//
+	// Metadata: `model`, `number`, `revoke_time`.
+	//
+	// Advice: Use another Version, or put it into use again by CreatePromotion.
+	ErrorReason_ERROR_REASON_VERSION_REVOKED ErrorReason = 185
 )
 
 // Enum value maps for ErrorReason.
@@ -756,6 +854,22 @@ var (
 		133: "ERROR_REASON_GROUP_NOT_FOUND",
 		134: "ERROR_REASON_GROUP_ALREADY_EXISTS",
 		160: "ERROR_REASON_POLICY_INVALID",
+		170: "ERROR_REASON_STAGE_UNKNOWN",
+		171: "ERROR_REASON_POLICY_NOT_FOUND",
+		172: "ERROR_REASON_PROMOTION_NOT_FOUND",
+		173: "ERROR_REASON_POLICY_REQUIRES_PROMOTION",
+		174: "ERROR_REASON_PROMOTION_CLOSED",
+		175: "ERROR_REASON_REVIEWER_NOT_INDEPENDENT",
+		176: "ERROR_REASON_REVIEWER_NOT_PERSON",
+		177: "ERROR_REASON_REVIEW_GIVEN",
+		178: "ERROR_REASON_REVIEW_NOT_GIVEN",
+		179: "ERROR_REASON_REVIEWER_NOT_ASKED",
+		180: "ERROR_REASON_AUTHENTICATION_REQUIRED",
+		181: "ERROR_REASON_CHECK_NOT_FOUND",
+		182: "ERROR_REASON_CHECK_REPORTED",
+		183: "ERROR_REASON_ALREADY_AT_TARGET",
+		184: "ERROR_REASON_PROMOTION_OPEN",
+		185: "ERROR_REASON_VERSION_REVOKED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -858,6 +972,22 @@ var (
 		"ERROR_REASON_GROUP_NOT_FOUND":                 133,
 		"ERROR_REASON_GROUP_ALREADY_EXISTS":            134,
 		"ERROR_REASON_POLICY_INVALID":                  160,
+		"ERROR_REASON_STAGE_UNKNOWN":                   170,
+		"ERROR_REASON_POLICY_NOT_FOUND":                171,
+		"ERROR_REASON_PROMOTION_NOT_FOUND":             172,
+		"ERROR_REASON_POLICY_REQUIRES_PROMOTION":       173,
+		"ERROR_REASON_PROMOTION_CLOSED":                174,
+		"ERROR_REASON_REVIEWER_NOT_INDEPENDENT":        175,
+		"ERROR_REASON_REVIEWER_NOT_PERSON":             176,
+		"ERROR_REASON_REVIEW_GIVEN":                    177,
+		"ERROR_REASON_REVIEW_NOT_GIVEN":                178,
+		"ERROR_REASON_REVIEWER_NOT_ASKED":              179,
+		"ERROR_REASON_AUTHENTICATION_REQUIRED":         180,
+		"ERROR_REASON_CHECK_NOT_FOUND":                 181,
+		"ERROR_REASON_CHECK_REPORTED":                  182,
+		"ERROR_REASON_ALREADY_AT_TARGET":               183,
+		"ERROR_REASON_PROMOTION_OPEN":                  184,
+		"ERROR_REASON_VERSION_REVOKED":                 185,
 	}
 )
 
@@ -892,7 +1022,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9d\x1b\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf1\x1f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -994,7 +1124,23 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_GRANT_NOT_FOUND\x10\x84\x01\x12!\n" +
 	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10\x85\x01\x12&\n" +
 	"!ERROR_REASON_GROUP_ALREADY_EXISTS\x10\x86\x01\x12 \n" +
-	"\x1bERROR_REASON_POLICY_INVALID\x10\xa0\x01B\xb0\x01\n" +
+	"\x1bERROR_REASON_POLICY_INVALID\x10\xa0\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_STAGE_UNKNOWN\x10\xaa\x01\x12\"\n" +
+	"\x1dERROR_REASON_POLICY_NOT_FOUND\x10\xab\x01\x12%\n" +
+	" ERROR_REASON_PROMOTION_NOT_FOUND\x10\xac\x01\x12+\n" +
+	"&ERROR_REASON_POLICY_REQUIRES_PROMOTION\x10\xad\x01\x12\"\n" +
+	"\x1dERROR_REASON_PROMOTION_CLOSED\x10\xae\x01\x12*\n" +
+	"%ERROR_REASON_REVIEWER_NOT_INDEPENDENT\x10\xaf\x01\x12%\n" +
+	" ERROR_REASON_REVIEWER_NOT_PERSON\x10\xb0\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_REVIEW_GIVEN\x10\xb1\x01\x12\"\n" +
+	"\x1dERROR_REASON_REVIEW_NOT_GIVEN\x10\xb2\x01\x12$\n" +
+	"\x1fERROR_REASON_REVIEWER_NOT_ASKED\x10\xb3\x01\x12)\n" +
+	"$ERROR_REASON_AUTHENTICATION_REQUIRED\x10\xb4\x01\x12!\n" +
+	"\x1cERROR_REASON_CHECK_NOT_FOUND\x10\xb5\x01\x12 \n" +
+	"\x1bERROR_REASON_CHECK_REPORTED\x10\xb6\x01\x12#\n" +
+	"\x1eERROR_REASON_ALREADY_AT_TARGET\x10\xb7\x01\x12 \n" +
+	"\x1bERROR_REASON_PROMOTION_OPEN\x10\xb8\x01\x12!\n" +
+	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

@@ -187,6 +187,26 @@ type Limits struct {
 	GrantsCount int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
 	// Longest time between two messages of a watch.
 	HeartbeatSeconds int64 `protobuf:"varint,120,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
+	// Most Policies of a Namespace.
+	PoliciesCount int64 `protobuf:"varint,125,opt,name=policies_count,json=policiesCount,proto3" json:"policies_count,omitempty"`
+	// Most checks of a Policy, those from outside included.
+	PolicyChecksCount int64 `protobuf:"varint,126,opt,name=policy_checks_count,json=policyChecksCount,proto3" json:"policy_checks_count,omitempty"`
+	// Most patterns of Models in a Policy.
+	PolicyModelsCount int64 `protobuf:"varint,127,opt,name=policy_models_count,json=policyModelsCount,proto3" json:"policy_models_count,omitempty"`
+	// Most stages of a Namespace.
+	StagesCount int64 `protobuf:"varint,128,opt,name=stages_count,json=stagesCount,proto3" json:"stages_count,omitempty"`
+	// Most persons that a Policy may ask for an approval.
+	ApprovalsCount int64 `protobuf:"varint,129,opt,name=approvals_count,json=approvalsCount,proto3" json:"approvals_count,omitempty"`
+	// Most roles and Groups in an ApprovalRule.
+	ApprovalSubjectsCount int64 `protobuf:"varint,130,opt,name=approval_subjects_count,json=approvalSubjectsCount,proto3" json:"approval_subjects_count,omitempty"`
+	// Most reviews of a Promotion.
+	ReviewsCount int64 `protobuf:"varint,131,opt,name=reviews_count,json=reviewsCount,proto3" json:"reviews_count,omitempty"`
+	// Longest time in an ApprovalRule and an EvaluationRule: 10 years.
+	PromotionSeconds int64 `protobuf:"varint,132,opt,name=promotion_seconds,json=promotionSeconds,proto3" json:"promotion_seconds,omitempty"`
+	// How long a Promotion stays open: 30 days.
+	PromotionOpenSeconds int64 `protobuf:"varint,133,opt,name=promotion_open_seconds,json=promotionOpenSeconds,proto3" json:"promotion_open_seconds,omitempty"`
+	// Most evaluations of a Version, the newest ones, that the checks of a Promotion look at.
+	PromotionEvaluationsCount int64 `protobuf:"varint,134,opt,name=promotion_evaluations_count,json=promotionEvaluationsCount,proto3" json:"promotion_evaluations_count,omitempty"`
 	// Most bytes of the expression of one check: 4 KiB.
 	PolicyExpressionBytes int64 `protobuf:"varint,138,opt,name=policy_expression_bytes,json=policyExpressionBytes,proto3" json:"policy_expression_bytes,omitempty"`
 	// Most steps that a check may take, as far as can be seen when it is written: some 50 ns each.
@@ -757,6 +777,76 @@ func (x *Limits) GetHeartbeatSeconds() int64 {
 	return 0
 }
 
+func (x *Limits) GetPoliciesCount() int64 {
+	if x != nil {
+		return x.PoliciesCount
+	}
+	return 0
+}
+
+func (x *Limits) GetPolicyChecksCount() int64 {
+	if x != nil {
+		return x.PolicyChecksCount
+	}
+	return 0
+}
+
+func (x *Limits) GetPolicyModelsCount() int64 {
+	if x != nil {
+		return x.PolicyModelsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetStagesCount() int64 {
+	if x != nil {
+		return x.StagesCount
+	}
+	return 0
+}
+
+func (x *Limits) GetApprovalsCount() int64 {
+	if x != nil {
+		return x.ApprovalsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetApprovalSubjectsCount() int64 {
+	if x != nil {
+		return x.ApprovalSubjectsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetReviewsCount() int64 {
+	if x != nil {
+		return x.ReviewsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetPromotionSeconds() int64 {
+	if x != nil {
+		return x.PromotionSeconds
+	}
+	return 0
+}
+
+func (x *Limits) GetPromotionOpenSeconds() int64 {
+	if x != nil {
+		return x.PromotionOpenSeconds
+	}
+	return 0
+}
+
+func (x *Limits) GetPromotionEvaluationsCount() int64 {
+	if x != nil {
+		return x.PromotionEvaluationsCount
+	}
+	return 0
+}
+
 func (x *Limits) GetPolicyExpressionBytes() int64 {
 	if x != nil {
 		return x.PolicyExpressionBytes
@@ -806,7 +896,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x91\"\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xb0&\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -891,7 +981,18 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\ftokens_count\x18q \x01(\x03B\x04\x88\xb5\x18dR\vtokensCount\x125\n" +
 	"\x13group_members_count\x18r \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11groupMembersCount\x12(\n" +
 	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount\x122\n" +
-	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds\x12>\n" +
+	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds\x12+\n" +
+	"\x0epolicies_count\x18} \x01(\x03B\x04\x88\xb5\x18dR\rpoliciesCount\x124\n" +
+	"\x13policy_checks_count\x18~ \x01(\x03B\x04\x88\xb5\x18 R\x11policyChecksCount\x124\n" +
+	"\x13policy_models_count\x18\x7f \x01(\x03B\x04\x88\xb5\x18@R\x11policyModelsCount\x12(\n" +
+	"\fstages_count\x18\x80\x01 \x01(\x03B\x04\x88\xb5\x18\x10R\vstagesCount\x12.\n" +
+	"\x0fapprovals_count\x18\x81\x01 \x01(\x03B\x04\x88\xb5\x18\n" +
+	"R\x0eapprovalsCount\x12=\n" +
+	"\x17approval_subjects_count\x18\x82\x01 \x01(\x03B\x04\x88\xb5\x18\x10R\x15approvalSubjectsCount\x12+\n" +
+	"\rreviews_count\x18\x83\x01 \x01(\x03B\x05\x88\xb5\x18\xc8\x01R\freviewsCount\x126\n" +
+	"\x11promotion_seconds\x18\x84\x01 \x01(\x03B\b\x88\xb5\x18\x80\x86\xb0\x96\x01R\x10promotionSeconds\x12>\n" +
+	"\x16promotion_open_seconds\x18\x85\x01 \x01(\x03B\a\x88\xb5\x18\x80\x9a\x9e\x01R\x14promotionOpenSeconds\x12F\n" +
+	"\x1bpromotion_evaluations_count\x18\x86\x01 \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x19promotionEvaluationsCount\x12>\n" +
 	"\x17policy_expression_bytes\x18\x8a\x01 \x01(\x03B\x05\x88\xb5\x18\x80 R\x15policyExpressionBytes\x126\n" +
 	"\x12policy_steps_count\x18\x8b\x01 \x01(\x03B\a\x88\xb5\x18\x80\xda\xc4\tR\x10policyStepsCount:5\n" +
 	"\x05bound\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\x03R\x05bound:9\n" +

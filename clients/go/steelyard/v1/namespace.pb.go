@@ -44,6 +44,10 @@ type Namespace struct {
 	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. What the Namespace uses now; it changes without the etag.
 	Usage *NamespaceUsage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
+	// Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
+	// `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+	Stages []string `protobuf:"bytes,21,rep,name=stages,proto3" json:"stages,omitempty"`
 	// How much the Namespace may use. Absent means any amount.
 	Quota *Quota `protobuf:"bytes,20,opt,name=quota,proto3" json:"quota,omitempty"`
 	// Which Versions go by themselves. Absent means none.
@@ -134,6 +138,13 @@ func (x *Namespace) GetEtag() string {
 func (x *Namespace) GetUsage() *NamespaceUsage {
 	if x != nil {
 		return x.Usage
+	}
+	return nil
+}
+
+func (x *Namespace) GetStages() []string {
+	if x != nil {
+		return x.Stages
 	}
 	return nil
 }
@@ -340,7 +351,7 @@ var File_steelyard_v1_namespace_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"\n" +
-	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x03\n" +
+	"\x1csteelyard/v1/namespace.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n" +
@@ -351,7 +362,8 @@ const file_steelyard_v1_namespace_proto_rawDesc = "" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\a \x01(\tR\x04etag\x122\n" +
-	"\x05usage\x18\b \x01(\v2\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12)\n" +
+	"\x05usage\x18\b \x01(\v2\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12\x16\n" +
+	"\x06stages\x18\x15 \x03(\tR\x06stages\x12)\n" +
 	"\x05quota\x18\x14 \x01(\v2\x13.steelyard.v1.QuotaR\x05quota\x125\n" +
 	"\tretention\x18\x16 \x01(\v2\x17.steelyard.v1.RetentionR\tretention\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +

@@ -38,7 +38,9 @@ type CreateNamespaceRequest struct {
 	// How much it may use. Absent means any amount.
 	Quota *Quota `protobuf:"bytes,6,opt,name=quota,proto3" json:"quota,omitempty"`
 	// Which Versions go by themselves. Absent means none.
-	Retention     *Retention `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
+	Retention *Retention `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
+	// Stages that its Versions can be in; see Namespace.stages.
+	Stages        []string `protobuf:"bytes,8,rep,name=stages,proto3" json:"stages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -118,6 +120,13 @@ func (x *CreateNamespaceRequest) GetQuota() *Quota {
 func (x *CreateNamespaceRequest) GetRetention() *Retention {
 	if x != nil {
 		return x.Retention
+	}
+	return nil
+}
+
+func (x *CreateNamespaceRequest) GetStages() []string {
+	if x != nil {
+		return x.Stages
 	}
 	return nil
 }
@@ -420,7 +429,7 @@ type UpdateNamespaceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. The Namespace, found by its name, with the new values.
 	Namespace *Namespace `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+	// Fields to change: `description`, `labels`, `stages`, `quota`, `retention`, or a number of the last two, as
 	// `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
 	// numbers that are not 0.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -686,7 +695,7 @@ var File_steelyard_v1_namespace_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_namespace_service_proto_rawDesc = "" +
 	"\n" +
-	"$steelyard/v1/namespace_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\xec\x02\n" +
+	"$steelyard/v1/namespace_service.proto\x12\fsteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\x84\x03\n" +
 	"\x16CreateNamespaceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12H\n" +
@@ -695,7 +704,8 @@ const file_steelyard_v1_namespace_service_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n" +
 	"\x05quota\x18\x06 \x01(\v2\x13.steelyard.v1.QuotaR\x05quota\x125\n" +
-	"\tretention\x18\a \x01(\v2\x17.steelyard.v1.RetentionR\tretention\x1a9\n" +
+	"\tretention\x18\a \x01(\v2\x17.steelyard.v1.RetentionR\tretention\x12\x16\n" +
+	"\x06stages\x18\b \x03(\tR\x06stages\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"l\n" +

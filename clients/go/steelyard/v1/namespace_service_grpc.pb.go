@@ -51,7 +51,7 @@ type NamespaceServiceClient interface {
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListNamespaces(ctx context.Context, in *ListNamespacesRequest, opts ...grpc.CallOption) (*ListNamespacesResponse, error)
-	// Changes description, labels, quota or retention of a Namespace.
+	// Changes description, labels, stages, quota or retention of a Namespace.
 	//
 	// A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
 	// CollectGarbage does, and its `dry_run` says how much.
@@ -160,7 +160,7 @@ type NamespaceServiceServer interface {
 	// Errors:
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
 	ListNamespaces(context.Context, *ListNamespacesRequest) (*ListNamespacesResponse, error)
-	// Changes description, labels, quota or retention of a Namespace.
+	// Changes description, labels, stages, quota or retention of a Namespace.
 	//
 	// A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
 	// CollectGarbage does, and its `dry_run` says how much.

@@ -72,7 +72,12 @@ type Version struct {
 	DeleteTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
 	// Output only. When the Version was imported or copied; `create_time` of `origin` says when it was
 	// made. Absent otherwise.
-	ImportTime    *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=import_time,json=importTime,proto3" json:"import_time,omitempty"`
+	ImportTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=import_time,json=importTime,proto3" json:"import_time,omitempty"`
+	// Output only. Set when the Version was revoked: its bytes are not read and it goes nowhere until a
+	// Promotion puts it into use again. Absent for all others.
+	Revocation *VersionRevocation `protobuf:"bytes,22,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	// Output only. Set when a Version went somewhere although a Policy did not allow it; the last time. It stays.
+	Override      *VersionOverride `protobuf:"bytes,23,opt,name=override,proto3" json:"override,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,6 +248,20 @@ func (x *Version) GetDeleteTime() *timestamppb.Timestamp {
 func (x *Version) GetImportTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ImportTime
+	}
+	return nil
+}
+
+func (x *Version) GetRevocation() *VersionRevocation {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+func (x *Version) GetOverride() *VersionOverride {
+	if x != nil {
+		return x.Override
 	}
 	return nil
 }
@@ -470,11 +489,139 @@ func (x *Origin) GetUid() string {
 	return ""
 }
 
+// That a Version turned out bad.
+type VersionRevocation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who revoked it.
+	Actor *Actor `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	// When.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Sequence of the event, whose reason says why.
+	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionRevocation) Reset() {
+	*x = VersionRevocation{}
+	mi := &file_steelyard_v1_version_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionRevocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionRevocation) ProtoMessage() {}
+
+func (x *VersionRevocation) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionRevocation.ProtoReflect.Descriptor instead.
+func (*VersionRevocation) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *VersionRevocation) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *VersionRevocation) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *VersionRevocation) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// That somebody overrode a Policy.
+type VersionOverride struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	Actor *Actor `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	// When.
+	OverrideTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=override_time,json=overrideTime,proto3" json:"override_time,omitempty"`
+	// The Promotion that was overridden, as `risk/fraud#7`; its reviews say why.
+	Promotion     string `protobuf:"bytes,3,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionOverride) Reset() {
+	*x = VersionOverride{}
+	mi := &file_steelyard_v1_version_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionOverride) ProtoMessage() {}
+
+func (x *VersionOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_version_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionOverride.ProtoReflect.Descriptor instead.
+func (*VersionOverride) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_version_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VersionOverride) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *VersionOverride) GetOverrideTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OverrideTime
+	}
+	return nil
+}
+
+func (x *VersionOverride) GetPromotion() string {
+	if x != nil {
+		return x.Promotion
+	}
+	return ""
+}
+
 var File_steelyard_v1_version_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_version_proto_rawDesc = "" +
 	"\n" +
-	"\x1asteelyard/v1/version.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\xd1\x06\n" +
+	"\x1asteelyard/v1/version.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x1asteelyard/v1/content.proto\"\xcd\a\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x16\n" +
@@ -502,7 +649,11 @@ const file_steelyard_v1_version_proto_rawDesc = "" +
 	"\vdelete_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deleteTime\x12;\n" +
 	"\vimport_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"importTime\x1a9\n" +
+	"importTime\x12?\n" +
+	"\n" +
+	"revocation\x18\x16 \x01(\v2\x1f.steelyard.v1.VersionRevocationR\n" +
+	"revocation\x129\n" +
+	"\boverride\x18\x17 \x01(\v2\x1d.steelyard.v1.VersionOverrideR\boverride\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x01\n" +
@@ -522,7 +673,16 @@ const file_steelyard_v1_version_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
 	"\acreator\x18\x05 \x01(\tR\acreator\x12\x10\n" +
-	"\x03uid\x18\x06 \x01(\tR\x03uidB\xac\x01\n" +
+	"\x03uid\x18\x06 \x01(\tR\x03uid\"\x97\x01\n" +
+	"\x11VersionRevocation\x12)\n" +
+	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor\x12;\n" +
+	"\vrevoke_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\x9b\x01\n" +
+	"\x0fVersionOverride\x12)\n" +
+	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor\x12?\n" +
+	"\roverride_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\foverrideTime\x12\x1c\n" +
+	"\tpromotion\x18\x03 \x01(\tR\tpromotionB\xac\x01\n" +
 	"\x10com.steelyard.v1B\fVersionProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (
@@ -537,31 +697,39 @@ func file_steelyard_v1_version_proto_rawDescGZIP() []byte {
 	return file_steelyard_v1_version_proto_rawDescData
 }
 
-var file_steelyard_v1_version_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_steelyard_v1_version_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_steelyard_v1_version_proto_goTypes = []any{
 	(*Version)(nil),               // 0: steelyard.v1.Version
 	(*VersionRef)(nil),            // 1: steelyard.v1.VersionRef
 	(*Origin)(nil),                // 2: steelyard.v1.Origin
-	nil,                           // 3: steelyard.v1.Version.LabelsEntry
-	(*Content)(nil),               // 4: steelyard.v1.Content
-	(*Actor)(nil),                 // 5: steelyard.v1.Actor
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*VersionRevocation)(nil),     // 3: steelyard.v1.VersionRevocation
+	(*VersionOverride)(nil),       // 4: steelyard.v1.VersionOverride
+	nil,                           // 5: steelyard.v1.Version.LabelsEntry
+	(*Content)(nil),               // 6: steelyard.v1.Content
+	(*Actor)(nil),                 // 7: steelyard.v1.Actor
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_steelyard_v1_version_proto_depIdxs = []int32{
-	4, // 0: steelyard.v1.Version.content:type_name -> steelyard.v1.Content
-	3, // 1: steelyard.v1.Version.labels:type_name -> steelyard.v1.Version.LabelsEntry
-	2, // 2: steelyard.v1.Version.origin:type_name -> steelyard.v1.Origin
-	5, // 3: steelyard.v1.Version.creator:type_name -> steelyard.v1.Actor
-	6, // 4: steelyard.v1.Version.create_time:type_name -> google.protobuf.Timestamp
-	6, // 5: steelyard.v1.Version.update_time:type_name -> google.protobuf.Timestamp
-	6, // 6: steelyard.v1.Version.delete_time:type_name -> google.protobuf.Timestamp
-	6, // 7: steelyard.v1.Version.import_time:type_name -> google.protobuf.Timestamp
-	6, // 8: steelyard.v1.Origin.create_time:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	6,  // 0: steelyard.v1.Version.content:type_name -> steelyard.v1.Content
+	5,  // 1: steelyard.v1.Version.labels:type_name -> steelyard.v1.Version.LabelsEntry
+	2,  // 2: steelyard.v1.Version.origin:type_name -> steelyard.v1.Origin
+	7,  // 3: steelyard.v1.Version.creator:type_name -> steelyard.v1.Actor
+	8,  // 4: steelyard.v1.Version.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 5: steelyard.v1.Version.update_time:type_name -> google.protobuf.Timestamp
+	8,  // 6: steelyard.v1.Version.delete_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: steelyard.v1.Version.import_time:type_name -> google.protobuf.Timestamp
+	3,  // 8: steelyard.v1.Version.revocation:type_name -> steelyard.v1.VersionRevocation
+	4,  // 9: steelyard.v1.Version.override:type_name -> steelyard.v1.VersionOverride
+	8,  // 10: steelyard.v1.Origin.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 11: steelyard.v1.VersionRevocation.actor:type_name -> steelyard.v1.Actor
+	8,  // 12: steelyard.v1.VersionRevocation.revoke_time:type_name -> google.protobuf.Timestamp
+	7,  // 13: steelyard.v1.VersionOverride.actor:type_name -> steelyard.v1.Actor
+	8,  // 14: steelyard.v1.VersionOverride.override_time:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_version_proto_init() }
@@ -583,7 +751,7 @@ func file_steelyard_v1_version_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_version_proto_rawDesc), len(file_steelyard_v1_version_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -742,6 +742,120 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Correct it at `column`; docs/policies.md has all names and functions.
     """
+    ERROR_REASON_STAGE_UNKNOWN: _ErrorReason.ValueType  # 170
+    """INVALID_ARGUMENT: The Namespace has no such stage.
+
+    Metadata: `field`, `stage`, `stages`: those that it has.
+
+    Advice: Use one of `stages`, or give the Namespace a list of its own.
+    """
+    ERROR_REASON_POLICY_NOT_FOUND: _ErrorReason.ValueType  # 171
+    """NOT_FOUND: The Namespace has no Policy of this name.
+
+    Metadata: `namespace`, `policy`.
+
+    Advice: List its Policies.
+    """
+    ERROR_REASON_PROMOTION_NOT_FOUND: _ErrorReason.ValueType  # 172
+    """NOT_FOUND: There is no Promotion of this number in the scope.
+
+    Metadata: `scope`, `number`.
+
+    Advice: List the Promotions of the scope.
+    """
+    ERROR_REASON_POLICY_REQUIRES_PROMOTION: _ErrorReason.ValueType  # 173
+    """FAILED_PRECONDITION: A Policy protects the target, so that only a Promotion moves it.
+
+    Metadata: `policies`: their names, `model`, `target`: as `alias champion`.
+
+    Advice: Call CreatePromotion for this target.
+    """
+    ERROR_REASON_PROMOTION_CLOSED: _ErrorReason.ValueType  # 174
+    """FAILED_PRECONDITION: The Promotion is not open any more.
+
+    Metadata: `scope`, `number`, `state`.
+
+    Advice: Look at it; propose it again if it still is wanted.
+    """
+    ERROR_REASON_REVIEWER_NOT_INDEPENDENT: _ErrorReason.ValueType  # 175
+    """FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
+    it.
+
+    Metadata: `because`: `author`, `creator` or `evaluator`.
+
+    Advice: Let somebody else approve.
+    """
+    ERROR_REASON_REVIEWER_NOT_PERSON: _ErrorReason.ValueType  # 176
+    """FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.
+
+    Metadata: `actor`.
+
+    Advice: Log in as a person.
+    """
+    ERROR_REASON_REVIEW_GIVEN: _ErrorReason.ValueType  # 177
+    """FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
+    token or Group they use.
+
+    Metadata: `scope`, `number`.
+
+    Advice: Wait for others.
+    """
+    ERROR_REASON_REVIEW_NOT_GIVEN: _ErrorReason.ValueType  # 178
+    """FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
+
+    Metadata: `scope`, `number`.
+
+    Advice: Look at the reviews of the Promotion.
+    """
+    ERROR_REASON_REVIEWER_NOT_ASKED: _ErrorReason.ValueType  # 179
+    """FAILED_PRECONDITION: No Policy of the Promotion asks for an approval of the caller.
+
+    Metadata: `roles`, `groups`: those that are asked.
+
+    Advice: Let somebody with one of them approve.
+    """
+    ERROR_REASON_AUTHENTICATION_REQUIRED: _ErrorReason.ValueType  # 180
+    """FAILED_PRECONDITION: Approvals are demanded, and this server lets everybody in without a login.
+
+    Metadata: none.
+
+    Advice: Start the server with `--auth tokens`, or demand no approvals.
+    """
+    ERROR_REASON_CHECK_NOT_FOUND: _ErrorReason.ValueType  # 181
+    """NOT_FOUND: The Promotion waits for no check from outside of this name.
+
+    Metadata: `check`, `checks`: those that it has.
+
+    Advice: Use one of `checks`.
+    """
+    ERROR_REASON_CHECK_REPORTED: _ErrorReason.ValueType  # 182
+    """FAILED_PRECONDITION: A check from outside was reported before.
+
+    Metadata: `check`.
+
+    Advice: Propose the Promotion again to have it reported anew.
+    """
+    ERROR_REASON_ALREADY_AT_TARGET: _ErrorReason.ValueType  # 183
+    """FAILED_PRECONDITION: The Version is at the target already, or the Policy has this content.
+
+    Metadata: `target`.
+
+    Advice: Nothing has to be done.
+    """
+    ERROR_REASON_PROMOTION_OPEN: _ErrorReason.ValueType  # 184
+    """FAILED_PRECONDITION: A Promotion of the same to the same target is open.
+
+    Metadata: `scope`, `number`.
+
+    Advice: Wait for it, or cancel it.
+    """
+    ERROR_REASON_VERSION_REVOKED: _ErrorReason.ValueType  # 185
+    """FAILED_PRECONDITION: The Version was revoked, so nothing is read of it, copied from it or pointed to it.
+
+    Metadata: `model`, `number`, `revoke_time`.
+
+    Advice: Use another Version, or put it into use again by CreatePromotion.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1471,5 +1585,119 @@ what is not there, or may take too long.
 Metadata: `field`, `column` (in characters, from 1).
 
 Advice: Correct it at `column`; docs/policies.md has all names and functions.
+"""
+ERROR_REASON_STAGE_UNKNOWN: ErrorReason.ValueType  # 170
+"""INVALID_ARGUMENT: The Namespace has no such stage.
+
+Metadata: `field`, `stage`, `stages`: those that it has.
+
+Advice: Use one of `stages`, or give the Namespace a list of its own.
+"""
+ERROR_REASON_POLICY_NOT_FOUND: ErrorReason.ValueType  # 171
+"""NOT_FOUND: The Namespace has no Policy of this name.
+
+Metadata: `namespace`, `policy`.
+
+Advice: List its Policies.
+"""
+ERROR_REASON_PROMOTION_NOT_FOUND: ErrorReason.ValueType  # 172
+"""NOT_FOUND: There is no Promotion of this number in the scope.
+
+Metadata: `scope`, `number`.
+
+Advice: List the Promotions of the scope.
+"""
+ERROR_REASON_POLICY_REQUIRES_PROMOTION: ErrorReason.ValueType  # 173
+"""FAILED_PRECONDITION: A Policy protects the target, so that only a Promotion moves it.
+
+Metadata: `policies`: their names, `model`, `target`: as `alias champion`.
+
+Advice: Call CreatePromotion for this target.
+"""
+ERROR_REASON_PROMOTION_CLOSED: ErrorReason.ValueType  # 174
+"""FAILED_PRECONDITION: The Promotion is not open any more.
+
+Metadata: `scope`, `number`, `state`.
+
+Advice: Look at it; propose it again if it still is wanted.
+"""
+ERROR_REASON_REVIEWER_NOT_INDEPENDENT: ErrorReason.ValueType  # 175
+"""FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
+it.
+
+Metadata: `because`: `author`, `creator` or `evaluator`.
+
+Advice: Let somebody else approve.
+"""
+ERROR_REASON_REVIEWER_NOT_PERSON: ErrorReason.ValueType  # 176
+"""FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.
+
+Metadata: `actor`.
+
+Advice: Log in as a person.
+"""
+ERROR_REASON_REVIEW_GIVEN: ErrorReason.ValueType  # 177
+"""FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
+token or Group they use.
+
+Metadata: `scope`, `number`.
+
+Advice: Wait for others.
+"""
+ERROR_REASON_REVIEW_NOT_GIVEN: ErrorReason.ValueType  # 178
+"""FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
+
+Metadata: `scope`, `number`.
+
+Advice: Look at the reviews of the Promotion.
+"""
+ERROR_REASON_REVIEWER_NOT_ASKED: ErrorReason.ValueType  # 179
+"""FAILED_PRECONDITION: No Policy of the Promotion asks for an approval of the caller.
+
+Metadata: `roles`, `groups`: those that are asked.
+
+Advice: Let somebody with one of them approve.
+"""
+ERROR_REASON_AUTHENTICATION_REQUIRED: ErrorReason.ValueType  # 180
+"""FAILED_PRECONDITION: Approvals are demanded, and this server lets everybody in without a login.
+
+Metadata: none.
+
+Advice: Start the server with `--auth tokens`, or demand no approvals.
+"""
+ERROR_REASON_CHECK_NOT_FOUND: ErrorReason.ValueType  # 181
+"""NOT_FOUND: The Promotion waits for no check from outside of this name.
+
+Metadata: `check`, `checks`: those that it has.
+
+Advice: Use one of `checks`.
+"""
+ERROR_REASON_CHECK_REPORTED: ErrorReason.ValueType  # 182
+"""FAILED_PRECONDITION: A check from outside was reported before.
+
+Metadata: `check`.
+
+Advice: Propose the Promotion again to have it reported anew.
+"""
+ERROR_REASON_ALREADY_AT_TARGET: ErrorReason.ValueType  # 183
+"""FAILED_PRECONDITION: The Version is at the target already, or the Policy has this content.
+
+Metadata: `target`.
+
+Advice: Nothing has to be done.
+"""
+ERROR_REASON_PROMOTION_OPEN: ErrorReason.ValueType  # 184
+"""FAILED_PRECONDITION: A Promotion of the same to the same target is open.
+
+Metadata: `scope`, `number`.
+
+Advice: Wait for it, or cancel it.
+"""
+ERROR_REASON_VERSION_REVOKED: ErrorReason.ValueType  # 185
+"""FAILED_PRECONDITION: The Version was revoked, so nothing is read of it, copied from it or pointed to it.
+
+Metadata: `model`, `number`, `revoke_time`.
+
+Advice: Use another Version, or put it into use again by CreatePromotion.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

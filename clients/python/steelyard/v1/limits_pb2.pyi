@@ -106,6 +106,16 @@ class Limits(_message.Message):
     GROUP_MEMBERS_COUNT_FIELD_NUMBER: _builtins.int
     GRANTS_COUNT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    POLICIES_COUNT_FIELD_NUMBER: _builtins.int
+    POLICY_CHECKS_COUNT_FIELD_NUMBER: _builtins.int
+    POLICY_MODELS_COUNT_FIELD_NUMBER: _builtins.int
+    STAGES_COUNT_FIELD_NUMBER: _builtins.int
+    APPROVALS_COUNT_FIELD_NUMBER: _builtins.int
+    APPROVAL_SUBJECTS_COUNT_FIELD_NUMBER: _builtins.int
+    REVIEWS_COUNT_FIELD_NUMBER: _builtins.int
+    PROMOTION_SECONDS_FIELD_NUMBER: _builtins.int
+    PROMOTION_OPEN_SECONDS_FIELD_NUMBER: _builtins.int
+    PROMOTION_EVALUATIONS_COUNT_FIELD_NUMBER: _builtins.int
     POLICY_EXPRESSION_BYTES_FIELD_NUMBER: _builtins.int
     POLICY_STEPS_COUNT_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
@@ -270,6 +280,26 @@ class Limits(_message.Message):
     """Most grants of one subject."""
     heartbeat_seconds: _builtins.int
     """Longest time between two messages of a watch."""
+    policies_count: _builtins.int
+    """Most Policies of a Namespace."""
+    policy_checks_count: _builtins.int
+    """Most checks of a Policy, those from outside included."""
+    policy_models_count: _builtins.int
+    """Most patterns of Models in a Policy."""
+    stages_count: _builtins.int
+    """Most stages of a Namespace."""
+    approvals_count: _builtins.int
+    """Most persons that a Policy may ask for an approval."""
+    approval_subjects_count: _builtins.int
+    """Most roles and Groups in an ApprovalRule."""
+    reviews_count: _builtins.int
+    """Most reviews of a Promotion."""
+    promotion_seconds: _builtins.int
+    """Longest time in an ApprovalRule and an EvaluationRule: 10 years."""
+    promotion_open_seconds: _builtins.int
+    """How long a Promotion stays open: 30 days."""
+    promotion_evaluations_count: _builtins.int
+    """Most evaluations of a Version, the newest ones, that the checks of a Promotion look at."""
     policy_expression_bytes: _builtins.int
     """Most bytes of the expression of one check: 4 KiB."""
     policy_steps_count: _builtins.int
@@ -353,12 +383,22 @@ class Limits(_message.Message):
         group_members_count: _builtins.int = ...,
         grants_count: _builtins.int = ...,
         heartbeat_seconds: _builtins.int = ...,
+        policies_count: _builtins.int = ...,
+        policy_checks_count: _builtins.int = ...,
+        policy_models_count: _builtins.int = ...,
+        stages_count: _builtins.int = ...,
+        approvals_count: _builtins.int = ...,
+        approval_subjects_count: _builtins.int = ...,
+        reviews_count: _builtins.int = ...,
+        promotion_seconds: _builtins.int = ...,
+        promotion_open_seconds: _builtins.int = ...,
+        promotion_evaluations_count: _builtins.int = ...,
         policy_expression_bytes: _builtins.int = ...,
         policy_steps_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "batch_create_count", b"batch_create_count", "batch_create_texts_bytes", b"batch_create_texts_bytes", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "grants_count", b"grants_count", "group_members_count", b"group_members_count", "heartbeat_seconds", b"heartbeat_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "policy_expression_bytes", b"policy_expression_bytes", "policy_steps_count", b"policy_steps_count", "principal_pattern", b"principal_pattern", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "purged_terms_count", b"purged_terms_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "retention_seconds", b"retention_seconds", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "token_seconds", b"token_seconds", "token_seconds_default", b"token_seconds_default", "tokens_count", b"tokens_count", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_characters", b"actor_characters", "alias_pattern", b"alias_pattern", "aliases_count", b"aliases_count", "approval_subjects_count", b"approval_subjects_count", "approvals_count", b"approvals_count", "batch_create_count", b"batch_create_count", "batch_create_texts_bytes", b"batch_create_texts_bytes", "batch_versions_count", b"batch_versions_count", "chunk_bytes", b"chunk_bytes", "clock_seconds", b"clock_seconds", "compared_ancestors_count", b"compared_ancestors_count", "compared_files_count", b"compared_files_count", "compared_generations_count", b"compared_generations_count", "compared_versions_count", b"compared_versions_count", "content_bytes", b"content_bytes", "datasets_count", b"datasets_count", "description_bytes", b"description_bytes", "digest_pattern", b"digest_pattern", "directions_count", b"directions_count", "evaluated_metrics_count", b"evaluated_metrics_count", "file_bytes", b"file_bytes", "file_path_bytes", b"file_path_bytes", "file_path_part_bytes", b"file_path_part_bytes", "files_count", b"files_count", "filter_bytes", b"filter_bytes", "filter_depth", b"filter_depth", "filter_terms_count", b"filter_terms_count", "find_blobs_count", b"find_blobs_count", "former_names_count", b"former_names_count", "garbage_seconds", b"garbage_seconds", "grants_count", b"grants_count", "group_members_count", b"group_members_count", "heartbeat_seconds", b"heartbeat_seconds", "key_characters", b"key_characters", "key_pattern", b"key_pattern", "label_value_bytes", b"label_value_bytes", "labels_bytes", b"labels_bytes", "labels_count", b"labels_count", "lease_seconds", b"lease_seconds", "manifest_bytes", b"manifest_bytes", "message_bytes", b"message_bytes", "metrics_count", b"metrics_count", "model_name_characters", b"model_name_characters", "model_name_pattern", b"model_name_pattern", "mutation_milliseconds", b"mutation_milliseconds", "name_characters", b"name_characters", "name_pattern", b"name_pattern", "order_fields_count", b"order_fields_count", "owners_count", b"owners_count", "page_bytes", b"page_bytes", "page_size_default", b"page_size_default", "page_size_maximum", b"page_size_maximum", "parameter_bytes", b"parameter_bytes", "parameters_count", b"parameters_count", "parents_count", b"parents_count", "partial_upload_seconds", b"partial_upload_seconds", "policies_count", b"policies_count", "policy_checks_count", b"policy_checks_count", "policy_expression_bytes", b"policy_expression_bytes", "policy_models_count", b"policy_models_count", "policy_steps_count", b"policy_steps_count", "principal_pattern", b"principal_pattern", "promotion_evaluations_count", b"promotion_evaluations_count", "promotion_open_seconds", b"promotion_open_seconds", "promotion_seconds", b"promotion_seconds", "purged_files_count", b"purged_files_count", "purged_metrics_count", b"purged_metrics_count", "purged_terms_count", b"purged_terms_count", "read_files_count", b"read_files_count", "reason_bytes", b"reason_bytes", "request_id_seconds", b"request_id_seconds", "request_read_seconds", b"request_read_seconds", "retention_seconds", b"retention_seconds", "reviews_count", b"reviews_count", "schema_dimensions_count", b"schema_dimensions_count", "schema_fields_count", b"schema_fields_count", "semantic_version_characters", b"semantic_version_characters", "semantic_version_pattern", b"semantic_version_pattern", "stages_count", b"stages_count", "stream_seconds", b"stream_seconds", "text_bytes", b"text_bytes", "token_seconds", b"token_seconds", "token_seconds_default", b"token_seconds_default", "tokens_count", b"tokens_count", "unary_seconds", b"unary_seconds", "upload_id_pattern", b"upload_id_pattern", "upload_idle_seconds", b"upload_idle_seconds", "version_files_count", b"version_files_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csteelyard/v1/namespace.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x03\n\tNamespace\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12;\n\x06labels\x18\x04 \x03(\x0b\x32#.steelyard.v1.Namespace.LabelsEntryR\x06labels\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x07 \x01(\tR\x04\x65tag\x12\x32\n\x05usage\x18\x08 \x01(\x0b\x32\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12)\n\x05quota\x18\x14 \x01(\x0b\x32\x13.steelyard.v1.QuotaR\x05quota\x12\x35\n\tretention\x18\x16 \x01(\x0b\x32\x17.steelyard.v1.RetentionR\tretention\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"M\n\x05Quota\x12\x1d\n\nsize_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"V\n\x0eNamespaceUsage\x12\x1d\n\nsize_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"\x8e\x01\n\tRetention\x12.\n\x13keep_versions_count\x18\x01 \x01(\x03R\x11keepVersionsCount\x12!\n\x0ckeep_seconds\x18\x02 \x01(\x03R\x0bkeepSeconds\x12.\n\x13purge_after_seconds\x18\x03 \x01(\x03R\x11purgeAfterSecondsB\xae\x01\n\x10\x63om.steelyard.v1B\x0eNamespaceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csteelyard/v1/namespace.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n\tNamespace\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x02 \x01(\tR\x03uid\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12;\n\x06labels\x18\x04 \x03(\x0b\x32#.steelyard.v1.Namespace.LabelsEntryR\x06labels\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x07 \x01(\tR\x04\x65tag\x12\x32\n\x05usage\x18\x08 \x01(\x0b\x32\x1c.steelyard.v1.NamespaceUsageR\x05usage\x12\x16\n\x06stages\x18\x15 \x03(\tR\x06stages\x12)\n\x05quota\x18\x14 \x01(\x0b\x32\x13.steelyard.v1.QuotaR\x05quota\x12\x35\n\tretention\x18\x16 \x01(\x0b\x32\x17.steelyard.v1.RetentionR\tretention\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"M\n\x05Quota\x12\x1d\n\nsize_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"V\n\x0eNamespaceUsage\x12\x1d\n\nsize_bytes\x18\x01 \x01(\x03R\tsizeBytes\x12%\n\x0eversions_count\x18\x02 \x01(\x03R\rversionsCount\"\x8e\x01\n\tRetention\x12.\n\x13keep_versions_count\x18\x01 \x01(\x03R\x11keepVersionsCount\x12!\n\x0ckeep_seconds\x18\x02 \x01(\x03R\x0bkeepSeconds\x12.\n\x13purge_after_seconds\x18\x03 \x01(\x03R\x11purgeAfterSecondsB\xae\x01\n\x10\x63om.steelyard.v1B\x0eNamespaceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACE_LABELSENTRY']._loaded_options = None
   _globals['_NAMESPACE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_NAMESPACE']._serialized_start=80
-  _globals['_NAMESPACE']._serialized_end=575
-  _globals['_NAMESPACE_LABELSENTRY']._serialized_start=518
-  _globals['_NAMESPACE_LABELSENTRY']._serialized_end=575
-  _globals['_QUOTA']._serialized_start=577
-  _globals['_QUOTA']._serialized_end=654
-  _globals['_NAMESPACEUSAGE']._serialized_start=656
-  _globals['_NAMESPACEUSAGE']._serialized_end=742
-  _globals['_RETENTION']._serialized_start=745
-  _globals['_RETENTION']._serialized_end=887
+  _globals['_NAMESPACE']._serialized_end=599
+  _globals['_NAMESPACE_LABELSENTRY']._serialized_start=542
+  _globals['_NAMESPACE_LABELSENTRY']._serialized_end=599
+  _globals['_QUOTA']._serialized_start=601
+  _globals['_QUOTA']._serialized_end=678
+  _globals['_NAMESPACEUSAGE']._serialized_start=680
+  _globals['_NAMESPACEUSAGE']._serialized_end=766
+  _globals['_RETENTION']._serialized_start=769
+  _globals['_RETENTION']._serialized_end=911
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class Namespace(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -84,6 +85,13 @@ class Namespace(_message.Message):
         """Output only. What the Namespace uses now; it changes without the etag."""
 
     @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
+        Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
+        `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+        """
+
+    @_builtins.property
     def quota(self) -> Global___Quota:
         """How much the Namespace may use. Absent means any amount."""
 
@@ -102,12 +110,13 @@ class Namespace(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         usage: Global___NamespaceUsage | None = ...,
+        stages: _abc.Iterable[_builtins.str] | None = ...,
         quota: Global___Quota | None = ...,
         retention: Global___Retention | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quota", b"quota", "retention", b"retention", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "retention", b"retention", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "quota", b"quota", "retention", b"retention", "stages", b"stages", "uid", b"uid", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

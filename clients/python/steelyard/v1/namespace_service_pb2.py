@@ -27,7 +27,7 @@ from steelyard.v1 import namespace_pb2 as steelyard_dot_v1_dot_namespace__pb2
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$steelyard/v1/namespace_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\xec\x02\n\x16\x43reateNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x30.steelyard.v1.CreateNamespaceRequest.LabelsEntryR\x06labels\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n\x05quota\x18\x06 \x01(\x0b\x32\x13.steelyard.v1.QuotaR\x05quota\x12\x35\n\tretention\x18\x07 \x01(\x0b\x32\x17.steelyard.v1.RetentionR\tretention\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"l\n\x17\x43reateNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"T\n\x13GetNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"i\n\x14GetNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"~\n\x15ListNamespacesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"\x95\x01\n\x16ListNamespacesResponse\x12\x37\n\nnamespaces\x18\x01 \x03(\x0b\x32\x17.steelyard.v1.NamespaceR\nnamespaces\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xd7\x01\n\x16UpdateNamespaceRequest\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"l\n\x17UpdateNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x9c\x01\n\x16\x44\x65leteNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"5\n\x17\x44\x65leteNamespaceResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence2\xb8\x04\n\x10NamespaceService\x12l\n\x0f\x43reateNamespace\x12$.steelyard.v1.CreateNamespaceRequest\x1a%.steelyard.v1.CreateNamespaceResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04name\x12h\n\x0cGetNamespace\x12!.steelyard.v1.GetNamespaceRequest\x1a\".steelyard.v1.GetNamespaceResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\x08\x03\x12\x04name\x18\x01\x12\x66\n\x0eListNamespaces\x12#.steelyard.v1.ListNamespacesRequest\x1a$.steelyard.v1.ListNamespacesResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x02\x12v\n\x0fUpdateNamespace\x12$.steelyard.v1.UpdateNamespaceRequest\x1a%.steelyard.v1.UpdateNamespaceResponse\"\x16\x8a\xb5\x18\x12\x08\r\x12\x0enamespace.name\x12l\n\x0f\x44\x65leteNamespace\x12$.steelyard.v1.DeleteNamespaceRequest\x1a%.steelyard.v1.DeleteNamespaceResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04nameB\xb5\x01\n\x10\x63om.steelyard.v1B\x15NamespaceServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$steelyard/v1/namespace_service.proto\x12\x0csteelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1csteelyard/v1/namespace.proto\x1a\x17steelyard/v1/rule.proto\"\x84\x03\n\x16\x43reateNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x30.steelyard.v1.CreateNamespaceRequest.LabelsEntryR\x06labels\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12)\n\x05quota\x18\x06 \x01(\x0b\x32\x13.steelyard.v1.QuotaR\x05quota\x12\x35\n\tretention\x18\x07 \x01(\x0b\x32\x17.steelyard.v1.RetentionR\tretention\x12\x16\n\x06stages\x18\x08 \x03(\tR\x06stages\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"l\n\x17\x43reateNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"T\n\x13GetNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12)\n\x10minimum_sequence\x18\x02 \x01(\x03R\x0fminimumSequence\"i\n\x14GetNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"~\n\x15ListNamespacesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"\x95\x01\n\x16ListNamespacesResponse\x12\x37\n\nnamespaces\x18\x01 \x03(\x0b\x32\x17.steelyard.v1.NamespaceR\nnamespaces\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xd7\x01\n\x16UpdateNamespaceRequest\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"l\n\x17UpdateNamespaceResponse\x12\x35\n\tnamespace\x18\x01 \x01(\x0b\x32\x17.steelyard.v1.NamespaceR\tnamespace\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x9c\x01\n\x16\x44\x65leteNamespaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n\x04\x65tag\x18\x02 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"5\n\x17\x44\x65leteNamespaceResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence2\xb8\x04\n\x10NamespaceService\x12l\n\x0f\x43reateNamespace\x12$.steelyard.v1.CreateNamespaceRequest\x1a%.steelyard.v1.CreateNamespaceResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04name\x12h\n\x0cGetNamespace\x12!.steelyard.v1.GetNamespaceRequest\x1a\".steelyard.v1.GetNamespaceResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\x08\x03\x12\x04name\x18\x01\x12\x66\n\x0eListNamespaces\x12#.steelyard.v1.ListNamespacesRequest\x1a$.steelyard.v1.ListNamespacesResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x02\x12v\n\x0fUpdateNamespace\x12$.steelyard.v1.UpdateNamespaceRequest\x1a%.steelyard.v1.UpdateNamespaceResponse\"\x16\x8a\xb5\x18\x12\x08\r\x12\x0enamespace.name\x12l\n\x0f\x44\x65leteNamespace\x12$.steelyard.v1.DeleteNamespaceRequest\x1a%.steelyard.v1.DeleteNamespaceResponse\"\x0c\x8a\xb5\x18\x08\x08\r\x12\x04nameB\xb5\x01\n\x10\x63om.steelyard.v1B\x15NamespaceServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,27 +48,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACESERVICE'].methods_by_name['DeleteNamespace']._loaded_options = None
   _globals['_NAMESPACESERVICE'].methods_by_name['DeleteNamespace']._serialized_options = b'\212\265\030\010\010\r\022\004name'
   _globals['_CREATENAMESPACEREQUEST']._serialized_start=144
-  _globals['_CREATENAMESPACEREQUEST']._serialized_end=508
-  _globals['_CREATENAMESPACEREQUEST_LABELSENTRY']._serialized_start=451
-  _globals['_CREATENAMESPACEREQUEST_LABELSENTRY']._serialized_end=508
-  _globals['_CREATENAMESPACERESPONSE']._serialized_start=510
-  _globals['_CREATENAMESPACERESPONSE']._serialized_end=618
-  _globals['_GETNAMESPACEREQUEST']._serialized_start=620
-  _globals['_GETNAMESPACEREQUEST']._serialized_end=704
-  _globals['_GETNAMESPACERESPONSE']._serialized_start=706
-  _globals['_GETNAMESPACERESPONSE']._serialized_end=811
-  _globals['_LISTNAMESPACESREQUEST']._serialized_start=813
-  _globals['_LISTNAMESPACESREQUEST']._serialized_end=939
-  _globals['_LISTNAMESPACESRESPONSE']._serialized_start=942
-  _globals['_LISTNAMESPACESRESPONSE']._serialized_end=1091
-  _globals['_UPDATENAMESPACEREQUEST']._serialized_start=1094
-  _globals['_UPDATENAMESPACEREQUEST']._serialized_end=1309
-  _globals['_UPDATENAMESPACERESPONSE']._serialized_start=1311
-  _globals['_UPDATENAMESPACERESPONSE']._serialized_end=1419
-  _globals['_DELETENAMESPACEREQUEST']._serialized_start=1422
-  _globals['_DELETENAMESPACEREQUEST']._serialized_end=1578
-  _globals['_DELETENAMESPACERESPONSE']._serialized_start=1580
-  _globals['_DELETENAMESPACERESPONSE']._serialized_end=1633
-  _globals['_NAMESPACESERVICE']._serialized_start=1636
-  _globals['_NAMESPACESERVICE']._serialized_end=2204
+  _globals['_CREATENAMESPACEREQUEST']._serialized_end=532
+  _globals['_CREATENAMESPACEREQUEST_LABELSENTRY']._serialized_start=475
+  _globals['_CREATENAMESPACEREQUEST_LABELSENTRY']._serialized_end=532
+  _globals['_CREATENAMESPACERESPONSE']._serialized_start=534
+  _globals['_CREATENAMESPACERESPONSE']._serialized_end=642
+  _globals['_GETNAMESPACEREQUEST']._serialized_start=644
+  _globals['_GETNAMESPACEREQUEST']._serialized_end=728
+  _globals['_GETNAMESPACERESPONSE']._serialized_start=730
+  _globals['_GETNAMESPACERESPONSE']._serialized_end=835
+  _globals['_LISTNAMESPACESREQUEST']._serialized_start=837
+  _globals['_LISTNAMESPACESREQUEST']._serialized_end=963
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_start=966
+  _globals['_LISTNAMESPACESRESPONSE']._serialized_end=1115
+  _globals['_UPDATENAMESPACEREQUEST']._serialized_start=1118
+  _globals['_UPDATENAMESPACEREQUEST']._serialized_end=1333
+  _globals['_UPDATENAMESPACERESPONSE']._serialized_start=1335
+  _globals['_UPDATENAMESPACERESPONSE']._serialized_end=1443
+  _globals['_DELETENAMESPACEREQUEST']._serialized_start=1446
+  _globals['_DELETENAMESPACEREQUEST']._serialized_end=1602
+  _globals['_DELETENAMESPACERESPONSE']._serialized_start=1604
+  _globals['_DELETENAMESPACERESPONSE']._serialized_end=1657
+  _globals['_NAMESPACESERVICE']._serialized_start=1660
+  _globals['_NAMESPACESERVICE']._serialized_end=2228
 # @@protoc_insertion_point(module_scope)

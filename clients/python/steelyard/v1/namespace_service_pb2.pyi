@@ -53,6 +53,7 @@ class CreateNamespaceRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Name of the new Namespace."""
     description: _builtins.str
@@ -73,6 +74,10 @@ class CreateNamespaceRequest(_message.Message):
     def retention(self) -> _namespace_pb2.Retention:
         """Which Versions go by themselves. Absent means none."""
 
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stages that its Versions can be in; see Namespace.stages."""
+
     def __init__(
         self,
         *,
@@ -83,10 +88,11 @@ class CreateNamespaceRequest(_message.Message):
         reason: _builtins.str = ...,
         quota: _namespace_pb2.Quota | None = ...,
         retention: _namespace_pb2.Retention | None = ...,
+        stages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota", "retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "labels", b"labels", "name", b"name", "quota", b"quota", "reason", b"reason", "request_id", b"request_id", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "labels", b"labels", "name", b"name", "quota", b"quota", "reason", b"reason", "request_id", b"request_id", "retention", b"retention", "stages", b"stages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,7 +265,7 @@ class UpdateNamespaceRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+        """Fields to change: `description`, `labels`, `stages`, `quota`, `retention`, or a number of the last two, as
         `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
         numbers that are not 0.
         """

@@ -101,7 +101,7 @@ class NamespaceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNamespace(self, request, context):
-        """Changes description, labels, quota or retention of a Namespace.
+        """Changes description, labels, stages, quota or retention of a Namespace.
 
         A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
         CollectGarbage does, and its `dry_run` says how much.

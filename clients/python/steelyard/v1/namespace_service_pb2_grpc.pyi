@@ -56,7 +56,7 @@ class NamespaceServiceStub:
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     UpdateNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_service_pb2.UpdateNamespaceRequest, _namespace_service_pb2.UpdateNamespaceResponse]
-    """Changes description, labels, quota or retention of a Namespace.
+    """Changes description, labels, stages, quota or retention of a Namespace.
 
     A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
     CollectGarbage does, and its `dry_run` says how much.
@@ -110,7 +110,7 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
     """
     UpdateNamespace: _aio.UnaryUnaryMultiCallable[_namespace_service_pb2.UpdateNamespaceRequest, _namespace_service_pb2.UpdateNamespaceResponse]  # type: ignore[assignment]
-    """Changes description, labels, quota or retention of a Namespace.
+    """Changes description, labels, stages, quota or retention of a Namespace.
 
     A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
     CollectGarbage does, and its `dry_run` says how much.
@@ -185,7 +185,7 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _namespace_service_pb2.UpdateNamespaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_namespace_service_pb2.UpdateNamespaceResponse, _abc.Awaitable[_namespace_service_pb2.UpdateNamespaceResponse]]:
-        """Changes description, labels, quota or retention of a Namespace.
+        """Changes description, labels, stages, quota or retention of a Namespace.
 
         A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
         CollectGarbage does, and its `dry_run` says how much.

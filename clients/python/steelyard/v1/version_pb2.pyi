@@ -70,6 +70,8 @@ class Version(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     IMPORT_TIME_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Output only. `namespace/model`, the present name of the Model."""
     number: _builtins.int
@@ -139,6 +141,16 @@ class Version(_message.Message):
         made. Absent otherwise.
         """
 
+    @_builtins.property
+    def revocation(self) -> Global___VersionRevocation:
+        """Output only. Set when the Version was revoked: its bytes are not read and it goes nowhere until a
+        Promotion puts it into use again. Absent for all others.
+        """
+
+    @_builtins.property
+    def override(self) -> Global___VersionOverride:
+        """Output only. Set when a Version went somewhere although a Policy did not allow it; the last time. It stays."""
+
     def __init__(
         self,
         *,
@@ -162,10 +174,12 @@ class Version(_message.Message):
         etag: _builtins.str = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         import_time: _timestamp_pb2.Timestamp | None = ...,
+        revocation: Global___VersionRevocation | None = ...,
+        override: Global___VersionOverride | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "import_time", b"import_time", "origin", b"origin", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "import_time", b"import_time", "origin", b"origin", "override", b"override", "revocation", b"revocation", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "description", b"description", "digest", b"digest", "etag", b"etag", "file_count", b"file_count", "idempotency_key", b"idempotency_key", "import_time", b"import_time", "labels", b"labels", "model", b"model", "number", b"number", "origin", b"origin", "semantic_version", b"semantic_version", "size_bytes", b"size_bytes", "stage", b"stage", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "content", b"content", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "description", b"description", "digest", b"digest", "etag", b"etag", "file_count", b"file_count", "idempotency_key", b"idempotency_key", "import_time", b"import_time", "labels", b"labels", "model", b"model", "number", b"number", "origin", b"origin", "override", b"override", "revocation", b"revocation", "semantic_version", b"semantic_version", "size_bytes", b"size_bytes", "stage", b"stage", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,3 +272,71 @@ class Origin(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+@_typing.final
+class VersionRevocation(_message.Message):
+    """That a Version turned out bad."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the event, whose reason says why."""
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who revoked it."""
+
+    @_builtins.property
+    def revoke_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        actor: _actor_pb2.Actor | None = ...,
+        revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "revoke_time", b"revoke_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "revoke_time", b"revoke_time", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionRevocation: _TypeAlias = VersionRevocation  # noqa: Y015
+
+@_typing.final
+class VersionOverride(_message.Message):
+    """That somebody overrode a Policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    OVERRIDE_TIME_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    promotion: _builtins.str
+    """The Promotion that was overridden, as `risk/fraud#7`; its reviews say why."""
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who."""
+
+    @_builtins.property
+    def override_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        actor: _actor_pb2.Actor | None = ...,
+        override_time: _timestamp_pb2.Timestamp | None = ...,
+        promotion: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "override_time", b"override_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "override_time", b"override_time", "promotion", b"promotion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionOverride: _TypeAlias = VersionOverride  # noqa: Y015

@@ -1140,6 +1140,184 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_POLICY_INVALID = 160;
    */
   POLICY_INVALID = 160,
+
+  /**
+   * INVALID_ARGUMENT: The Namespace has no such stage.
+   *
+   * Metadata: `field`, `stage`, `stages`: those that it has.
+   *
+   * Advice: Use one of `stages`, or give the Namespace a list of its own.
+   *
+   * @generated from enum value: ERROR_REASON_STAGE_UNKNOWN = 170;
+   */
+  STAGE_UNKNOWN = 170,
+
+  /**
+   * NOT_FOUND: The Namespace has no Policy of this name.
+   *
+   * Metadata: `namespace`, `policy`.
+   *
+   * Advice: List its Policies.
+   *
+   * @generated from enum value: ERROR_REASON_POLICY_NOT_FOUND = 171;
+   */
+  POLICY_NOT_FOUND = 171,
+
+  /**
+   * NOT_FOUND: There is no Promotion of this number in the scope.
+   *
+   * Metadata: `scope`, `number`.
+   *
+   * Advice: List the Promotions of the scope.
+   *
+   * @generated from enum value: ERROR_REASON_PROMOTION_NOT_FOUND = 172;
+   */
+  PROMOTION_NOT_FOUND = 172,
+
+  /**
+   * FAILED_PRECONDITION: A Policy protects the target, so that only a Promotion moves it.
+   *
+   * Metadata: `policies`: their names, `model`, `target`: as `alias champion`.
+   *
+   * Advice: Call CreatePromotion for this target.
+   *
+   * @generated from enum value: ERROR_REASON_POLICY_REQUIRES_PROMOTION = 173;
+   */
+  POLICY_REQUIRES_PROMOTION = 173,
+
+  /**
+   * FAILED_PRECONDITION: The Promotion is not open any more.
+   *
+   * Metadata: `scope`, `number`, `state`.
+   *
+   * Advice: Look at it; propose it again if it still is wanted.
+   *
+   * @generated from enum value: ERROR_REASON_PROMOTION_CLOSED = 174;
+   */
+  PROMOTION_CLOSED = 174,
+
+  /**
+   * FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
+   * it.
+   *
+   * Metadata: `because`: `author`, `creator` or `evaluator`.
+   *
+   * Advice: Let somebody else approve.
+   *
+   * @generated from enum value: ERROR_REASON_REVIEWER_NOT_INDEPENDENT = 175;
+   */
+  REVIEWER_NOT_INDEPENDENT = 175,
+
+  /**
+   * FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.
+   *
+   * Metadata: `actor`.
+   *
+   * Advice: Log in as a person.
+   *
+   * @generated from enum value: ERROR_REASON_REVIEWER_NOT_PERSON = 176;
+   */
+  REVIEWER_NOT_PERSON = 176,
+
+  /**
+   * FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
+   * token or Group they use.
+   *
+   * Metadata: `scope`, `number`.
+   *
+   * Advice: Wait for others.
+   *
+   * @generated from enum value: ERROR_REASON_REVIEW_GIVEN = 177;
+   */
+  REVIEW_GIVEN = 177,
+
+  /**
+   * FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
+   *
+   * Metadata: `scope`, `number`.
+   *
+   * Advice: Look at the reviews of the Promotion.
+   *
+   * @generated from enum value: ERROR_REASON_REVIEW_NOT_GIVEN = 178;
+   */
+  REVIEW_NOT_GIVEN = 178,
+
+  /**
+   * FAILED_PRECONDITION: No Policy of the Promotion asks for an approval of the caller.
+   *
+   * Metadata: `roles`, `groups`: those that are asked.
+   *
+   * Advice: Let somebody with one of them approve.
+   *
+   * @generated from enum value: ERROR_REASON_REVIEWER_NOT_ASKED = 179;
+   */
+  REVIEWER_NOT_ASKED = 179,
+
+  /**
+   * FAILED_PRECONDITION: Approvals are demanded, and this server lets everybody in without a login.
+   *
+   * Metadata: none.
+   *
+   * Advice: Start the server with `--auth tokens`, or demand no approvals.
+   *
+   * @generated from enum value: ERROR_REASON_AUTHENTICATION_REQUIRED = 180;
+   */
+  AUTHENTICATION_REQUIRED = 180,
+
+  /**
+   * NOT_FOUND: The Promotion waits for no check from outside of this name.
+   *
+   * Metadata: `check`, `checks`: those that it has.
+   *
+   * Advice: Use one of `checks`.
+   *
+   * @generated from enum value: ERROR_REASON_CHECK_NOT_FOUND = 181;
+   */
+  CHECK_NOT_FOUND = 181,
+
+  /**
+   * FAILED_PRECONDITION: A check from outside was reported before.
+   *
+   * Metadata: `check`.
+   *
+   * Advice: Propose the Promotion again to have it reported anew.
+   *
+   * @generated from enum value: ERROR_REASON_CHECK_REPORTED = 182;
+   */
+  CHECK_REPORTED = 182,
+
+  /**
+   * FAILED_PRECONDITION: The Version is at the target already, or the Policy has this content.
+   *
+   * Metadata: `target`.
+   *
+   * Advice: Nothing has to be done.
+   *
+   * @generated from enum value: ERROR_REASON_ALREADY_AT_TARGET = 183;
+   */
+  ALREADY_AT_TARGET = 183,
+
+  /**
+   * FAILED_PRECONDITION: A Promotion of the same to the same target is open.
+   *
+   * Metadata: `scope`, `number`.
+   *
+   * Advice: Wait for it, or cancel it.
+   *
+   * @generated from enum value: ERROR_REASON_PROMOTION_OPEN = 184;
+   */
+  PROMOTION_OPEN = 184,
+
+  /**
+   * FAILED_PRECONDITION: The Version was revoked, so nothing is read of it, copied from it or pointed to it.
+   *
+   * Metadata: `model`, `number`, `revoke_time`.
+   *
+   * Advice: Use another Version, or put it into use again by CreatePromotion.
+   *
+   * @generated from enum value: ERROR_REASON_VERSION_REVOKED = 185;
+   */
+  VERSION_REVOKED = 185,
 }
 
 /**

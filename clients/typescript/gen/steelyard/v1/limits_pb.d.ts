@@ -560,6 +560,76 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   heartbeatSeconds: bigint;
 
   /**
+   * Most Policies of a Namespace.
+   *
+   * @generated from field: int64 policies_count = 125;
+   */
+  policiesCount: bigint;
+
+  /**
+   * Most checks of a Policy, those from outside included.
+   *
+   * @generated from field: int64 policy_checks_count = 126;
+   */
+  policyChecksCount: bigint;
+
+  /**
+   * Most patterns of Models in a Policy.
+   *
+   * @generated from field: int64 policy_models_count = 127;
+   */
+  policyModelsCount: bigint;
+
+  /**
+   * Most stages of a Namespace.
+   *
+   * @generated from field: int64 stages_count = 128;
+   */
+  stagesCount: bigint;
+
+  /**
+   * Most persons that a Policy may ask for an approval.
+   *
+   * @generated from field: int64 approvals_count = 129;
+   */
+  approvalsCount: bigint;
+
+  /**
+   * Most roles and Groups in an ApprovalRule.
+   *
+   * @generated from field: int64 approval_subjects_count = 130;
+   */
+  approvalSubjectsCount: bigint;
+
+  /**
+   * Most reviews of a Promotion.
+   *
+   * @generated from field: int64 reviews_count = 131;
+   */
+  reviewsCount: bigint;
+
+  /**
+   * Longest time in an ApprovalRule and an EvaluationRule: 10 years.
+   *
+   * @generated from field: int64 promotion_seconds = 132;
+   */
+  promotionSeconds: bigint;
+
+  /**
+   * How long a Promotion stays open: 30 days.
+   *
+   * @generated from field: int64 promotion_open_seconds = 133;
+   */
+  promotionOpenSeconds: bigint;
+
+  /**
+   * Most evaluations of a Version, the newest ones, that the checks of a Promotion look at.
+   *
+   * @generated from field: int64 promotion_evaluations_count = 134;
+   */
+  promotionEvaluationsCount: bigint;
+
+  /**
    * Most bytes of the expression of one check: 4 KiB.
    *
    * @generated from field: int64 policy_expression_bytes = 138;

@@ -77,6 +77,15 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
   usage?: NamespaceUsage | undefined;
 
   /**
+   * Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
+   * Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
+   * `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+   *
+   * @generated from field: repeated string stages = 21;
+   */
+  stages: string[];
+
+  /**
    * How much the Namespace may use. Absent means any amount.
    *
    * @generated from field: steelyard.v1.Quota quota = 20;

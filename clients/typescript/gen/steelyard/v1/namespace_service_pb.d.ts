@@ -66,6 +66,13 @@ export declare type CreateNamespaceRequest = Message<"steelyard.v1.CreateNamespa
    * @generated from field: steelyard.v1.Retention retention = 7;
    */
   retention?: Retention | undefined;
+
+  /**
+   * Stages that its Versions can be in; see Namespace.stages.
+   *
+   * @generated from field: repeated string stages = 8;
+   */
+  stages: string[];
 };
 
 /**
@@ -237,7 +244,7 @@ export declare type UpdateNamespaceRequest = Message<"steelyard.v1.UpdateNamespa
   namespace?: Namespace | undefined;
 
   /**
-   * Fields to change: `description`, `labels`, `quota`, `retention`, or a number of the last two, as
+   * Fields to change: `description`, `labels`, `stages`, `quota`, `retention`, or a number of the last two, as
    * `quota.size_bytes`. Absent means those of them that are set, and of quota and retention the
    * numbers that are not 0.
    *
@@ -418,7 +425,7 @@ export declare const NamespaceService: GenService<{
     output: typeof ListNamespacesResponseSchema;
   },
   /**
-   * Changes description, labels, quota or retention of a Namespace.
+   * Changes description, labels, stages, quota or retention of a Namespace.
    *
    * A quota below what is in use is taken; see Quota. A retention deletes nothing by itself: the next
    * CollectGarbage does, and its `dry_run` says how much.

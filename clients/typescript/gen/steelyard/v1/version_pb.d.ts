@@ -166,6 +166,21 @@ export declare type Version = Message<"steelyard.v1.Version"> & {
    * @generated from field: google.protobuf.Timestamp import_time = 25;
    */
   importTime?: Timestamp | undefined;
+
+  /**
+   * Output only. Set when the Version was revoked: its bytes are not read and it goes nowhere until a
+   * Promotion puts it into use again. Absent for all others.
+   *
+   * @generated from field: steelyard.v1.VersionRevocation revocation = 22;
+   */
+  revocation?: VersionRevocation | undefined;
+
+  /**
+   * Output only. Set when a Version went somewhere although a Policy did not allow it; the last time. It stays.
+   *
+   * @generated from field: steelyard.v1.VersionOverride override = 23;
+   */
+  override?: VersionOverride | undefined;
 };
 
 /**
@@ -289,4 +304,72 @@ export declare type Origin = Message<"steelyard.v1.Origin"> & {
  * Use `create(OriginSchema)` to create a new message.
  */
 export declare const OriginSchema: GenMessage<Origin>;
+
+/**
+ * That a Version turned out bad.
+ *
+ * @generated from message steelyard.v1.VersionRevocation
+ */
+export declare type VersionRevocation = Message<"steelyard.v1.VersionRevocation"> & {
+  /**
+   * Who revoked it.
+   *
+   * @generated from field: steelyard.v1.Actor actor = 1;
+   */
+  actor?: Actor | undefined;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp revoke_time = 2;
+   */
+  revokeTime?: Timestamp | undefined;
+
+  /**
+   * Sequence of the event, whose reason says why.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message steelyard.v1.VersionRevocation.
+ * Use `create(VersionRevocationSchema)` to create a new message.
+ */
+export declare const VersionRevocationSchema: GenMessage<VersionRevocation>;
+
+/**
+ * That somebody overrode a Policy.
+ *
+ * @generated from message steelyard.v1.VersionOverride
+ */
+export declare type VersionOverride = Message<"steelyard.v1.VersionOverride"> & {
+  /**
+   * Who.
+   *
+   * @generated from field: steelyard.v1.Actor actor = 1;
+   */
+  actor?: Actor | undefined;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp override_time = 2;
+   */
+  overrideTime?: Timestamp | undefined;
+
+  /**
+   * The Promotion that was overridden, as `risk/fraud#7`; its reviews say why.
+   *
+   * @generated from field: string promotion = 3;
+   */
+  promotion: string;
+};
+
+/**
+ * Describes the message steelyard.v1.VersionOverride.
+ * Use `create(VersionOverrideSchema)` to create a new message.
+ */
+export declare const VersionOverrideSchema: GenMessage<VersionOverride>;
 

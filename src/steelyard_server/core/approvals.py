@@ -1,0 +1,146 @@
+"""Approvals: who must approve a promotion, who may not, and how many have.
+
+The rules that keep duties apart stand here, and no policy can switch them off: nobody approves what they
+proposed, made or measured; a person counts once; services and stated names never count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from sqlalchemy import bindparam, select
+
+from steelyard_server.core import access, roles, scopes
+from steelyard_server.core.policy_drafts import Approvals
+from steelyard_server.core.targets import POLICY
+from steelyard_server.db import tables
+from steelyard_server.errors import (
+    ReviewerNotAsked,
+    ReviewerNotIndependent,
+    ReviewerNotPerson,
+    ReviewGiven,
+)
+from steelyard_server.history import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from steelyard_server.core.governance import Policy
+    from steelyard_server.core.promotions import Promotion, Review
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.caller import Caller
+
+AUTHOR: Final = "author"
+CREATOR: Final = "creator"
+EVALUATOR: Final = "evaluator"
+# What a change of a policy needs, and a version that was revoked, whatever the policies say.
+SECOND_PERSON: Final = Approvals(count=1)
+
+_V, _E = tables.versions.c, tables.evaluations.c
+_CREATORS = select(_V.creator_id).where(_V.digest == bindparam("digest")).distinct()
+_EVALUATORS = (
+    select(_E.evaluator)
+    .join(tables.versions, _V.id == _E.version_id)
+    .where(_V.digest == bindparam("digest"))
+    .distinct()
+)
+_BECAUSE = {
+    AUTHOR: "proposed it",
+    CREATOR: "made a version with this content",
+    EVALUATOR: "measured a version with this content",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The approvals that a policy demands; its name is empty for a second person that none asks for."""
+
+    policy: str
+    rule: Approvals
+
+
+def demands(promotion: Promotion, policies: Sequence[Policy]) -> list[Demand]:
+    """Return the approvals that a promotion needs under the policies of its target."""
+    if promotion.target.kind == POLICY:
+        return [Demand("", SECOND_PERSON)]
+    again = [Demand("", SECOND_PERSON)] if promotion.reinstates else []
+    return again + [Demand(each.name, each.draft.approvals) for each in policies if each.draft.approvals]
+
+
+def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
+    """Return who may not approve a promotion, and why."""
+    found: dict[str, str] = {}
+    if promotion.digest:
+        rows = tx.all(_EVALUATORS, digest=promotion.digest)
+        found |= {orjson.loads(row.evaluator)["id"]: EVALUATOR for row in rows}
+        found |= {row.creator_id: CREATOR for row in tx.all(_CREATORS, digest=promotion.digest)}
+    return found | {promotion.author["id"]: AUTHOR}
+
+
+def given(promotion: Promotion, demand: Demand, *, barred: Mapping[str, str], now: int) -> int:
+    """Count the persons whose approvals meet a demand at a time in microseconds."""
+    oldest = now - demand.rule.lifetime_seconds * 1_000_000 if demand.rule.lifetime_seconds else 0
+    persons = {
+        each.reviewer["id"]
+        for each in promotion.reviews
+        if each.approves and demand.policy in each.policies and each.create_time > events.time_text(oldest)
+    }
+    return len(persons - barred.keys())
+
+
+def standing(caller: Caller, review: Review) -> bool:
+    """Return whether a review is an approval of *caller* that was not taken back."""
+    return review.approves and review.reviewer["id"] == caller.id
+
+
+def require_person(caller: Caller) -> None:
+    """Demand a person who logged in.
+
+    Raises:
+        ReviewerNotPerson: it is a service, or a name that nobody verified.
+    """
+    if not caller.authenticated or caller.kind != "person":
+        message = (
+            f"{caller.id} cannot decide: only a person who logged in can, no service and no stated name."
+        )
+        raise ReviewerNotPerson(message, actor=caller.id)
+
+
+def require_may_approve(
+    tx: Transaction, caller: Caller, promotion: Promotion, *, asked: Sequence[Demand]
+) -> tuple[str, ...]:
+    """Demand that an approval of *caller* would count; return the policies that it counts for.
+
+    Raises:
+        ReviewerNotPerson, ReviewerNotIndependent, ReviewerNotAsked: it would not.
+        ReviewGiven: they have approved it already.
+    """
+    require_person(caller)
+    because = excluded(tx, promotion).get(caller.id)
+    if because is not None:
+        message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
+        raise ReviewerNotIndependent(message, because=because)
+    if any(standing(caller, each) for each in promotion.reviews):
+        message = f"{caller.id} has approved {promotion.text} already; each person counts once."
+        raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)
+    met = tuple(each.policy for each in asked if _meets(tx, caller, promotion, each.rule))
+    if not met:
+        wanted = {role for each in asked for role in each.rule.roles}
+        groups = {group for each in asked for group in each.rule.groups}
+        shown = ", ".join(sorted(wanted | groups)) or "nobody"
+        message = f"No policy asks {caller.id} to approve {promotion.text}; asked are {shown}."
+        facts = {"roles": " ".join(sorted(wanted)), "groups": " ".join(sorted(groups))}
+        raise ReviewerNotAsked(message, **facts)
+    return met
+
+
+def _meets(tx: Transaction, caller: Caller, promotion: Promotion, rule: Approvals) -> bool:
+    if not rule.roles and not rule.groups:
+        return access.allows(caller, roles.REVIEW, promotion.scope.text)
+    if {f"group:{group}" for group in caller.groups} & set(rule.groups):
+        return True
+    where = scopes.covering(scopes.key_of(promotion.scope.text))
+    grants = access.grants_of(tx, caller)
+    return any(row.role in rule.roles and row.scope_key in where for row in grants)

@@ -1,0 +1,385 @@
+"""Reviews: what people and jobs say of an open promotion, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from steelyard_server.core import (
+    access,
+    approvals,
+    marks,
+    names,
+    pointers,
+    promoting,
+    promotions,
+    references,
+    roles,
+    versions,
+)
+from steelyard_server.core.promotions import (
+    APPROVE,
+    CANCELLED,
+    COMMENT,
+    FAILED,
+    OPEN,
+    OVERRIDE,
+    PASSED,
+    REFUSED,
+    REJECT,
+    SUPERSEDED,
+    WAITING,
+    WITHDRAW,
+    Review,
+)
+from steelyard_server.db import tables
+from steelyard_server.db.statements import any_of
+from steelyard_server.errors import (
+    CheckNotFound,
+    CheckReported,
+    EnumInvalid,
+    FieldRequired,
+    LimitExceeded,
+    PromotionClosed,
+    RegistryError,
+    ReviewNotGiven,
+)
+from steelyard_server.history import events
+from steelyard_server.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from steelyard_server.core.approvals import Demand
+    from steelyard_server.core.evidence import Judged
+    from steelyard_server.core.governance import Policy
+    from steelyard_server.core.promotions import CheckResult, Promotion
+    from steelyard_server.core.references import Reference
+    from steelyard_server.core.versions import Version
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.act import Act
+    from steelyard_server.history.caller import Caller
+    from steelyard_server.history.events import Change, Stamp
+
+REPORT_CHECK = "report-check"
+CANCEL = "cancel"
+
+_T = tables.event_texts.c
+_REASONS = select(_T.sequence, _T.content).where(any_of(_T.sequence, "sequences"), _T.name == "reason")
+_OVERRIDABLE = frozenset({OPEN, REFUSED, SUPERSEDED})
+_ENDS = {
+    "applied": "it was applied",
+    "refused": "it was refused",
+    "cancelled": "it was cancelled",
+    "expired": "its time is over",
+    "superseded": "the policies of its target changed since its checks ran",
+    "overridden": "it was overridden",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a job says of a check."""
+
+    check: str
+    passed: bool
+    uri: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A promotion as somebody sees it.
+
+    Args:
+        state: how it stands now.
+        approvals: of each demand, how many count.
+        comments: the reasons of its reviews, in their order; *reason* is that of its author.
+    """
+
+    promotion: Promotion
+    state: str
+    approvals: Sequence[tuple[Demand, int]]
+    actions: Sequence[str]
+    reason: str
+    comments: Sequence[str]
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it waits for something."""
+        return self.state == OPEN
+
+
+def propose(tx: Transaction, act: Act, **wanted: Any) -> View:
+    """Propose to move a version; see `promoting.propose`."""
+    return view(tx, promoting.propose(tx, act, **wanted), caller=act.caller)
+
+
+def propose_policy(tx: Transaction, act: Act, **wanted: Any) -> View:
+    """Propose what a policy is to be; see `promoting.propose_policy`."""
+    return view(tx, promoting.propose_policy(tx, act, **wanted), caller=act.caller)
+
+
+def get(tx: Transaction, *, scope: str, number: int, caller: Caller) -> View:
+    """Return one promotion as *caller* sees it."""
+    return view(tx, promotions.find(tx, scope=scope, number=number), caller=caller)
+
+
+def page(
+    tx: Transaction, *, caller: Caller, open_only: bool = False, **wanted: Any
+) -> tuple[list[View], bool]:
+    """Return promotions as *caller* sees them, the newest first, and whether more follow."""
+    open_at = events.now() if open_only else 0
+    found, more = promotions.page(tx, caller=caller, open_at=open_at, **wanted)
+    return [view(tx, each, caller=caller) for each in found], more
+
+
+def view(tx: Transaction, promotion: Promotion, *, caller: Caller) -> View:
+    """Return a promotion as *caller* sees it."""
+    now = events.now()
+    policies = promoting.policies_of(tx, promotion)
+    state = promoting.state_of(promotion, policies, now=now)
+    asked = approvals.demands(promotion, policies) if state == OPEN else []
+    barred = approvals.excluded(tx, promotion) if asked else {}
+    sequences = [promotion.create_sequence, *(int(each.sequence) for each in promotion.reviews)]
+    told = {row.sequence: row.content for row in tx.all(_REASONS, sequences=sequences)}
+    return View(
+        promotion,
+        state=state,
+        approvals=[(each, approvals.given(promotion, each, barred=barred, now=now)) for each in asked],
+        actions=list(_actions(tx, promotion, state=state, asked=asked, caller=caller)),
+        reason=told.get(sequences[0], ""),
+        comments=[told.get(sequence, "") for sequence in sequences[1:]],
+    )
+
+
+def review(
+    tx: Transaction, act: Act, *, scope: str, number: int, verdict: str, judged: Judged | None = None
+) -> View:
+    """Add what a person says; the approval that was still wanted applies the promotion.
+
+    Raises:
+        PromotionNotFound, PromotionClosed: there is none that is open.
+        ReviewerNotPerson, ReviewerNotIndependent, ReviewerNotAsked, ReviewGiven, ReviewNotGiven: see the RPC.
+        Stale: the checks have to run again first.
+    """
+    if verdict == OVERRIDE:
+        raise EnumInvalid("`verdict` is no override; call OverridePromotion for that.", field="verdict")
+    found, policies = _open(tx, scope=scope, number=number)
+    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies)
+    if len(found.reviews) >= LIMITS.reviews_count:
+        message = f"{found.text} has {len(found.reviews)} reviews; cancel it and propose it again."
+        raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=len(found.reviews))
+    at = events.stamp(tx)
+    said = Review(act.caller.as_json(), verdict, events.time_text(at.time), str(at.sequence), counts_for)
+    before = found.reviews
+    if verdict == WITHDRAW:
+        before = tuple(
+            replace(each, withdrawn=True) if approvals.standing(act.caller, each) else each for each in before
+        )
+    after = replace(found, reviews=(*before, said))
+    if verdict == REJECT:
+        after = replace(after, state=REFUSED)
+    action = f"promotion.{verdict}"
+    return _save(tx, act, at, action=action, before=found, after=after, policies=policies, judged=judged)
+
+
+def report(
+    tx: Transaction,
+    act: Act,
+    *,
+    scope: str,
+    number: int,
+    given: Report,
+    judged: Judged | None = None,
+) -> View:
+    """Note what a check from outside found; one that failed ends the promotion.
+
+    Raises:
+        PromotionNotFound, PromotionClosed: there is none that is open.
+        CheckNotFound: it waits for no such check.
+        CheckReported: the check was reported before.
+        Stale: the checks have to run again first.
+    """
+    names.text(given.uri, field="uri", maximum_bytes=LIMITS.text_bytes)
+    names.prose(given.message, field="message", maximum_bytes=LIMITS.text_bytes)
+    found, policies = _open(tx, scope=scope, number=number)
+    _require_waiting(found, given.check)
+    at = events.stamp(tx)
+
+    def reported(each: CheckResult) -> CheckResult:
+        if not each.outside or each.name != given.check:
+            return each
+        return replace(
+            each,
+            state=PASSED if given.passed else FAILED,
+            message=given.message,
+            uri=given.uri,
+            reporter=act.caller.as_json(),
+            report_time=events.time_text(at.time),
+        )
+
+    after = replace(found, checks=tuple(map(reported, found.checks)))
+    action = "promotion.report"
+    return _save(tx, act, at, action=action, before=found, after=after, policies=policies, judged=judged)
+
+
+def cancel(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
+    """End an open promotion.
+
+    Raises:
+        PromotionNotFound, PromotionClosed: there is none that is open.
+    """
+    found, policies = _open(tx, scope=scope, number=number)
+    at = events.stamp(tx)
+    after = replace(found, state=CANCELLED)
+    return _save(tx, act, at, action="promotion.cancel", before=found, after=after, policies=policies)
+
+
+def override(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
+    """Apply a promotion whatever policies say, and mark promotion and version with that.
+
+    Raises:
+        PromotionNotFound, PromotionClosed: there is none that could be applied.
+        FieldRequired: there is no reason.
+        ReviewerNotPerson: a service calls.
+        VersionNotFound, VersionDeleted, VersionRevoked: its version is gone, or must not be used.
+    """
+    _require_reason(act)
+    if act.caller.rights is not None:
+        approvals.require_person(act.caller)
+    found = promotions.find(tx, scope=scope, number=number, lock=True)
+    state = promoting.state_of(found, promoting.policies_of(tx, found), now=events.now())
+    if found.scope.model is None or state not in _OVERRIDABLE:
+        why = _ENDS.get(state, "it changes a policy") if found.scope.model else "it changes a policy"
+        message = f"{found.text} cannot be overridden: {why}."
+        raise PromotionClosed(message, scope=found.scope.text, number=number, state=state)
+    at = events.stamp(tx)
+    said = Review(act.caller.as_json(), OVERRIDE, events.time_text(at.time), str(at.sequence))
+    after = replace(found, reviews=(*found.reviews, said), update_time=at.time, sequence=at.sequence)
+    after, moved = promoting.override(tx, act, at, after)
+    changes = [promotions.save(tx, after, before=found), *moved]
+    events.append(tx, act, at, action="promotion.override", changes=changes)
+    return view(tx, after, caller=act.caller)
+
+
+def revoke(tx: Transaction, act: Act, *, reference: Reference) -> Version:
+    """Stop the use of a version until a promotion puts it into use again.
+
+    Raises:
+        ModelNotFound, VersionNotFound, AliasNotFound: no such version.
+        FieldRequired: there is no reason.
+        VersionRevoked: it was revoked already.
+    """
+    _require_reason(act)
+    model, version = references.resolve(tx, reference, lock=True)
+    marks.require_usable(version, model=model)
+    at = events.stamp(tx)
+    mark = {
+        "actor": act.caller.as_json(),
+        "time": events.time_text(at.time),
+        "sequence": str(at.sequence),
+    }
+    marked = marks.of(version) | {marks.REVOCATION: mark}
+    change = pointers.save(tx, at, model=model, version=version, marked=marked)
+    events.append(tx, act, at, action="version.revoke", changes=[change])
+    return versions.get(tx, reference=references.Reference(model.text, "number", version.number))
+
+
+def _require_reason(act: Act) -> None:
+    if not act.reason:
+        raise FieldRequired("`reason` is empty; say why, for this stays visible.", field="reason")
+
+
+def _save(
+    tx: Transaction,
+    act: Act,
+    at: Stamp,
+    *,
+    action: str,
+    before: Promotion,
+    after: Promotion,
+    policies: Sequence[Policy],
+    judged: Judged | None = None,
+) -> View:
+    after = replace(after, update_time=at.time, sequence=at.sequence)
+    moved: list[Change] = []
+    if after.state == OPEN:
+        after, moved = promoting.settle(tx, act, at, after, policies=policies, judged=judged)
+    changes = [promotions.save(tx, after, before=before), *moved]
+    events.append(tx, act, at, action=action, changes=changes)
+    return view(tx, after, caller=act.caller)
+
+
+def _open(tx: Transaction, *, scope: str, number: int) -> tuple[Promotion, list[Policy]]:
+    """Return a promotion that is open, locked, with the policies that decide of it."""
+    found = promotions.find(tx, scope=scope, number=number, lock=True)
+    policies = promoting.policies_of(tx, found)
+    state = promoting.state_of(found, policies, now=events.now())
+    if state != OPEN:
+        message = f"{found.text} is not open: {_ENDS[state]}. Propose it again if it still is wanted."
+        raise PromotionClosed(message, scope=found.scope.text, number=number, state=state)
+    return found, policies
+
+
+def _require_may_say(
+    tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy]
+) -> tuple[str, ...]:
+    if verdict == APPROVE:
+        asked = approvals.demands(found, policies)
+        return approvals.require_may_approve(tx, act.caller, found, asked=asked)
+    if verdict == COMMENT and not act.reason:
+        raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")
+    if verdict == REJECT:
+        approvals.require_person(act.caller)
+    if verdict == WITHDRAW and not any(approvals.standing(act.caller, each) for each in found.reviews):
+        message = f"{act.caller.id} has no approval of {found.text} to withdraw."
+        raise ReviewNotGiven(message, scope=found.scope.text, number=found.number)
+    return ()
+
+
+def _require_waiting(found: Promotion, check: str) -> None:
+    known = {each.name: each.state for each in found.checks if each.outside}
+    if check not in known:
+        shown = ", ".join(sorted(known)) or "none"
+        message = f"{found.text} waits for no check {names.quoted(check)} from outside; it has {shown}."
+        raise CheckNotFound(message, check=names.quoted(check), checks=" ".join(sorted(known)))
+    if known[check] != WAITING:
+        message = f"The check {check} of {found.text} was reported before."
+        raise CheckReported(message, check=check)
+
+
+def _actions(
+    tx: Transaction, promotion: Promotion, *, state: str, asked: Sequence[Demand], caller: Caller
+) -> Iterator[str]:
+    """Name what *caller* may do with a promotion."""
+    scope = promotion.scope.text
+    overridable = promotion.scope.model is not None and state in _OVERRIDABLE
+    if overridable and caller.kind != "service" and access.allows(caller, roles.OVERRIDE, scope):
+        yield OVERRIDE
+    if state != OPEN:
+        return
+    if access.allows(caller, roles.REVIEW, scope):
+        yield from _verdicts(tx, promotion, asked=asked, caller=caller)
+    waiting = any(each.state == WAITING for each in promotion.checks)
+    if waiting and access.allows(caller, roles.EVALUATE, scope):
+        yield REPORT_CHECK
+    if access.allows(caller, roles.PROPOSE, scope):
+        yield CANCEL
+
+
+def _verdicts(
+    tx: Transaction, promotion: Promotion, *, asked: Sequence[Demand], caller: Caller
+) -> Iterator[str]:
+    try:
+        approvals.require_may_approve(tx, caller, promotion, asked=asked)
+        yield APPROVE
+    except RegistryError:
+        pass
+    if caller.authenticated and caller.kind == "person":
+        yield REJECT
+    if any(approvals.standing(caller, each) for each in promotion.reviews):
+        yield WITHDRAW
+    yield COMMENT

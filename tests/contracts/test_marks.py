@@ -1,0 +1,166 @@
+"""What shows wherever a version does: that it was revoked, and that a policy was overridden for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from steelyard_server import errors
+from steelyard_server.core import aliases, copies, files, models, reviews, versions
+from steelyard_server.core.policy_drafts import Check, Draft
+from steelyard_server.core.reviews import View
+from steelyard_server.core.versions import Version
+from steelyard_server.db.database import Database
+from steelyard_server.history.act import Act
+from tests.contracts.promoting import CHAMPION, PRODUCTION, Board, demanding, named
+from tests.contracts.registry import FRAUD, act, create, everything, number
+from tests.contracts.stored import require_equal
+
+NEVER = Draft(PRODUCTION, checks=(Check("never", "false"),))
+BAD = act("eve", reason="it leaks")
+
+
+@pytest.fixture
+async def board(registry: Database) -> Board:
+    """Add three versions to the registry."""
+    for seed in range(3):
+        await create(registry, seed)
+    return Board(registry)
+
+
+async def version(board: Board, of: int = 1) -> Version:
+    return await board.database.read(versions.get, reference=number(of))
+
+
+async def override(board: Board, who: Act, view: View) -> View:
+    return await board.database.write(reviews.override, who, **named(view))
+
+
+async def revoke(board: Board, who: Act = BAD, *, of: int = 1) -> Version:
+    return await board.database.write(reviews.revoke, who, reference=number(of))
+
+
+async def test_an_override_applies_what_was_refused_and_nobody_can_miss_it(board: Board) -> None:
+    await board.set_policy(NEVER)
+    refused = await board.promote(await board.person("user:wim", "writer"), 1)
+    bob = replace(await board.person("user:bob", "break-glass"), reason="the old one is down")
+    assert refused.state == "refused"
+    assert (await board.see(refused, caller=bob.caller)).actions == ["override"]
+
+    done = await override(board, bob, refused)
+
+    assert (done.state, done.actions, done.comments) == ("overridden", [], ["the old one is down"])
+    found = await version(board)
+    assert (found.stage, found.marks["override"]["promotion"]) == ("production", "default/fraud#1")
+    assert found.marks["override"]["actor"]["id"] == "user:bob"
+    listed = await board.database.read(versions.page, model=FRAUD, order_by="number")
+    assert [bool(each.marks) for each in listed.entries] == [True, False, False]
+    assert (await board.promote(await board.login("user:wim"), 2)).promotion.incumbent == 1
+    await board.database.read(require_equal)
+
+
+async def test_an_override_needs_a_person_a_reason_and_something_to_override(board: Board) -> None:
+    await board.set_policy(NEVER)
+    view = await board.promote(act(), 1)
+    bob = replace(await board.person("user:bob", "break-glass"), reason="now")
+    robot = replace(await board.person("service:bob", "break-glass"), reason="now")
+
+    with pytest.raises(errors.FieldRequired):
+        await override(board, replace(bob, reason=""), view)
+    with pytest.raises(errors.ReviewerNotPerson):
+        await override(board, robot, view)
+    await override(board, bob, view)
+    with pytest.raises(errors.PromotionClosed):
+        await override(board, bob, view)
+    of_policy = {"scope": "default", "number": 1}
+    with pytest.raises(errors.PromotionClosed):
+        await board.database.write(reviews.override, bob, **of_policy)
+    with pytest.raises(errors.EnumInvalid):
+        await board.say(bob, view, "override")
+
+
+@pytest.mark.parametrize("ending", ["open", "superseded"])
+async def test_what_waits_and_what_is_superseded_can_be_overridden(board: Board, ending: str) -> None:
+    await board.set_policy(demanding(CHAMPION))
+    view = await board.promote(await board.person("user:wim", "writer"), 1, CHAMPION)
+    if ending == "superseded":
+        await board.set_policy(demanding(CHAMPION, count=2))
+    assert (await board.see(view)).state == ending
+
+    await override(board, act("user:bob", reason="now"), view)
+
+    assert (await version(board)).aliases == ["champion"]
+    assert "override" in (await version(board)).marks
+    await board.database.read(require_equal)
+
+
+async def test_a_revoked_version_is_neither_read_nor_copied_nor_pointed_to(board: Board) -> None:
+    write, read = board.database.write, board.database.read
+    await write(models.create, act(), name="default/copy", draft=models.Draft())
+    for of in (1, 2):
+        await write(aliases.put, act(), reference=number(of), name="champion")
+
+    revoked = await revoke(board)
+
+    assert revoked.marks["revocation"]["actor"]["id"] == "eve"
+    before = await read(everything)
+    with pytest.raises(errors.VersionRevoked) as refused:
+        await read(files.find, reference=number(1), path="model.onnx")
+    assert refused.value.metadata["number"] == "1"
+    with pytest.raises(errors.VersionRevoked):
+        await read(files.find_all, reference=number(1), wanted=["model.onnx"])
+    with pytest.raises(errors.VersionRevoked):
+        await write(copies.copy, act(), source=number(1), model="default/copy")
+    with pytest.raises(errors.VersionRevoked):
+        await write(aliases.put, act(), reference=number(1), name="other")
+    with pytest.raises(errors.NoRollbackTarget):
+        await write(aliases.rollback, act(), model=FRAUD, name="champion")
+    with pytest.raises(errors.VersionRevoked):
+        await revoke(board)
+    with pytest.raises(errors.FieldRequired):
+        await revoke(board, act(), of=2)
+    assert await read(everything) == before
+    await read(require_equal)
+
+
+async def test_a_promotion_that_was_open_when_its_version_was_revoked_is_not_applied(board: Board) -> None:
+    await board.set_policy(demanding())
+    view = await board.promote(await board.person("user:wim", "writer"), 1)
+    await revoke(board)
+
+    with pytest.raises(errors.VersionRevoked):
+        await board.say(await board.person("user:ann", "approver"), view)
+    with pytest.raises(errors.VersionRevoked):
+        await override(board, act("user:bob", reason="now"), view)
+    assert (await version(board)).stage == "development"
+
+
+async def test_a_revoked_version_comes_into_use_again_by_a_promotion_of_two_persons(
+    board: Board,
+) -> None:
+    await board.promote(act(), 1)
+    await revoke(board)
+    wim, ann = await board.person("user:wim", "writer"), await board.person("user:ann", "approver")
+
+    view = await board.promote(wim, 1)
+    assert (view.state, [(each.policy, given) for each, given in view.approvals]) == ("open", [("", 0)])
+    with pytest.raises(errors.ReviewerNotIndependent):
+        await board.say(await board.person("user:wim", "approver"), view)
+    assert (await board.say(ann, view)).state == "applied"
+
+    assert (await version(board)).marks == {}
+    await board.database.read(files.find, reference=number(1), path="model.onnx")
+    await board.database.read(require_equal)
+
+
+async def test_an_approval_does_not_undo_a_later_revocation(board: Board) -> None:
+    await revoke(board)
+    wim, ann = await board.person("user:wim", "writer"), await board.person("user:ann", "approver")
+    first, second = await board.promote(wim, 1), await board.promote(wim, 1, CHAMPION)
+    await board.say(ann, first)
+    await revoke(board)
+
+    with pytest.raises(errors.VersionRevoked):
+        await board.say(ann, second)
+    assert "revocation" in (await version(board)).marks
