@@ -20,6 +20,8 @@ from steelyard.events import Events
 from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
+from steelyard.policies import Policies
+from steelyard.promotions import Promotions
 from steelyard.versions import Versions
 from steelyard.workers import Stop
 
@@ -213,6 +215,28 @@ class AsyncAccess(_Wrapper[Access]):
     groups = _list(Access.groups)
 
 
+class AsyncPolicies(_Wrapper[Policies]):
+    """See `steelyard.policies.Policies`."""
+
+    set = _call(Policies.set)
+    get = _call(Policies.get)
+    list = _call(Policies.list)
+    delete = _call(Policies.delete)
+
+
+class AsyncPromotions(_Wrapper[Promotions]):
+    """See `steelyard.promotions.Promotions`."""
+
+    create = _call(Promotions.create)
+    get = _call(Promotions.get)
+    list = _list(Promotions.list)
+    review = _call(Promotions.review)
+    report = _call(Promotions.report)
+    cancel = _call(Promotions.cancel)
+    override = _call(Promotions.override)
+    revoke = _call(Promotions.revoke)
+
+
 class AsyncEvaluations(_Wrapper[Evaluations]):
     """See `steelyard.evaluations.Evaluations`."""
 
@@ -260,6 +284,8 @@ class AsyncClient(_Wrapper[Client]):
         self.maintenance = AsyncMaintenance(self._calls.maintenance)
         self.events = AsyncEvents(self._calls.events)
         self.access = AsyncAccess(self._calls.access)
+        self.policies = AsyncPolicies(self._calls.policies)
+        self.promotions = AsyncPromotions(self._calls.promotions)
 
     async def __aenter__(self) -> Self:
         """Return the client; the end of the block closes it."""

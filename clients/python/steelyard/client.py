@@ -29,6 +29,8 @@ from steelyard.events import Events
 from steelyard.maintenance import Maintenance
 from steelyard.models import Models
 from steelyard.namespaces import Namespaces
+from steelyard.policies import Policies
+from steelyard.promotions import Promotions
 from steelyard.reasons import (
     AliasNotFound,
     BlobMissing,
@@ -120,6 +122,8 @@ class Client:
         self.aliases = Aliases(self._connection, references=references)
         self.events = Events(self._connection, patience_seconds=patience_seconds)
         self.access = Access(self._connection)
+        self.policies = Policies(self._connection)
+        self.promotions = Promotions(self._connection, references=references)
         self.evaluations = Evaluations(
             self._connection,
             references=references,

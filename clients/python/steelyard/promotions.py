@@ -1,0 +1,206 @@
+"""Calls about promotions: the way of a version to a stage or a protected alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from steelyard import enums, pages, types
+from steelyard.connection import new_request_id
+from steelyard.errors import InvalidArgument
+from steelyard.v1 import policy_pb2, promotion_pb2
+from steelyard.v1 import promotion_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from steelyard.connection import Connection
+    from steelyard.refs import References
+    from steelyard.types import Actor, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of a promotion and what it found; *state* is `waiting`, `passed` or `failed`."""
+
+    policy: str
+    name: str
+    state: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A request to move a version or to change a policy.
+
+    Args:
+        scope: `namespace/model`; a namespace where it is about a policy.
+        state: `open`, `applied`, `refused`, `cancelled`, `expired`, `superseded` or `overridden`.
+        target: as `stage production`, `alias champion` or `policy careful`.
+        version: 0 where it is about a policy.
+        actions: what you may do with it now.
+    """
+
+    scope: str
+    number: int
+    state: str
+    target: str
+    version: int
+    incumbent: int
+    checks: tuple[Check, ...]
+    actions: tuple[str, ...]
+    author: Actor
+    reason: str
+    message: promotion_pb2.Promotion = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """Write it as `risk/fraud#7`."""
+        return f"{self.scope}#{self.number}"
+
+
+class Promotions:
+    """Promote versions, and say what you think of promotions of others."""
+
+    def __init__(self, connection: Connection, *, references: References) -> None:
+        self._connection = connection
+        self._references = references
+
+    def create(
+        self,
+        ref: str | Version,
+        *,
+        stage: str = "",
+        alias: str = "",
+        archive_incumbent: bool = False,
+        validate_only: bool = False,
+        reason: str = "",
+    ) -> Promotion:
+        """Propose to move a version to a stage or an alias; its `state` says whether it has moved.
+
+        Args:
+            archive_incumbent: whether the version that is in the stage goes to `archived` with it.
+            validate_only: say what would happen, and change nothing.
+
+        Raises:
+            InvalidArgument: not one of *stage* and *alias* is given.
+            AlreadyAtTarget: the version is there.
+        """
+        if bool(stage) == bool(alias):
+            raise InvalidArgument("Name one target: a stage or an alias.")
+        request = pb.CreatePromotionRequest(
+            version=self._references.version(ref, exact=True),
+            target=policy_pb2.Target(stage=stage) if stage else policy_pb2.Target(alias=alias),
+            archive_incumbent=archive_incumbent,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        method = "PromotionService/CreatePromotion"
+        return promotion(self._connection.ask(method, request, pb.CreatePromotionResponse).promotion)
+
+    def get(self, scope: str, number: int) -> Promotion:
+        """Return a promotion.
+
+        Raises:
+            PromotionNotFound: the scope has none of this number.
+        """
+        request = pb.GetPromotionRequest(scope=scope, number=number)
+        method = "PromotionService/GetPromotion"
+        return promotion(self._connection.ask(method, request, pb.GetPromotionResponse).promotion)
+
+    def list(self, scope: str, *, open_only: bool = False) -> Iterator[Promotion]:
+        """Yield the promotions of a model or a namespace, the newest first; `risk/-` has all in it."""
+
+        def ask(request: pb.ListPromotionsRequest) -> pb.ListPromotionsResponse:
+            method = "PromotionService/ListPromotions"
+            return self._connection.ask(method, request, pb.ListPromotionsResponse)
+
+        request = pb.ListPromotionsRequest(scope=scope, open_only=open_only)
+        yield from map(promotion, pages.entries(request, field="promotions", ask=ask))
+
+    def review(self, scope: str, number: int, verdict: str, *, reason: str = "") -> Promotion:
+        """Say what you think of a promotion; the approval that was still wanted applies it.
+
+        Args:
+            verdict: `approve`, `reject`, `withdraw` or `comment`; a comment is its *reason*.
+
+        Raises:
+            PromotionClosed: it is not open any more.
+            ReviewerNotPerson, ReviewerNotIndependent, ReviewerNotAsked, ReviewGiven: yours does not count.
+        """
+        request = pb.ReviewPromotionRequest(
+            scope=scope,
+            number=number,
+            verdict=enums.number(promotion_pb2.Verdict, verdict),
+            request_id=new_request_id(),
+            reason=reason,
+        )
+        method = "PromotionService/ReviewPromotion"
+        return promotion(self._connection.ask(method, request, pb.ReviewPromotionResponse).promotion)
+
+    def report(
+        self, scope: str, number: int, check: str, *, passed: bool, uri: str = "", message: str = ""
+    ) -> Promotion:
+        """Report what a check from outside found; one that failed ends the promotion.
+
+        Raises:
+            CheckNotFound, CheckReported: it waits for no such check.
+        """
+        request = pb.ReportCheckRequest(
+            scope=scope,
+            number=number,
+            check=check,
+            passed=passed,
+            uri=uri,
+            message=message,
+            request_id=new_request_id(),
+        )
+        method = "PromotionService/ReportCheck"
+        return promotion(self._connection.ask(method, request, pb.ReportCheckResponse).promotion)
+
+    def cancel(self, scope: str, number: int, *, reason: str = "") -> Promotion:
+        """Withdraw an open promotion."""
+        request = pb.CancelPromotionRequest(
+            scope=scope, number=number, request_id=new_request_id(), reason=reason
+        )
+        method = "PromotionService/CancelPromotion"
+        return promotion(self._connection.ask(method, request, pb.CancelPromotionResponse).promotion)
+
+    def override(self, scope: str, number: int, *, reason: str) -> Promotion:
+        """Apply a promotion although a policy does not allow it; this stays visible."""
+        request = pb.OverridePromotionRequest(
+            scope=scope, number=number, request_id=new_request_id(), reason=reason
+        )
+        method = "PromotionService/OverridePromotion"
+        return promotion(self._connection.ask(method, request, pb.OverridePromotionResponse).promotion)
+
+    def revoke(self, ref: str | Version, *, reason: str) -> Version:
+        """Stop the use of a version until a promotion puts it into use again."""
+        request = pb.RevokeVersionRequest(
+            version=self._references.version(ref, exact=True), request_id=new_request_id(), reason=reason
+        )
+        answer = self._connection.ask("PromotionService/RevokeVersion", request, pb.RevokeVersionResponse)
+        return types.version(answer.version)
+
+
+def promotion(message: promotion_pb2.Promotion) -> Promotion:
+    """Read a message."""
+    kind = message.target.WhichOneof("kind")
+    return Promotion(
+        scope=message.scope,
+        number=message.number,
+        state=enums.word(promotion_pb2.PromotionState, message.state),
+        target=f"{kind} {getattr(message.target, kind)}" if kind else "",
+        version=message.version,
+        incumbent=message.incumbent,
+        checks=tuple(map(_check, message.checks)),
+        actions=tuple(enums.word(promotion_pb2.PromotionAction, each) for each in message.available_actions),
+        author=types.actor(message.author),
+        reason=message.reason,
+        message=message,
+    )
+
+
+def _check(message: promotion_pb2.PromotionCheck) -> Check:
+    state = enums.word(promotion_pb2.CheckState, message.state)
+    return Check(message.policy, message.name, state, message.reason, message.message)
