@@ -36,7 +36,10 @@ TlsKey = Annotated[str | None, typer.Option(help="PEM file of its key.")]
 TlsClientCa = Annotated[
     str | None, typer.Option(help="PEM file of who signs certificates of clients, which then need one.")
 ]
-Auth = Annotated[str | None, typer.Option(help="Who may call: none (everybody) or tokens. Default: none.")]
+Auth = Annotated[str | None, typer.Option(help="Who may call: none (default), tokens or oidc.")]
+OidcIssuers = Annotated[
+    str | None, typer.Option(help="TOML file of the identity providers whose logins are taken too.")
+]
 WithoutLogin = Annotated[
     bool | None,
     typer.Option(
@@ -68,6 +71,7 @@ def serve(  # noqa: PLR0913 - one parameter per setting
     tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None,
     auth: Auth = None,
+    oidc_issuers: OidcIssuers = None,
     allow_remote_without_login: WithoutLogin = None,
     allow_remote_without_tls: WithoutTls = None,
     log_level: Annotated[
@@ -146,6 +150,9 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, stopped.set)
     try:
         running = await server.start(config)
+    except ConfigError as error:
+        _say(f"error: {error}", stream=sys.stderr)
+        return EXIT_USAGE
     except (DirectoryInUse, RestoreUnfinished, SchemaTooNew, server.CannotListen, RegistryError) as error:
         _say(f"error: {error}", stream=sys.stderr)
         return EXIT_REFUSED
@@ -208,6 +215,8 @@ def _say_who_may_call(running: server.Server) -> None:
         _say("There is no login: everybody who reaches it may do everything, under the name that they state.")
         return
     _say("Callers log in with tokens.")
+    for issuer in running.issuers:
+        _say(f"They may log in at {issuer.url} too.")
     if running.first_token:
         _say("\nNobody could administer it, so here is a token of user:admin. It is shown this once:")
         _say(f"\n  export STEELYARD_TOKEN={running.first_token}\n")

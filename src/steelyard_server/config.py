@@ -89,8 +89,12 @@ class Config:
     tls_client_ca: str = ""
     """PEM file of the authorities whose certificates clients must present. Default: clients need none."""
 
-    auth: Literal["none", "tokens"] = "none"
-    """Who may call: `none` is everybody, under a name that they state; `tokens` who logs in with one."""
+    auth: Literal["none", "tokens", "oidc"] = "none"
+    """Who may call: `none` is everybody, under a name that they state; `tokens` who logs in with one;
+    `oidc` who logs in with one, or at an identity provider."""
+
+    oidc_issuers: str = ""
+    """TOML file of the identity providers whose logins are taken."""
 
     allow_remote_without_login: bool = False
     """Listen beyond loopback although nothing keeps anybody out: everybody may do everything."""
@@ -259,8 +263,13 @@ _KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
 
 def _check(config: Config) -> None:
     _check_tls(config)
-    _check_reach("listen", config, is_guarded=bool(config.tls_client_ca) or config.auth == "tokens")
+    _check_reach("listen", config, is_guarded=bool(config.tls_client_ca) or config.auth != "none")
     _check_tokens_hidden(config)
+    if (config.auth == "oidc") != bool(config.oidc_issuers):
+        raise ConfigError(
+            "auth oidc and oidc_issuers go together: name the file of the identity providers, or use auth "
+            "tokens."
+        )
     if config.metrics:
         # They are served without TLS and without a login.
         _check_reach("metrics", config, is_guarded=False)

@@ -89,6 +89,8 @@ class Limits:
     tokens_count: int
     group_members_count: int
     grants_count: int
+    login_groups_count: int
+    login_seconds: int
     policies_count: int
     policy_checks_count: int
     policy_models_count: int

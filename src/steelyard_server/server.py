@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import structlog
 
+from steelyard_server import issuers as providers
 from steelyard_server import services
 from steelyard_server.api import admit, health
 from steelyard_server.api.feeds import Feeds
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from steelyard_server.db.database import Database
     from steelyard_server.db.postgresql_connection import Hold
     from steelyard_server.history.events import Head
+    from steelyard_server.issuers import Issuer
 
 # Threads that hash, write and read blobs; two cores are busy with three.
 BYTE_THREADS = 4
@@ -63,7 +65,6 @@ HOLD_CHECK_SECONDS = 5.0
 # For answers that are on their way when the last call has ended.
 LAST_ANSWERS_SECONDS = 1.0
 OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="first start")
-FIRST_ADMIN = "user:admin"
 SCHEDULED = Act(OURSELVES.caller, reason="scheduled")
 WRITING_SERVICES = (
     "AccessService", "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService",
@@ -102,7 +103,8 @@ class Server:
         address: host and port that gRPC listens on.
         metrics_port: port of Prometheus metrics, 0 for none.
         certificates: what TLS is spoken with, None for plain text.
-        first_token: with which FIRST_ADMIN logs in, when there was nobody else who could administer.
+        issuers: identity providers whose logins are taken.
+        first_token: with which the first admin logs in, when there was nobody else who could administer.
     """
 
     address: str
@@ -110,6 +112,7 @@ class Server:
     certificates: Certificates | None
     first_token: str = field(repr=False)
     config: Config
+    issuers: tuple[Issuer, ...]
     database: Database
     store: BlobStore
     _guard: Guard
@@ -152,18 +155,20 @@ async def start(config: Config) -> Server:
         DirectoryInUse: another server runs on the data directory, or on the database.
         RestoreUnfinished: a restore into the data directory was broken off.
         SchemaTooNew: a newer server has changed the database.
+        ConfigError: the file of identity providers is not good.
         CannotListen: the address of gRPC or metrics cannot be listened on, or a certificate not be used.
         OSError, sqlite3.DatabaseError: the data directory cannot be used.
         RegistryError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
         certificates = _certificates(config)
+        issuers = _issuers(config)
         hold = await _alone(config, stack)
         store = LocalStore(config.data_dir / "blobs")
         stack.callback(store.close)
-        opened = await _open(config, stack)
+        opened = await _open(config, stack, issuers=issuers)
         metrics = _metrics(config, stack)
-        log_in = opened.logins.caller if config.auth == "tokens" else admit.stated
+        log_in = opened.logins.caller if config.auth != "none" else admit.stated
         guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in)
         threads = _threads(stack, BYTE_THREADS, name="bytes")
         maintenance = _maintenance(config, stack, database=opened.database, store=store)
@@ -172,7 +177,12 @@ async def start(config: Config) -> Server:
             store=store,
             threads=threads,
             memo=opened.memo,
-            about=About(_version(), config.request_read_seconds, authentication=config.auth != "none"),
+            about=About(
+                _version(),
+                config.request_read_seconds,
+                authentication=config.auth != "none",
+                issuers=issuers,
+            ),
             pages=Pages(opened.head.epoch),
             maintenance=maintenance,
             feeds=opened.feeds,
@@ -190,6 +200,7 @@ async def start(config: Config) -> Server:
             certificates=certificates,
             first_token=opened.first_token,
             config=config,
+            issuers=issuers,
             database=opened.database,
             store=store,
             _guard=guard,
@@ -213,16 +224,21 @@ async def _alone(config: Config, stack: AsyncExitStack) -> Hold | None:
     return hold
 
 
-async def _open(config: Config, stack: AsyncExitStack) -> _Opened:
+async def _open(config: Config, stack: AsyncExitStack, *, issuers: tuple[Issuer, ...]) -> _Opened:
     """Open the database, and make sure that there is a namespace, and somebody who can administer it."""
     memo, hub, logins = Memo(enabled=not config.database), Hub(), Logins()
+    if issuers:
+        from steelyard_server.api.verified import Verifier
+
+        logins.verifier = Verifier(issuers)
+        stack.push_async_callback(logins.verifier.close)
     location = config.database or config.data_dir / "registry.db"
     # Answers that are out of date go before anybody hears of the change.
     database = await open_database(location, on_commit=partial(_tell, [memo, logins, hub]))
     stack.push_async_callback(database.close)
     logins.database = database
     await database.write(namespaces.ensure_default, OURSELVES)
-    first_token = await _first_token(database) if config.auth == "tokens" else ""
+    first_token = await _first_token(database, has_issuers=bool(issuers)) if config.auth != "none" else ""
     head = await database.read_hot(events.head)
     memo.sequence = head.sequence
     hub.tell(head.sequence)
@@ -251,12 +267,12 @@ def _tell(listeners: list[Memo | Logins | Hub], facts: list[object]) -> None:
         listener.on_commit(facts)
 
 
-async def _first_token(database: Database) -> str:
-    """Let FIRST_ADMIN log in and administer the registry when nobody can; empty when somebody can."""
-    if await database.read(tokens.is_administered):
+async def _first_token(database: Database, *, has_issuers: bool) -> str:
+    """Let the first admin log in and administer the registry when nobody can; empty when somebody can."""
+    if await database.read(tokens.is_administered, has_issuers=has_issuers):
         return ""
     await database.write(
-        grants.grant, OURSELVES, subject=FIRST_ADMIN, role=roles.ADMIN, scope=scopes.REGISTRY
+        grants.grant, OURSELVES, subject=tokens.FIRST_ADMIN, role=roles.ADMIN, scope=scopes.REGISTRY
     )
     secret = tokens.make()
     await database.write(
@@ -264,7 +280,7 @@ async def _first_token(database: Database) -> str:
         OURSELVES,
         uid=secret.uid,
         digest=secret.digest,
-        principal=FIRST_ADMIN,
+        principal=tokens.FIRST_ADMIN,
         description="made at the start of the server, for nobody could administer the registry",
     )
     return secret.text
@@ -320,6 +336,10 @@ def _schedule(config: Config, maintenance: Maintenance) -> list[asyncio.Task[Non
     return [
         asyncio.create_task(repeat(begin, every_seconds=seconds)) for begin, every, seconds in wanted if every
     ]
+
+
+def _issuers(config: Config) -> tuple[Issuer, ...]:
+    return providers.load(Path(config.oidc_issuers)) if config.oidc_issuers else ()
 
 
 def _certificates(config: Config) -> Certificates | None:
@@ -379,8 +399,13 @@ def _metrics(config: Config, stack: AsyncExitStack) -> Metrics | None:
 
 
 async def _keep_house(database: Database, store: BlobStore, logins: Logins) -> None:
-    """Forget remembered answers and partial uploads whose time is over; note uses of tokens."""
-    steps = (partial(_expire_uploads, store), partial(_forget_answers, database), logins.note_uses)
+    """Forget remembered answers and partial uploads whose time is over; note uses of tokens, read keys."""
+    steps = (
+        logins.refresh_keys,
+        partial(_expire_uploads, store),
+        partial(_forget_answers, database),
+        logins.note_uses,
+    )
     while True:
         for step in steps:
             try:

@@ -212,7 +212,14 @@ def test_logins_beyond_the_loopback_want_tls_or_a_flag_that_names_the_case() -> 
             loaded(remote | {"allow_remote_without_tls": True} | other)
 
 
-@pytest.mark.parametrize("auth", ["", "oidc", "Tokens"])
+@pytest.mark.parametrize("settings", [{"auth": "oidc"}, {"auth": "tokens", "oidc_issuers": "issuers.toml"}])
+def test_identity_providers_and_their_file_go_together(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="auth oidc and oidc_issuers go together"):
+        loaded(settings)
+    assert loaded({"auth": "oidc", "oidc_issuers": "issuers.toml"}).auth == "oidc"
+
+
+@pytest.mark.parametrize("auth", ["", "openid", "Tokens"])
 def test_an_unknown_way_to_log_in_is_refused(auth: str) -> None:
     with pytest.raises(ConfigError, match="none, tokens"):
         loaded({"auth": auth})

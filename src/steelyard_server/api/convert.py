@@ -95,6 +95,7 @@ def actor(value: Mapping[str, Any]) -> actor_pb2.Actor:
         authenticated=value["authenticated"],
         method=value["method"],
         token_uid=value.get("token_uid", ""),
+        issuer=value.get("issuer", ""),
     )
 
 

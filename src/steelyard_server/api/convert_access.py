@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.grants import Grant
     from steelyard_server.core.groups import Group
     from steelyard_server.core.tokens import Token
+    from steelyard_server.issuers import Issuer
 
 
 def token(value: Token) -> access_pb2.Token:
@@ -55,6 +56,13 @@ def group(value: Group) -> access_pb2.Group:
         create_time=convert.timestamp(value.create_time),
         update_time=convert.timestamp(value.update_time),
         etag=str(value.sequence),
+    )
+
+
+def issuer(value: Issuer) -> access_pb2.Issuer:
+    """Say of an identity provider what its clients need."""
+    return access_pb2.Issuer(
+        url=value.url, audience=value.audience, client_id=value.client_id, scopes=value.scopes
     )
 
 

@@ -1,4 +1,4 @@
-"""Logging in with a token: who sent it, with what they may do, remembered until that changes.
+"""Logging in with a token or at an identity provider: who it is and what they may do, remembered for a while.
 
 Without a memo each call would read token, groups and grants. What is remembered is dropped whole
 when a change of access is committed, before whoever made it is answered; and the transaction of a
@@ -18,6 +18,7 @@ from steelyard_server.errors import TokenMalformed, TokenRequired
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from steelyard_server.api.verified import Verifier
     from steelyard_server.db.database import Database
     from steelyard_server.history.caller import Caller
 
@@ -33,12 +34,15 @@ class Logins:
 
     Args:
         database: where tokens are; set once it is open, for it reports commits here from the start.
+        verifier: checks logins of identity providers; None takes none of them.
     """
 
     database: Database | None = None
+    verifier: Verifier | None = None
     _known: dict[str, Caller] = field(default_factory=dict)
     _uses: dict[str, int] = field(default_factory=dict)
     _moved: int = 0
+    _key_changes: int = 0
 
     def holds(self, caller: Caller) -> bool:
         """Return whether what was found out about *caller* before is still good."""
@@ -48,21 +52,23 @@ class Logins:
         return rights.sequence >= self._moved and rights.expire_time > time.time_ns() // 1000
 
     async def caller(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-        """Return who sent the token in the metadata of a call.
+        """Return who sent the token, or the login of an identity provider, in the metadata of a call.
 
         Raises:
             Unauthenticated: there is none, or it is not good.
+            SigningKeysUnavailable: nobody can say whether it is.
         """
         text = _sent(metadata)
         digest = tokens.digest_of(text)
+        self._hear_of_keys()
         found = self._known.get(digest)
         if found is None or found.rights is None:
-            return await self._log_in(tokens.uid_of(text), digest=digest)
+            return await self._log_in(text, digest=digest)
         now = time.time_ns() // 1000
         if found.rights.expire_time <= now:
             del self._known[digest]
             access.require_unexpired(found.token_uid, expire_time=found.rights.expire_time)
-        self._uses[found.token_uid] = now
+        self._note_use(found, now=now)
         return found
 
     def on_commit(self, facts: list[object]) -> None:
@@ -75,6 +81,11 @@ class Logins:
             self._known.clear()
             self._moved = sequence
 
+    async def refresh_keys(self) -> None:
+        """Read the keys of identity providers anew, so that one that was given up is not good for long."""
+        if self.verifier is not None:
+            await self.verifier.refresh()
+
     async def note_uses(self) -> None:
         """Write down when tokens were used last."""
         if self.database is None or not self._uses:
@@ -82,17 +93,33 @@ class Logins:
         uses, self._uses = self._uses, {}
         await self.database.write(tokens.note_uses, uses)
 
-    async def _log_in(self, uid: str, *, digest: str) -> Caller:
-        if self.database is None:
-            raise RuntimeError("The database is not open yet.")
-        found = await self.database.read_hot(access.log_in, uid=uid, digest=digest)
-        self._uses[uid] = time.time_ns() // 1000
+    def _hear_of_keys(self) -> None:
+        """Forget what is remembered when a provider gave up a key: logins with it are not good any more."""
+        if self.verifier is not None and self.verifier.changes != self._key_changes:
+            self._known.clear()
+            self._key_changes = self.verifier.changes
+
+    def _note_use(self, caller: Caller, *, now: int) -> None:
+        if caller.token_uid:
+            self._uses[caller.token_uid] = now
+
+    async def _log_in(self, text: str, *, digest: str) -> Caller:
+        found = await self._found(text, digest=digest)
+        self._note_use(found, now=time.time_ns() // 1000)
         # What was read before a change that was heard of since must not be remembered.
         if found.rights is not None and found.rights.sequence >= self._moved:
             if len(self._known) >= TOKENS_MAXIMUM:
                 self._known.clear()
             self._known[digest] = found
         return found
+
+    async def _found(self, text: str, *, digest: str) -> Caller:
+        if self.database is None:
+            raise RuntimeError("The database is not open yet.")
+        if self.verifier is None or text.startswith(tokens.PREFIX):
+            return await self.database.read_hot(access.log_in, uid=tokens.uid_of(text), digest=digest)
+        login = await self.verifier.login(text)
+        return await self.database.read_hot(access.entered, login=login)
 
 
 def _sent(metadata: Iterable[tuple[str, str | bytes]]) -> str:

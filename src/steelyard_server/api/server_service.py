@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steelyard_server.api.call import Call
     from steelyard_server.db.database import Database, Row, Transaction
     from steelyard_server.history.caller import Caller
+    from steelyard_server.issuers import Issuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class About:
     Args:
         request_read_seconds: the limit as this server is set.
         authentication: whether callers must log in.
+        issuers: identity providers whose logins are taken.
     """
 
     server_version: str
     request_read_seconds: float
     authentication: bool = False
+    issuers: tuple[Issuer, ...] = ()
 
 
 class ServerService:
@@ -54,6 +57,7 @@ class ServerService:
             limits=self._limits,
             database=self._database.name,
             authentication=self._about.authentication,
+            issuers=[convert_access.issuer(each) for each in self._about.issuers],
         )
 
     async def WhoAmI(self, _: pb.WhoAmIRequest, call: Call) -> pb.WhoAmIResponse:
@@ -67,6 +71,7 @@ class ServerService:
             actor=convert.caller(caller),
             groups=convert.groups(caller),
             grants=[convert_access.grant(grants.value(row)) for row in held],
+            expire_time=convert.timestamp(caller.rights.expire_time) if caller.rights else None,
         )
 
 

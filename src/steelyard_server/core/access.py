@@ -71,6 +71,24 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Who logged in, and until when.
+
+    Args:
+        expire_time: in microseconds.
+        token_uid: of the token of the registry, or empty.
+        issuer: URL of the identity provider that vouched for them, or empty.
+        groups: that the provider said they are in.
+    """
+
+    principal: str
+    expire_time: int
+    token_uid: str = ""
+    issuer: str = ""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Tell listeners that who may do what was changed by the event *sequence*; before it was *previous*."""
 
@@ -152,7 +170,34 @@ def log_in(tx: Transaction, *, uid: str, digest: str) -> Caller:
     known: str = _NO_DIGEST if row is None else row.digest
     if not hmac.compare_digest(known, digest) or row is None:
         raise TokenUnknown("The registry knows no such token; check that it is of this registry.")
-    return _caller(tx, row)
+    return entered(tx, _login(row))
+
+
+def entered(tx: Transaction, login: Login) -> Caller:
+    """Return who logged in, with their rights.
+
+    Raises:
+        TokenExpired: the login is over.
+    """
+    require_unexpired(login.token_uid, expire_time=login.expire_time)
+    members = (each.name for each in tx.all(_GROUPS, principal=login.principal))
+    groups = tuple(sorted({*members, *login.groups}))
+    permissions = _permissions(tx, _subjects(login.principal, groups))
+    return Caller(
+        login.principal,
+        kind="service" if login.principal.startswith("service:") else "person",
+        authenticated=True,
+        method="oidc" if login.issuer else "token",
+        token_uid=login.token_uid,
+        issuer=login.issuer,
+        groups=groups,
+        rights=Rights(
+            sequence(tx),
+            expire_time=login.expire_time,
+            permissions=permissions,
+            claimed_groups=login.groups,
+        ),
+    )
 
 
 def renewed(tx: Transaction, caller: Caller, *, demand: Demand | None) -> Caller:
@@ -172,10 +217,7 @@ def current(tx: Transaction, caller: Caller, *, demand: Demand | None) -> Caller
     Raises:
         PermissionMissing, TokenRevoked, TokenExpired: they do not have them any more.
     """
-    row = tx.one(_TOKEN, uid=caller.token_uid)
-    if row is None:
-        raise TokenUnknown("The registry knows this token no longer.")
-    found = _caller(tx, row)
+    found = entered(tx, _again(tx, caller))
     if demand is not None:
         meet(found, demand)
     return found
@@ -214,24 +256,28 @@ def grants_of(tx: Transaction, caller: Caller) -> list[Row]:
     return tx.all(_GRANTS, subjects=_subjects(caller.id, caller.groups))
 
 
-def _caller(tx: Transaction, row: Row) -> Caller:
+def _again(tx: Transaction, caller: Caller) -> Login:
+    """Return the login of a caller as it is now; a provider is not asked, for its logins only end."""
+    if caller.issuer and caller.rights is not None:
+        rights = caller.rights
+        return Login(
+            caller.id,
+            expire_time=rights.expire_time,
+            issuer=caller.issuer,
+            groups=rights.claimed_groups,
+        )
+    row = tx.one(_TOKEN, uid=caller.token_uid)
+    if row is None:
+        raise TokenUnknown("The registry knows this token no longer.")
+    return _login(row)
+
+
+def _login(row: Row) -> Login:
     if row.revoke_time is not None:
         revoke_time = events.time_text(row.revoke_time)
         message = f"The token {row.uid} was revoked at {revoke_time}; log in with another one."
         raise TokenRevoked(message, token=row.uid, revoke_time=revoke_time)
-    require_unexpired(row.uid, expire_time=row.expire_time)
-    groups = tuple(each.name for each in tx.all(_GROUPS, principal=row.principal))
-    subjects = _subjects(row.principal, groups)
-    permissions = _permissions(tx, subjects)
-    return Caller(
-        row.principal,
-        kind="service" if row.principal.startswith("service:") else "person",
-        authenticated=True,
-        method="token",
-        token_uid=row.uid,
-        groups=groups,
-        rights=Rights(sequence(tx), expire_time=row.expire_time, permissions=permissions),
-    )
+    return Login(row.principal, expire_time=row.expire_time, token_uid=row.uid)
 
 
 def require_unexpired(uid: str, *, expire_time: int) -> None:
@@ -242,7 +288,8 @@ def require_unexpired(uid: str, *, expire_time: int) -> None:
     """
     if expire_time <= time.time_ns() // 1000:
         when = events.time_text(expire_time)
-        message = f"The token {uid} expired at {when}; log in with another one."
+        what = f"The token {uid} expired at {when}; log in with another one."
+        message = what if uid else f"This login ended at {when}; log in again."
         raise TokenExpired(message, token=uid, expire_time=when)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Recognised by people and by scanners of leaked secrets.
 PREFIX: Final = "steelyard_"
+# Who administers a registry at first; with tokens only, so that nobody can become it at a provider.
+FIRST_ADMIN: Final = "user:admin"
 UID_BYTES, SECRET_BYTES = 8, 32
 # The last eight digits are a checksum of all before, so that a cut or altered text needs no look-up.
 CHECK_DIGITS = 8
@@ -66,6 +68,12 @@ _ADMINISTERS = (
             or_(_G.subject == _T.principal, _IN_GROUP),
         ),
     )
+    .limit(1)
+)
+
+_OTHER_ADMIN = (
+    select(_G.uid)
+    .where(_G.scope_key == scopes.REGISTRY, _G.role == roles.ADMIN, _G.subject != bindparam("first"))
     .limit(1)
 )
 
@@ -221,8 +229,14 @@ def note_uses(tx: Transaction, uses: Mapping[str, int]) -> None:
     tx.run(_NOTE_USE, [{"uid": uid, "use_time": uses[uid]} for uid in sorted(uses)])
 
 
-def is_administered(tx: Transaction) -> bool:
-    """Return whether somebody who administers the registry has a token that is good."""
+def is_administered(tx: Transaction, *, has_issuers: bool = False) -> bool:
+    """Return whether somebody who administers the registry has a token that is good.
+
+    Args:
+        has_issuers: it is enough that somebody may administer it who can log in elsewhere.
+    """
+    if has_issuers and tx.one(_OTHER_ADMIN, first=FIRST_ADMIN) is not None:
+        return True
     return tx.one(_ADMINISTERS, now=time.time_ns() // 1000) is not None
 
 

@@ -17,11 +17,13 @@ class Rights:
         sequence: of the last change of tokens, groups and grants that they take into account.
         expire_time: when the login ends, in microseconds.
         permissions: those that hold on each scope, by the key of the scope.
+        claimed_groups: groups that an identity provider said the caller is in, without `group:`.
     """
 
     sequence: int
     expire_time: int
     permissions: Mapping[str, frozenset[str]]
+    claimed_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Caller:
         authenticated: whether the server verified the identity.
         method: how the identity was established.
         token_uid: of the token that they logged in with, or empty.
+        issuer: URL of the identity provider that vouched for them, or empty.
         groups: that they are in, without `group:`.
         rights: what they may do; None when nobody has to log in, and everybody may do everything.
     """
@@ -43,6 +46,7 @@ class Caller:
     authenticated: bool = False
     method: str = "stated"
     token_uid: str = ""
+    issuer: str = ""
     groups: tuple[str, ...] = ()
     rights: Rights | None = field(default=None, compare=False, repr=False)
 
@@ -54,4 +58,5 @@ class Caller:
             "authenticated": self.authenticated,
             "method": self.method,
         }
-        return told | {"token_uid": self.token_uid} if self.token_uid else told
+        vouched = {"token_uid": self.token_uid, "issuer": self.issuer}
+        return told | {name: value for name, value in vouched.items() if value}

@@ -413,6 +413,81 @@ func (x *Group) GetEtag() string {
 	return ""
 }
 
+// An identity provider whose logins the server takes: JSON Web Tokens that it signed, as OpenID Connect
+// has them, sent in the metadata `authorization` like a Token. What a client needs for the device flow
+// (RFC 8628) beside the addresses, which stand at `<url>/.well-known/openid-configuration`.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What its logins must have as `iss`, for example `https://login.bank.example`.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// What they must have as `aud`.
+	Audience string `protobuf:"bytes,2,opt,name=audience,proto3" json:"audience,omitempty"`
+	// As which client of the provider our command line logs in; empty when it cannot.
+	ClientId string `protobuf:"bytes,3,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Scopes that it asks for.
+	Scopes        []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_steelyard_v1_access_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_steelyard_v1_access_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_steelyard_v1_access_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Issuer) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Issuer) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *Issuer) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Issuer) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
 var File_steelyard_v1_access_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_access_proto_rawDesc = "" +
@@ -447,7 +522,12 @@ const file_steelyard_v1_access_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag*\xc1\x01\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\"k\n" +
+	"\x06Issuer\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
+	"\baudience\x18\x02 \x01(\tR\baudience\x12\x1b\n" +
+	"\tclient_id\x18\x03 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06scopes\x18\x04 \x03(\tR\x06scopes*\xc1\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x0f\n" +
@@ -475,26 +555,27 @@ func file_steelyard_v1_access_proto_rawDescGZIP() []byte {
 }
 
 var file_steelyard_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_steelyard_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_steelyard_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_steelyard_v1_access_proto_goTypes = []any{
 	(Role)(0),                     // 0: steelyard.v1.Role
 	(*Grant)(nil),                 // 1: steelyard.v1.Grant
 	(*Token)(nil),                 // 2: steelyard.v1.Token
 	(*Group)(nil),                 // 3: steelyard.v1.Group
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Actor)(nil),                 // 5: steelyard.v1.Actor
+	(*Issuer)(nil),                // 4: steelyard.v1.Issuer
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Actor)(nil),                 // 6: steelyard.v1.Actor
 }
 var file_steelyard_v1_access_proto_depIdxs = []int32{
 	0,  // 0: steelyard.v1.Grant.role:type_name -> steelyard.v1.Role
-	4,  // 1: steelyard.v1.Grant.create_time:type_name -> google.protobuf.Timestamp
-	5,  // 2: steelyard.v1.Grant.creator:type_name -> steelyard.v1.Actor
-	4,  // 3: steelyard.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 4: steelyard.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 5: steelyard.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	4,  // 6: steelyard.v1.Token.last_use_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: steelyard.v1.Token.creator:type_name -> steelyard.v1.Actor
-	4,  // 8: steelyard.v1.Group.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 9: steelyard.v1.Group.update_time:type_name -> google.protobuf.Timestamp
+	5,  // 1: steelyard.v1.Grant.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 2: steelyard.v1.Grant.creator:type_name -> steelyard.v1.Actor
+	5,  // 3: steelyard.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 4: steelyard.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 5: steelyard.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: steelyard.v1.Token.last_use_time:type_name -> google.protobuf.Timestamp
+	6,  // 7: steelyard.v1.Token.creator:type_name -> steelyard.v1.Actor
+	5,  // 8: steelyard.v1.Group.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: steelyard.v1.Group.update_time:type_name -> google.protobuf.Timestamp
 	10, // [10:10] is the sub-list for method output_type
 	10, // [10:10] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
@@ -514,7 +595,7 @@ func file_steelyard_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_steelyard_v1_access_proto_rawDesc), len(file_steelyard_v1_access_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,12 +88,14 @@ type Actor struct {
 	Kind ActorKind `protobuf:"varint,2,opt,name=kind,proto3,enum=steelyard.v1.ActorKind" json:"kind,omitempty"`
 	// Whether the server verified the identity. Always false for a stated name.
 	Authenticated bool `protobuf:"varint,3,opt,name=authenticated,proto3" json:"authenticated,omitempty"`
-	// How the identity was established: `stated` or `token`, later `oidc`.
+	// How the identity was established: `stated`, `token` or `oidc`.
 	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
 	// Groups that the caller is in, as `group:fraud-team`; only WhoAmI says them.
 	Groups []string `protobuf:"bytes,10,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Identifier of the Token that the caller logged in with; empty when there was none.
-	TokenUid      string `protobuf:"bytes,11,opt,name=token_uid,json=tokenUid,proto3" json:"token_uid,omitempty"`
+	TokenUid string `protobuf:"bytes,11,opt,name=token_uid,json=tokenUid,proto3" json:"token_uid,omitempty"`
+	// The identity provider that vouched for the caller, as its URL; empty when none did.
+	Issuer        string `protobuf:"bytes,12,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,11 +172,18 @@ func (x *Actor) GetTokenUid() string {
 	return ""
 }
 
+func (x *Actor) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 var File_steelyard_v1_actor_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_actor_proto_rawDesc = "" +
 	"\n" +
-	"\x18steelyard/v1/actor.proto\x12\fsteelyard.v1\"\xb7\x01\n" +
+	"\x18steelyard/v1/actor.proto\x12\fsteelyard.v1\"\xcf\x01\n" +
 	"\x05Actor\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.steelyard.v1.ActorKindR\x04kind\x12$\n" +
@@ -182,7 +191,8 @@ const file_steelyard_v1_actor_proto_rawDesc = "" +
 	"\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n" +
 	"\x06groups\x18\n" +
 	" \x03(\tR\x06groups\x12\x1b\n" +
-	"\ttoken_uid\x18\v \x01(\tR\btokenUid*m\n" +
+	"\ttoken_uid\x18\v \x01(\tR\btokenUid\x12\x16\n" +
+	"\x06issuer\x18\f \x01(\tR\x06issuer*m\n" +
 	"\tActorKind\x12\x1a\n" +
 	"\x16ACTOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTOR_KIND_PERSON\x10\x01\x12\x16\n" +

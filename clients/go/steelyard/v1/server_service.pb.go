@@ -78,8 +78,10 @@ type GetServerInfoResponse struct {
 	Database string `protobuf:"bytes,7,opt,name=database,proto3" json:"database,omitempty"`
 	// Whether callers must log in. When false, actors are stated names.
 	Authentication bool `protobuf:"varint,8,opt,name=authentication,proto3" json:"authentication,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Who else the server takes logins of, beside its own Tokens. Empty when it takes none.
+	Issuers       []*Issuer `protobuf:"bytes,20,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServerInfoResponse) Reset() {
@@ -168,6 +170,13 @@ func (x *GetServerInfoResponse) GetAuthentication() bool {
 	return false
 }
 
+func (x *GetServerInfoResponse) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
 // Request of WhoAmI.
 type WhoAmIRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -214,7 +223,9 @@ type WhoAmIResponse struct {
 	Groups []string `protobuf:"bytes,10,rep,name=groups,proto3" json:"groups,omitempty"`
 	// What the caller and these groups may do, and where. Empty while nobody has to log in: then
 	// everybody may do everything.
-	Grants        []*Grant `protobuf:"bytes,11,rep,name=grants,proto3" json:"grants,omitempty"`
+	Grants []*Grant `protobuf:"bytes,11,rep,name=grants,proto3" json:"grants,omitempty"`
+	// When the login ends; absent while nobody has to log in.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,12 +281,19 @@ func (x *WhoAmIResponse) GetGrants() []*Grant {
 	return nil
 }
 
+func (x *WhoAmIResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 var File_steelyard_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_server_service_proto_rawDesc = "" +
 	"\n" +
 	"!steelyard/v1/server_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/limits.proto\x1a\x17steelyard/v1/rule.proto\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xc2\x02\n" +
+	"\x14GetServerInfoRequest\"\xf2\x02\n" +
 	"\x15GetServerInfoResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fregistry_uid\x18\x02 \x01(\tR\vregistryUid\x12\x14\n" +
@@ -285,13 +303,16 @@ const file_steelyard_v1_server_service_proto_rawDesc = "" +
 	"serverTime\x12,\n" +
 	"\x06limits\x18\x06 \x01(\v2\x14.steelyard.v1.LimitsR\x06limits\x12\x1a\n" +
 	"\bdatabase\x18\a \x01(\tR\bdatabase\x12&\n" +
-	"\x0eauthentication\x18\b \x01(\bR\x0eauthentication\"\x0f\n" +
-	"\rWhoAmIRequest\"\x80\x01\n" +
+	"\x0eauthentication\x18\b \x01(\bR\x0eauthentication\x12.\n" +
+	"\aissuers\x18\x14 \x03(\v2\x14.steelyard.v1.IssuerR\aissuers\"\x0f\n" +
+	"\rWhoAmIRequest\"\xbd\x01\n" +
 	"\x0eWhoAmIResponse\x12)\n" +
 	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06groups\x18\n" +
 	" \x03(\tR\x06groups\x12+\n" +
-	"\x06grants\x18\v \x03(\v2\x13.steelyard.v1.GrantR\x06grants2\xc4\x01\n" +
+	"\x06grants\x18\v \x03(\v2\x13.steelyard.v1.GrantR\x06grants\x12;\n" +
+	"\vexpire_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime2\xc4\x01\n" +
 	"\rServerService\x12c\n" +
 	"\rGetServerInfo\x12\".steelyard.v1.GetServerInfoRequest\x1a#.steelyard.v1.GetServerInfoResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12N\n" +
 	"\x06WhoAmI\x12\x1b.steelyard.v1.WhoAmIRequest\x1a\x1c.steelyard.v1.WhoAmIResponse\"\t\x8a\xb5\x18\x02\b\x02\x90\x02\x01B\xb2\x01\n" +
@@ -317,23 +338,26 @@ var file_steelyard_v1_server_service_proto_goTypes = []any{
 	(*WhoAmIResponse)(nil),        // 3: steelyard.v1.WhoAmIResponse
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*Limits)(nil),                // 5: steelyard.v1.Limits
-	(*Actor)(nil),                 // 6: steelyard.v1.Actor
-	(*Grant)(nil),                 // 7: steelyard.v1.Grant
+	(*Issuer)(nil),                // 6: steelyard.v1.Issuer
+	(*Actor)(nil),                 // 7: steelyard.v1.Actor
+	(*Grant)(nil),                 // 8: steelyard.v1.Grant
 }
 var file_steelyard_v1_server_service_proto_depIdxs = []int32{
 	4, // 0: steelyard.v1.GetServerInfoResponse.server_time:type_name -> google.protobuf.Timestamp
 	5, // 1: steelyard.v1.GetServerInfoResponse.limits:type_name -> steelyard.v1.Limits
-	6, // 2: steelyard.v1.WhoAmIResponse.actor:type_name -> steelyard.v1.Actor
-	7, // 3: steelyard.v1.WhoAmIResponse.grants:type_name -> steelyard.v1.Grant
-	0, // 4: steelyard.v1.ServerService.GetServerInfo:input_type -> steelyard.v1.GetServerInfoRequest
-	2, // 5: steelyard.v1.ServerService.WhoAmI:input_type -> steelyard.v1.WhoAmIRequest
-	1, // 6: steelyard.v1.ServerService.GetServerInfo:output_type -> steelyard.v1.GetServerInfoResponse
-	3, // 7: steelyard.v1.ServerService.WhoAmI:output_type -> steelyard.v1.WhoAmIResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 2: steelyard.v1.GetServerInfoResponse.issuers:type_name -> steelyard.v1.Issuer
+	7, // 3: steelyard.v1.WhoAmIResponse.actor:type_name -> steelyard.v1.Actor
+	8, // 4: steelyard.v1.WhoAmIResponse.grants:type_name -> steelyard.v1.Grant
+	4, // 5: steelyard.v1.WhoAmIResponse.expire_time:type_name -> google.protobuf.Timestamp
+	0, // 6: steelyard.v1.ServerService.GetServerInfo:input_type -> steelyard.v1.GetServerInfoRequest
+	2, // 7: steelyard.v1.ServerService.WhoAmI:input_type -> steelyard.v1.WhoAmIRequest
+	1, // 8: steelyard.v1.ServerService.GetServerInfo:output_type -> steelyard.v1.GetServerInfoResponse
+	3, // 9: steelyard.v1.ServerService.WhoAmI:output_type -> steelyard.v1.WhoAmIResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_steelyard_v1_server_service_proto_init() }

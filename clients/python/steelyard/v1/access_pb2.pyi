@@ -244,3 +244,42 @@ class Group(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class Issuer(_message.Message):
+    """An identity provider whose logins the server takes: JSON Web Tokens that it signed, as OpenID Connect
+    has them, sent in the metadata `authorization` like a Token. What a client needs for the device flow
+    (RFC 8628) beside the addresses, which stand at `<url>/.well-known/openid-configuration`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """What its logins must have as `iss`, for example `https://login.bank.example`."""
+    audience: _builtins.str
+    """What they must have as `aud`."""
+    client_id: _builtins.str
+    """As which client of the provider our command line logs in; empty when it cannot."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scopes that it asks for."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "client_id", b"client_id", "scopes", b"scopes", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Issuer: _TypeAlias = Issuer  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18steelyard/v1/actor.proto\x12\x0csteelyard.v1\"\xb7\x01\n\x05\x41\x63tor\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x17.steelyard.v1.ActorKindR\x04kind\x12$\n\rauthenticated\x18\x03 \x01(\x08R\rauthenticated\x12\x16\n\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n\x06groups\x18\n \x03(\tR\x06groups\x12\x1b\n\ttoken_uid\x18\x0b \x01(\tR\x08tokenUid*m\n\tActorKind\x12\x1a\n\x16\x41\x43TOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TOR_KIND_PERSON\x10\x01\x12\x16\n\x12\x41\x43TOR_KIND_SERVICE\x10\x02\x12\x15\n\x11\x41\x43TOR_KIND_STATED\x10\x03\x42\xaa\x01\n\x10\x63om.steelyard.v1B\nActorProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18steelyard/v1/actor.proto\x12\x0csteelyard.v1\"\xcf\x01\n\x05\x41\x63tor\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x17.steelyard.v1.ActorKindR\x04kind\x12$\n\rauthenticated\x18\x03 \x01(\x08R\rauthenticated\x12\x16\n\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n\x06groups\x18\n \x03(\tR\x06groups\x12\x1b\n\ttoken_uid\x18\x0b \x01(\tR\x08tokenUid\x12\x16\n\x06issuer\x18\x0c \x01(\tR\x06issuer*m\n\tActorKind\x12\x1a\n\x16\x41\x43TOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TOR_KIND_PERSON\x10\x01\x12\x16\n\x12\x41\x43TOR_KIND_SERVICE\x10\x02\x12\x15\n\x11\x41\x43TOR_KIND_STATED\x10\x03\x42\xaa\x01\n\x10\x63om.steelyard.v1B\nActorProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'steelyard.v1.actor_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.steelyard.v1B\nActorProtoP\001Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\242\002\003SXX\252\002\014Steelyard.V1\312\002\014Steelyard\\V1\342\002\030Steelyard\\V1\\GPBMetadata\352\002\rSteelyard::V1'
-  _globals['_ACTORKIND']._serialized_start=228
-  _globals['_ACTORKIND']._serialized_end=337
+  _globals['_ACTORKIND']._serialized_start=252
+  _globals['_ACTORKIND']._serialized_end=361
   _globals['_ACTOR']._serialized_start=43
-  _globals['_ACTOR']._serialized_end=226
+  _globals['_ACTOR']._serialized_end=250
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class Actor(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     TOKEN_UID_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identity of the caller, for example `user:ada` or `service:ci`. A stated
     name that has no such prefix is kept as it was given. 1 to 256 characters.
@@ -68,9 +69,11 @@ class Actor(_message.Message):
     authenticated: _builtins.bool
     """Whether the server verified the identity. Always false for a stated name."""
     method: _builtins.str
-    """How the identity was established: `stated` or `token`, later `oidc`."""
+    """How the identity was established: `stated`, `token` or `oidc`."""
     token_uid: _builtins.str
     """Identifier of the Token that the caller logged in with; empty when there was none."""
+    issuer: _builtins.str
+    """The identity provider that vouched for the caller, as its URL; empty when none did."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Groups that the caller is in, as `group:fraud-team`; only WhoAmI says them."""
@@ -84,10 +87,11 @@ class Actor(_message.Message):
         method: _builtins.str = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
         token_uid: _builtins.str = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "groups", b"groups", "id", b"id", "kind", b"kind", "method", b"method", "token_uid", b"token_uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "groups", b"groups", "id", b"id", "issuer", b"issuer", "kind", b"kind", "method", b"method", "token_uid", b"token_uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

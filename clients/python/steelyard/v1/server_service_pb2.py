@@ -29,7 +29,7 @@ from steelyard.v1 import limits_pb2 as steelyard_dot_v1_dot_limits__pb2
 from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!steelyard/v1/server_service.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/limits.proto\x1a\x17steelyard/v1/rule.proto\"\x16\n\x14GetServerInfoRequest\"\xc2\x02\n\x15GetServerInfoResponse\x12%\n\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n\x0cregistry_uid\x18\x02 \x01(\tR\x0bregistryUid\x12\x14\n\x05\x65poch\x18\x03 \x01(\tR\x05\x65poch\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\x12;\n\x0bserver_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nserverTime\x12,\n\x06limits\x18\x06 \x01(\x0b\x32\x14.steelyard.v1.LimitsR\x06limits\x12\x1a\n\x08\x64\x61tabase\x18\x07 \x01(\tR\x08\x64\x61tabase\x12&\n\x0e\x61uthentication\x18\x08 \x01(\x08R\x0e\x61uthentication\"\x0f\n\rWhoAmIRequest\"\x80\x01\n\x0eWhoAmIResponse\x12)\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ActorR\x05\x61\x63tor\x12\x16\n\x06groups\x18\n \x03(\tR\x06groups\x12+\n\x06grants\x18\x0b \x03(\x0b\x32\x13.steelyard.v1.GrantR\x06grants2\xc4\x01\n\rServerService\x12\x63\n\rGetServerInfo\x12\".steelyard.v1.GetServerInfoRequest\x1a#.steelyard.v1.GetServerInfoResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x12N\n\x06WhoAmI\x12\x1b.steelyard.v1.WhoAmIRequest\x1a\x1c.steelyard.v1.WhoAmIResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x02\x42\xb2\x01\n\x10\x63om.steelyard.v1B\x12ServerServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!steelyard/v1/server_service.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/limits.proto\x1a\x17steelyard/v1/rule.proto\"\x16\n\x14GetServerInfoRequest\"\xf2\x02\n\x15GetServerInfoResponse\x12%\n\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n\x0cregistry_uid\x18\x02 \x01(\tR\x0bregistryUid\x12\x14\n\x05\x65poch\x18\x03 \x01(\tR\x05\x65poch\x12\x1a\n\x08sequence\x18\x04 \x01(\x03R\x08sequence\x12;\n\x0bserver_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nserverTime\x12,\n\x06limits\x18\x06 \x01(\x0b\x32\x14.steelyard.v1.LimitsR\x06limits\x12\x1a\n\x08\x64\x61tabase\x18\x07 \x01(\tR\x08\x64\x61tabase\x12&\n\x0e\x61uthentication\x18\x08 \x01(\x08R\x0e\x61uthentication\x12.\n\x07issuers\x18\x14 \x03(\x0b\x32\x14.steelyard.v1.IssuerR\x07issuers\"\x0f\n\rWhoAmIRequest\"\xbd\x01\n\x0eWhoAmIResponse\x12)\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.ActorR\x05\x61\x63tor\x12\x16\n\x06groups\x18\n \x03(\tR\x06groups\x12+\n\x06grants\x18\x0b \x03(\x0b\x32\x13.steelyard.v1.GrantR\x06grants\x12;\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime2\xc4\x01\n\rServerService\x12\x63\n\rGetServerInfo\x12\".steelyard.v1.GetServerInfoRequest\x1a#.steelyard.v1.GetServerInfoResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x01\x12N\n\x06WhoAmI\x12\x1b.steelyard.v1.WhoAmIRequest\x1a\x1c.steelyard.v1.WhoAmIResponse\"\t\x90\x02\x01\x8a\xb5\x18\x02\x08\x02\x42\xb2\x01\n\x10\x63om.steelyard.v1B\x12ServerServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=189
   _globals['_GETSERVERINFOREQUEST']._serialized_end=211
   _globals['_GETSERVERINFORESPONSE']._serialized_start=214
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=536
-  _globals['_WHOAMIREQUEST']._serialized_start=538
-  _globals['_WHOAMIREQUEST']._serialized_end=553
-  _globals['_WHOAMIRESPONSE']._serialized_start=556
-  _globals['_WHOAMIRESPONSE']._serialized_end=684
-  _globals['_SERVERSERVICE']._serialized_start=687
-  _globals['_SERVERSERVICE']._serialized_end=883
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=584
+  _globals['_WHOAMIREQUEST']._serialized_start=586
+  _globals['_WHOAMIREQUEST']._serialized_end=601
+  _globals['_WHOAMIRESPONSE']._serialized_start=604
+  _globals['_WHOAMIRESPONSE']._serialized_end=793
+  _globals['_SERVERSERVICE']._serialized_start=796
+  _globals['_SERVERSERVICE']._serialized_end=992
 # @@protoc_insertion_point(module_scope)

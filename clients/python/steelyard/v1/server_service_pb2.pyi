@@ -53,6 +53,7 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     DATABASE_FIELD_NUMBER: _builtins.int
     AUTHENTICATION_FIELD_NUMBER: _builtins.int
+    ISSUERS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """Version of the server, for example `1.0.0`."""
     registry_uid: _builtins.str
@@ -73,6 +74,10 @@ class GetServerInfoResponse(_message.Message):
     def limits(self) -> _limits_pb2.Limits:
         """Every pattern and limit of the API."""
 
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedCompositeFieldContainer[_access_pb2.Issuer]:
+        """Who else the server takes logins of, beside its own Tokens. Empty when it takes none."""
+
     def __init__(
         self,
         *,
@@ -84,10 +89,11 @@ class GetServerInfoResponse(_message.Message):
         limits: _limits_pb2.Limits | None = ...,
         database: _builtins.str = ...,
         authentication: _builtins.bool = ...,
+        issuers: _abc.Iterable[_access_pb2.Issuer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authentication", b"authentication", "database", b"database", "epoch", b"epoch", "limits", b"limits", "registry_uid", b"registry_uid", "sequence", b"sequence", "server_time", b"server_time", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authentication", b"authentication", "database", b"database", "epoch", b"epoch", "issuers", b"issuers", "limits", b"limits", "registry_uid", b"registry_uid", "sequence", b"sequence", "server_time", b"server_time", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,6 +125,7 @@ class WhoAmIResponse(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def actor(self) -> _actor_pb2.Actor:
         """The caller."""
@@ -133,16 +140,21 @@ class WhoAmIResponse(_message.Message):
         everybody may do everything.
         """
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the login ends; absent while nobody has to log in."""
+
     def __init__(
         self,
         *,
         actor: _actor_pb2.Actor | None = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
         grants: _abc.Iterable[_access_pb2.Grant] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "grants", b"grants", "groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "expire_time", b"expire_time", "grants", b"grants", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

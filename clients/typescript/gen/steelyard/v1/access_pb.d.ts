@@ -206,6 +206,49 @@ export declare type Group = Message<"steelyard.v1.Group"> & {
 export declare const GroupSchema: GenMessage<Group>;
 
 /**
+ * An identity provider whose logins the server takes: JSON Web Tokens that it signed, as OpenID Connect
+ * has them, sent in the metadata `authorization` like a Token. What a client needs for the device flow
+ * (RFC 8628) beside the addresses, which stand at `<url>/.well-known/openid-configuration`.
+ *
+ * @generated from message steelyard.v1.Issuer
+ */
+export declare type Issuer = Message<"steelyard.v1.Issuer"> & {
+  /**
+   * What its logins must have as `iss`, for example `https://login.bank.example`.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * What they must have as `aud`.
+   *
+   * @generated from field: string audience = 2;
+   */
+  audience: string;
+
+  /**
+   * As which client of the provider our command line logs in; empty when it cannot.
+   *
+   * @generated from field: string client_id = 3;
+   */
+  clientId: string;
+
+  /**
+   * Scopes that it asks for.
+   *
+   * @generated from field: repeated string scopes = 4;
+   */
+  scopes: string[];
+};
+
+/**
+ * Describes the message steelyard.v1.Issuer.
+ * Use `create(IssuerSchema)` to create a new message.
+ */
+export declare const IssuerSchema: GenMessage<Issuer>;
+
+/**
  * What somebody may do in a scope. docs/access.md has the table of permissions.
  *
  * No role but `admin` may change who may do what, and `admin` neither approves nor overrides: who runs a

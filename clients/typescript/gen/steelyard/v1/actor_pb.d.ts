@@ -39,7 +39,7 @@ export declare type Actor = Message<"steelyard.v1.Actor"> & {
   authenticated: boolean;
 
   /**
-   * How the identity was established: `stated` or `token`, later `oidc`.
+   * How the identity was established: `stated`, `token` or `oidc`.
    *
    * @generated from field: string method = 4;
    */
@@ -58,6 +58,13 @@ export declare type Actor = Message<"steelyard.v1.Actor"> & {
    * @generated from field: string token_uid = 11;
    */
   tokenUid: string;
+
+  /**
+   * The identity provider that vouched for the caller, as its URL; empty when none did.
+   *
+   * @generated from field: string issuer = 12;
+   */
+  issuer: string;
 };
 
 /**

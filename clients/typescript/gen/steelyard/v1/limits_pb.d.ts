@@ -553,6 +553,20 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   grantsCount: bigint;
 
   /**
+   * Most groups in a login of an identity provider.
+   *
+   * @generated from field: int64 login_groups_count = 116;
+   */
+  loginGroupsCount: bigint;
+
+  /**
+   * Longest time that a login of an identity provider may have left: 24 hours.
+   *
+   * @generated from field: int64 login_seconds = 117;
+   */
+  loginSeconds: bigint;
+
+  /**
    * Longest time between two messages of a watch.
    *
    * @generated from field: int64 heartbeat_seconds = 120;

@@ -6,8 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Limits } from "./limits_pb.js";
+import type { Grant, Issuer } from "./access_pb.js";
 import type { Actor } from "./actor_pb.js";
-import type { Grant } from "./access_pb.js";
 
 /**
  * Describes the file steelyard/v1/server_service.proto.
@@ -89,6 +89,13 @@ export declare type GetServerInfoResponse = Message<"steelyard.v1.GetServerInfoR
    * @generated from field: bool authentication = 8;
    */
   authentication: boolean;
+
+  /**
+   * Who else the server takes logins of, beside its own Tokens. Empty when it takes none.
+   *
+   * @generated from field: repeated steelyard.v1.Issuer issuers = 20;
+   */
+  issuers: Issuer[];
 };
 
 /**
@@ -138,6 +145,13 @@ export declare type WhoAmIResponse = Message<"steelyard.v1.WhoAmIResponse"> & {
    * @generated from field: repeated steelyard.v1.Grant grants = 11;
    */
   grants: Grant[];
+
+  /**
+   * When the login ends; absent while nobody has to log in.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 12;
+   */
+  expireTime?: Timestamp | undefined;
 };
 
 /**

@@ -1,0 +1,142 @@
+"""Identity providers whose logins are taken: a TOML file with one table ``[[issuer]]`` for each.
+
+Everybody whom a provider vouches for becomes a principal of the registry, and groups of theirs become
+groups of it. So two providers must not be able to name the same ones.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from steelyard_server.config import ConfigError
+
+# Each with a public key: a secret that both sides know would let everybody who checks logins make them.
+ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+ISSUERS_MAXIMUM = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One identity provider, and what is made of its logins."""
+
+    url: str
+    """What its logins have as ``iss``, to the letter."""
+
+    audience: str
+    """What they must have as ``aud``."""
+
+    jwks_url: str = ""
+    """Where its public keys are, as a JSON Web Key Set."""
+
+    jwks_file: str = ""
+    """The same as a file, instead."""
+
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """How it may sign."""
+
+    kind: Literal["user", "service"] = "user"
+    """Whether its logins are of persons or of programs."""
+
+    principal_claim: str = "sub"
+    """The claim that names the principal."""
+
+    groups_claim: str = "groups"
+    """The claim that lists groups."""
+
+    lower_case: bool = False
+    """Take capital letters of names as small ones, where the provider does so too."""
+
+    prefix: str = ""
+    """What stands before its names of principals and groups."""
+
+    client_id: str = ""
+    """As which of its clients ``steelyard login`` logs in; empty when it cannot."""
+
+    scopes: tuple[str, ...] = ("openid", "offline_access")
+    """Scopes that ``steelyard login`` asks for."""
+
+
+def load(file: Path) -> tuple[Issuer, ...]:
+    """Read the file of identity providers.
+
+    Raises:
+        ConfigError: it cannot be read, or a value of it is wrong; the message says which and why.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The file {file} of oidc_issuers cannot be read: {error}") from None
+    tables = document.pop("issuer", None)
+    if document or not isinstance(tables, list) or not 1 <= len(tables) <= ISSUERS_MAXIMUM:
+        raise ConfigError(f"{file} must have 1 to {ISSUERS_MAXIMUM} tables [[issuer]], and nothing else.")
+    found = tuple(_issuer(each, where=f"{file}: issuer {n}") for n, each in enumerate(tables, start=1))
+    _require_apart(found, where=str(file))
+    return found
+
+
+def _issuer(table: Any, *, where: str) -> Issuer:
+    known = {each.name: each for each in fields(Issuer)}
+    if not isinstance(table, dict) or not table.keys() <= known.keys():
+        unknown = ", ".join(sorted(set(table) - known.keys()))
+        raise ConfigError(f"{where} has what is no setting: {unknown}. Settings are: {', '.join(known)}.")
+    missing = [name for name, each in known.items() if each.default is MISSING and not table.get(name)]
+    if missing:
+        raise ConfigError(f"{where} needs {' and '.join(missing)}.")
+    issuer = Issuer(**{name: _value(name, value, where=where) for name, value in table.items()})
+    _check(issuer, where=where)
+    return issuer
+
+
+def _value(name: str, value: Any, *, where: str) -> Any:
+    wanted = typing.get_type_hints(Issuer)[name]
+    if wanted == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise ConfigError(f"{where}: {name} must be a list of texts.")
+        return tuple(value)
+    if wanted is bool and not isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} must be true or false.")
+    if wanted is not bool and not isinstance(value, str):
+        raise ConfigError(f"{where}: {name} must be a text.")
+    return value
+
+
+def _check(issuer: Issuer, *, where: str) -> None:
+    if bool(issuer.jwks_url) == bool(issuer.jwks_file):
+        raise ConfigError(f"{where} needs its keys: set one of jwks_url and jwks_file.")
+    if issuer.jwks_file and not Path(issuer.jwks_file).is_file():
+        raise ConfigError(f"{where}: jwks_file is {issuer.jwks_file}, which is no file.")
+    if issuer.jwks_url and not _is_safe(issuer.jwks_url):
+        raise ConfigError(f"{where}: jwks_url is {issuer.jwks_url!r}; it must begin with https://.")
+    if issuer.kind not in {"user", "service"}:
+        raise ConfigError(f"{where}: kind is {issuer.kind!r}; it must be user or service.")
+    refused = sorted(set(issuer.algorithms) - ALGORITHMS)
+    if refused or not issuer.algorithms:
+        allowed = ", ".join(sorted(ALGORITHMS))
+        raise ConfigError(f"{where}: algorithms are {refused}; they must be some of {allowed}.")
+
+
+def _is_safe(url: str) -> bool:
+    """Return whether nobody on the network can put other keys there."""
+    parts = urlsplit(url)
+    is_here = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_here))
+
+
+def _require_apart(issuers: tuple[Issuer, ...], *, where: str) -> None:
+    """Demand that no provider can name what another one does."""
+    if len({each.url for each in issuers}) < len(issuers):
+        raise ConfigError(f"{where} has an issuer twice.")
+    for one in issuers:
+        for other in issuers:
+            if one is not other and other.prefix.startswith(one.prefix):
+                raise ConfigError(
+                    f"{where}: {one.url} and {other.url} could name the same principals and groups; give "
+                    "each a prefix, with which that of no other begins."
+                )
