@@ -18,6 +18,7 @@ import structlog
 from steelyard_server import issuers as providers
 from steelyard_server import services
 from steelyard_server.api import admit, health
+from steelyard_server.api.denials import Denials
 from steelyard_server.api.feeds import Feeds
 from steelyard_server.api.guard import EdgeLimits, Guard
 from steelyard_server.api.logins import Logins
@@ -169,7 +170,9 @@ async def start(config: Config) -> Server:
         opened = await _open(config, stack, issuers=issuers)
         metrics = _metrics(config, stack)
         log_in = opened.logins.caller if config.auth != "none" else admit.stated
-        guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in)
+        denials = Denials(opened.database)
+        stack.push_async_callback(denials.close)
+        guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in, denials=denials)
         threads = _threads(stack, BYTE_THREADS, name="bytes")
         maintenance = _maintenance(config, stack, database=opened.database, store=store)
         parts = Parts(
@@ -193,6 +196,7 @@ async def start(config: Config) -> Server:
         port = _listen(server, address=config.listen, certificates=certificates)
         await server.start()
         tasks = [*_watch(parts, guard, checks, hold), *_schedule(config, maintenance)]
+        tasks.append(asyncio.create_task(denials.run()))
         stack.push_async_callback(_cancel, tasks)
         return Server(
             address=_address(config.listen, port=port),

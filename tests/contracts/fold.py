@@ -17,7 +17,8 @@ import rfc8785
 
 EVENT_BYTES_MAXIMUM = 64 * 1024
 AFTER_BYTES_MAXIMUM = 16 * 1024
-TEXT_FIELDS = {"description", "checks", "proposal"}
+# Those of denials are not checked by anybody, so they can be erased too.
+TEXT_FIELDS = {"description", "checks", "proposal", "peer", "target"}
 # All others concern the whole registry.
 IN_NAMESPACES = {"namespace", "model", "version", "alias", "evaluation", "policy", "promotion"}
 
@@ -141,6 +142,10 @@ class Fold:
         assert change["previous"] == str(self.last.get(uid, 0))
         self.last[uid] = self.sequence
         after = self._after(change, index=index, full=full)
+        if kind == "denial":
+            # It says what did not happen.
+            assert change["previous"] == "0"
+            return
         before = self.states.pop(uid, None)
         self._note_scope(kind, uid, after or before or {})
         if after is not None:

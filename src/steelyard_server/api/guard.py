@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from steelyard_server.api.admit import LogIn
+    from steelyard_server.api.denials import Denials
     from steelyard_server.api.metrics import Metrics
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -77,11 +78,13 @@ class Guard:
 
     Args:
         log_in: finds out who calls.
+        denials: is told who was refused.
     """
 
     limits: EdgeLimits
     metrics: Metrics | None = None
     log_in: LogIn = admit.stated
+    denials: Denials | None = None
     # Bound once: a proxy would bind anew for each line.
     log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call").bind())
     _ids: itertools.count[int] = field(default_factory=itertools.count)
@@ -172,6 +175,8 @@ class Guard:
                 return await self._admitted(method, call, stream)
             except RegistryError as error:
                 reason, code = error.reason, errors.code(error).name
+                if self.denials is not None:
+                    self.denials.note(call, error)
                 await method.stop(error, stream)
                 await _abort(context, error, call=call)
             except grpc.aio.AbortError:
