@@ -36,7 +36,16 @@ def every_command() -> list[str]:
 
 
 # They answer nothing but a sentence, or bytes, or run until they are stopped.
-WITHOUT_JSON = {"cat", "evaluations cat", "contexts add", "contexts rm", "contexts use", "serve"}
+WITHOUT_JSON = {
+    "cat",
+    "evaluations cat",
+    "contexts add",
+    "contexts rm",
+    "contexts use",
+    "login",
+    "logout",
+    "serve",
+}
 # Its options, --json too, are in the distribution of the server.
 ELSEWHERE = {"restore"}
 

@@ -66,11 +66,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the server takes you for, and what you and your groups may do; nothing without logins."""
+    """Who the server takes you for, what you and your groups may do, and when the login ends.
+
+    Nothing of the latter two without logins.
+    """
 
     actor: Actor
     groups: tuple[str, ...]
     grants: tuple[Grant, ...]
+    expire_time: datetime | None
     message: server_service_pb2.WhoAmIResponse = field(repr=False, compare=False)
 
 
@@ -85,7 +89,13 @@ class Access:
         request = server_service_pb2.WhoAmIRequest()
         answer = self._connection.ask("ServerService/WhoAmI", request, server_service_pb2.WhoAmIResponse)
         grants = tuple(map(_grant, answer.grants))
-        return Identity(types.actor(answer.actor), tuple(answer.groups), grants, message=answer)
+        return Identity(
+            types.actor(answer.actor),
+            tuple(answer.groups),
+            grants,
+            expire_time=types.time(answer.expire_time) if answer.HasField("expire_time") else None,
+            message=answer,
+        )
 
     def create_token(
         self,

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def whoami(context: typer.Context, json: output.Json = False) -> None:
     """Show who the server takes you for, and what you may do there.
 
-    You log in with the token in the variable STEELYARD_TOKEN.
+    You log in with steelyard login, or with the token in the variable STEELYARD_TOKEN.
     """
     with session.of(context).client() as client:
         found = client.access.identity()
@@ -56,6 +56,8 @@ def whoami(context: typer.Context, json: output.Json = False) -> None:
             "kind": actor.kind,
             "verified": "yes" if actor.authenticated else "no, this is a name that you state",
             "token": actor.message.token_uid,
+            "issuer": actor.message.issuer,
+            "until": found.expire_time,
             "groups": ", ".join(found.groups),
             "roles": ", ".join(f"{each.role} on {each.scope or REGISTRY}" for each in found.grants),
         }

@@ -17,6 +17,7 @@ from steelyard.cli import (
     contexts,
     evaluations,
     log,
+    logins,
     maintenance,
     models,
     namespaces,
@@ -57,6 +58,7 @@ app.add_typer(access.tokens, name="tokens", cls=Commands)
 app.add_typer(access.grants, name="grants", cls=Commands)
 app.add_typer(access.groups, name="groups", cls=Commands)
 app.add_typer(contexts.app, name="contexts", cls=Commands)
+logins.register(app)
 access.register(app)
 push.register(app)
 transfer.register(app)

@@ -48,6 +48,11 @@ class Session:
             **self._tls(chosen),
         }
 
+    def _kept(self) -> str:
+        from steelyard.cli import logins
+
+        return logins.token_for(self.address())
+
     def _first(self, name: str, chosen: dict[str, str]) -> str:
         # A context that was named outranks a variable; the one that is merely chosen does not.
         named = chosen.get(name, "") if self.context else ""
@@ -64,18 +69,33 @@ class Session:
             for name, variable in TLS_VARIABLES.items()
         }
 
+    def address(self) -> str:
+        """Return the server as logins are kept for it: one for TLS is none for plain text."""
+        from steelyard.connection import checked_address
+
+        found = self.resolved()
+        is_tls = found["server"].startswith("https://") or any(found[name] for name in TLS_VARIABLES)
+        return f"{'https://' if is_tls else ''}{checked_address(found['server'])}"
+
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """Connect, and close when the block ends."""
+    def client(self, *, token: str | None = None) -> Iterator[Client]:
+        """Connect, and close when the block ends.
+
+        Args:
+            token: to log in with, empty for none; by default that of the variable, or what was kept.
+        """
         import steelyard
 
         steelyard.tune_allocator()
         found = self.resolved()
+        if token is None:
+            token = os.environ.get("STEELYARD_TOKEN") or self._kept()
         with steelyard.Client(
             found["server"],
             # Without one the client states the name of the account, as in a program.
             actor=found["actor"] or None,
             namespace=found["namespace"],
+            token=token,
             timeout_seconds=self.timeout_seconds,
             tls_ca=found["tls_ca"],
             tls_cert=found["tls_cert"],

@@ -1,0 +1,157 @@
+"""Logging in from the command line, at a provider or with a token, and out again."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Outcome, Shell, finished
+from tests.device_provider import Bank, bank_server
+from tests.issuers import AUDIENCE, settings
+from tests.servers import server_process
+
+
+@dataclass
+class Place:
+    """A server that takes logins of a bank, and a person."""
+
+    bank: Bank
+    ada: Shell
+    first_token: str
+
+    @property
+    def file(self) -> Path:
+        return self.ada.directory / "config" / "logins.json"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with bank_server() as bank:
+        table = {
+            "url": bank.url,
+            "audience": AUDIENCE,
+            "jwks_url": f"{bank.url}/keys",
+            "client_id": "steelyard-cli",
+        }
+        flags = settings(tmp_path, table)
+        arguments = ("--auth", "oidc", "--oidc-issuers", flags["oidc_issuers"])
+        with server_process(tmp_path / "data", *arguments) as server:
+            token = server.first_token()
+            yield Place(bank, Shell(tmp_path, {"STEELYARD_SERVER": server.address}), token)
+
+
+def with_input(shell: Shell, *arguments: str, text: str) -> Outcome:
+    process = shell.start(*arguments, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(text.encode())
+    process.stdin.flush()
+    return finished(process)
+
+
+def test_a_person_confirms_elsewhere_and_is_logged_in_until_they_log_out(place: Place) -> None:
+    assert place.ada.run("models", "ls").code == 6
+
+    done = place.ada.ok("login")
+
+    assert f"{place.bank.url}/confirm" in done.err
+    assert "ABCD-EFGH" in done.err
+    assert "You are user:ada" in done.err
+    told = place.ada.ok("whoami").facts
+    assert (told["name"], told["issuer"]) == ("user:ada", place.bank.url)
+    assert told["until"]
+    assert [form["client_id"] for form in place.bank.forms] == 3 * ["steelyard-cli"]
+    assert "forgotten" in place.ada.ok("logout").err
+    assert place.ada.run("whoami").code == 6
+    assert "No login" in place.ada.ok("logout").err
+
+
+def test_what_is_kept_only_its_owner_can_read(place: Place) -> None:
+    before = os.umask(0)
+    try:
+        place.ada.ok("login")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(place.file.stat().st_mode) == 0o600
+    assert [each.name for each in place.file.parent.iterdir()] == ["logins.json"]
+
+
+def test_a_login_that_ended_is_renewed_without_the_person(place: Place) -> None:
+    place.bank.seconds = 30
+    place.ada.ok("login")
+    place.bank.seconds = 600
+
+    assert place.ada.ok("whoami").facts["name"] == "user:ada"
+
+    assert place.bank.forms[-1]["grant_type"] == "refresh_token"
+    assert place.bank.forms[-1]["refresh_token"].endswith(" 3")
+    asked = len(place.bank.forms)
+    place.ada.ok("whoami")
+    assert len(place.bank.forms) == asked
+    [kept] = json.loads(place.file.read_text()).values()
+    assert kept["refresh_token"] == f"again {asked}"
+
+
+def test_a_login_that_cannot_be_renewed_says_what_to_do(place: Place) -> None:
+    place.bank.seconds = 30
+    place.ada.ok("login")
+    place.bank.answers = ["invalid_grant"]
+
+    done = place.ada.run("whoami")
+
+    assert done.code == 6
+    assert "Log in again: steelyard login." in done.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("access_denied", "you declined"),
+        ("expired_token", "nobody confirmed in time"),
+        ("odd", "failed: odd"),
+    ],
+)
+def test_a_login_that_fails_says_why_and_keeps_nothing(place: Place, answer: str, words: str) -> None:
+    place.bank.answers = ["authorization_pending", answer]
+    done = place.ada.run("login")
+    assert (done.code, words in done.err) == (3, True)
+    assert not place.file.exists()
+
+
+def test_a_token_is_read_from_a_pipe_and_checked_before_it_is_kept(place: Place) -> None:
+    done = with_input(place.ada, "login", "--token", text=f"{place.first_token}\n")
+    assert (done.code, "You are user:admin" in done.err) == (0, True)
+    assert place.ada.ok("whoami").facts["name"] == "user:admin"
+    bad = with_input(place.ada, "login", "--token", text=f"{place.first_token[:-1]}\n")
+    assert bad.code == 6
+    assert place.first_token[20:60] not in bad.out + bad.err + done.out + done.err
+    assert place.ada.ok("whoami").facts["name"] == "user:admin"
+    assert with_input(place.ada, "login", "--token", text="\n").code == 2
+
+
+def test_a_login_is_for_one_server_and_a_variable_goes_before_it(place: Place) -> None:
+    place.ada.ok("login")
+    admin = Shell(place.ada.directory, place.ada.variables | {"STEELYARD_TOKEN": place.first_token})
+    assert admin.ok("whoami").facts["name"] == "user:admin"
+    assert "STEELYARD_TOKEN is set" in admin.ok("login").err
+    [address] = json.loads(place.file.read_text())
+    assert address == place.ada.variables["STEELYARD_SERVER"]
+
+
+def test_where_there_is_nothing_to_log_in_at_it_says_so(place: Place) -> None:
+    wrong = place.ada.run("login", "--issuer", "https://other.example")
+    assert (wrong.code, place.bank.url in wrong.err) == (2, True)
+
+
+@pytest.mark.parametrize("content", ["junk", "[]", '{"a": 1}'])
+def test_a_broken_file_is_named(place: Place, content: str) -> None:
+    place.file.parent.mkdir(exist_ok=True)
+    place.file.write_text(content)
+    done = place.ada.run("whoami")
+    assert (done.code, "logins.json" in done.err) == (2, True)
