@@ -73,6 +73,8 @@ async def people(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peop
     directory = tmp_path_factory.mktemp("oidc")
     keys = directory / "keys.json"
     listed = json.loads(BANK.key_set())["keys"]
+    # So that only the settings say how the provider may sign with it.
+    del listed[0]["alg"]
     secret = {"kty": "oct", "kid": "secret", "k": encoded({"a": 1}), "alg": "HS256"}
     keys.write_text(json.dumps({"keys": [*listed, secret, SHORT.entry(), {"kty": "RSA"}, "junk"]}))
     table = {"url": URL, "audience": AUDIENCE, "jwks_file": str(keys), "client_id": "steelyard-cli"}
