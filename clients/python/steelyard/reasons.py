@@ -593,6 +593,48 @@ class GroupAlreadyExists(errors.AlreadyExists):
     reason = "GROUP_ALREADY_EXISTS"
 
 
+class IssuerUnknown(errors.Unauthenticated):
+    """The server takes no logins of this identity provider."""
+
+    reason = "ISSUER_UNKNOWN"
+
+
+class AlgorithmRefused(errors.Unauthenticated):
+    """A login is not signed, or by an algorithm that is not taken from its issuer."""
+
+    reason = "ALGORITHM_REFUSED"
+
+
+class SigningKeyUnknown(errors.Unauthenticated):
+    """The issuer has no key of the identifier that a login names."""
+
+    reason = "SIGNING_KEY_UNKNOWN"
+
+
+class SignatureInvalid(errors.Unauthenticated):
+    """The signature of a login is not that of its issuer."""
+
+    reason = "SIGNATURE_INVALID"
+
+
+class AudienceMismatch(errors.Unauthenticated):
+    """A login is for another audience."""
+
+    reason = "AUDIENCE_MISMATCH"
+
+
+class ClaimInvalid(errors.Unauthenticated):
+    """A login lacks a claim."""
+
+    reason = "CLAIM_INVALID"
+
+
+class SigningKeysUnavailable(errors.Unavailable):
+    """The keys of the issuer cannot be had now, so that no login of it can be checked."""
+
+    reason = "SIGNING_KEYS_UNAVAILABLE"
+
+
 class PolicyInvalid(errors.InvalidArgument):
     """A check of a policy does not parse."""
 
@@ -794,6 +836,13 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "GRANT_NOT_FOUND": GrantNotFound,
     "GROUP_NOT_FOUND": GroupNotFound,
     "GROUP_ALREADY_EXISTS": GroupAlreadyExists,
+    "ISSUER_UNKNOWN": IssuerUnknown,
+    "ALGORITHM_REFUSED": AlgorithmRefused,
+    "SIGNING_KEY_UNKNOWN": SigningKeyUnknown,
+    "SIGNATURE_INVALID": SignatureInvalid,
+    "AUDIENCE_MISMATCH": AudienceMismatch,
+    "CLAIM_INVALID": ClaimInvalid,
+    "SIGNING_KEYS_UNAVAILABLE": SigningKeysUnavailable,
     "POLICY_INVALID": PolicyInvalid,
     "STAGE_UNKNOWN": StageUnknown,
     "POLICY_NOT_FOUND": PolicyNotFound,

@@ -603,9 +603,9 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_UNKNOWN ErrorReason = 127
 	// UNAUTHENTICATED: The time of the Token is over.
 	//
-	// Metadata: `token`: its uid, `expire_time`.
+	// Metadata: `token`: its uid, empty for a login of an identity provider, `expire_time`.
 	//
-	// Advice: Make another Token.
+	// Advice: Make another Token, or log in again.
 	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 128
 	// UNAUTHENTICATED: The Token was revoked.
 	//
@@ -644,6 +644,50 @@ const (
 	//
 	// Advice: Use it, or choose another name.
 	ErrorReason_ERROR_REASON_GROUP_ALREADY_EXISTS ErrorReason = 134
+	// UNAUTHENTICATED: The server takes no logins of this identity provider.
+	//
+	// Metadata: `issuer`: what the login has as `iss`, shortened.
+	//
+	// Advice: Log in at one of the issuers that GetServerInfo answers.
+	ErrorReason_ERROR_REASON_ISSUER_UNKNOWN ErrorReason = 148
+	// UNAUTHENTICATED: A login is not signed, or by an algorithm that is not taken from its issuer.
+	//
+	// Metadata: `issuer`.
+	//
+	// Advice: Let the provider sign with one of the algorithms that the server is set to.
+	ErrorReason_ERROR_REASON_ALGORITHM_REFUSED ErrorReason = 149
+	// UNAUTHENTICATED: The issuer has no key of the identifier that a login names. A new key of the
+	// provider is looked for once a minute at most.
+	//
+	// Metadata: `issuer`.
+	//
+	// Advice: Log in again; if the provider changed its keys just now, try again in a minute.
+	ErrorReason_ERROR_REASON_SIGNING_KEY_UNKNOWN ErrorReason = 150
+	// UNAUTHENTICATED: The signature of a login is not that of its issuer.
+	//
+	// Metadata: `issuer`.
+	//
+	// Advice: Send the login as the provider gave it.
+	ErrorReason_ERROR_REASON_SIGNATURE_INVALID ErrorReason = 151
+	// UNAUTHENTICATED: A login is for another audience.
+	//
+	// Metadata: `issuer`, `audience`: the one that is wanted.
+	//
+	// Advice: Let the provider issue it for this audience.
+	ErrorReason_ERROR_REASON_AUDIENCE_MISMATCH ErrorReason = 152
+	// UNAUTHENTICATED: A login lacks a claim, or has a value in it that is not taken: no name of a
+	// principal, a time that has not come, an end that is too far away, too many groups.
+	//
+	// Metadata: `issuer`, `claim`.
+	//
+	// Advice: Correct what the provider puts into its logins.
+	ErrorReason_ERROR_REASON_CLAIM_INVALID ErrorReason = 153
+	// UNAVAILABLE: The keys of the issuer cannot be had now, so that no login of it can be checked.
+	//
+	// Metadata: `issuer`.
+	//
+	// Advice: Try again after the stated pause; the log of the server says what is wrong.
+	ErrorReason_ERROR_REASON_SIGNING_KEYS_UNAVAILABLE ErrorReason = 154
 	// INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
 	// what is not there, or may take too long.
 	//
@@ -853,6 +897,13 @@ var (
 		132: "ERROR_REASON_GRANT_NOT_FOUND",
 		133: "ERROR_REASON_GROUP_NOT_FOUND",
 		134: "ERROR_REASON_GROUP_ALREADY_EXISTS",
+		148: "ERROR_REASON_ISSUER_UNKNOWN",
+		149: "ERROR_REASON_ALGORITHM_REFUSED",
+		150: "ERROR_REASON_SIGNING_KEY_UNKNOWN",
+		151: "ERROR_REASON_SIGNATURE_INVALID",
+		152: "ERROR_REASON_AUDIENCE_MISMATCH",
+		153: "ERROR_REASON_CLAIM_INVALID",
+		154: "ERROR_REASON_SIGNING_KEYS_UNAVAILABLE",
 		160: "ERROR_REASON_POLICY_INVALID",
 		170: "ERROR_REASON_STAGE_UNKNOWN",
 		171: "ERROR_REASON_POLICY_NOT_FOUND",
@@ -971,6 +1022,13 @@ var (
 		"ERROR_REASON_GRANT_NOT_FOUND":                 132,
 		"ERROR_REASON_GROUP_NOT_FOUND":                 133,
 		"ERROR_REASON_GROUP_ALREADY_EXISTS":            134,
+		"ERROR_REASON_ISSUER_UNKNOWN":                  148,
+		"ERROR_REASON_ALGORITHM_REFUSED":               149,
+		"ERROR_REASON_SIGNING_KEY_UNKNOWN":             150,
+		"ERROR_REASON_SIGNATURE_INVALID":               151,
+		"ERROR_REASON_AUDIENCE_MISMATCH":               152,
+		"ERROR_REASON_CLAIM_INVALID":                   153,
+		"ERROR_REASON_SIGNING_KEYS_UNAVAILABLE":        154,
 		"ERROR_REASON_POLICY_INVALID":                  160,
 		"ERROR_REASON_STAGE_UNKNOWN":                   170,
 		"ERROR_REASON_POLICY_NOT_FOUND":                171,
@@ -1022,7 +1080,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf1\x1f\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf6!\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -1124,6 +1182,13 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_GRANT_NOT_FOUND\x10\x84\x01\x12!\n" +
 	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10\x85\x01\x12&\n" +
 	"!ERROR_REASON_GROUP_ALREADY_EXISTS\x10\x86\x01\x12 \n" +
+	"\x1bERROR_REASON_ISSUER_UNKNOWN\x10\x94\x01\x12#\n" +
+	"\x1eERROR_REASON_ALGORITHM_REFUSED\x10\x95\x01\x12%\n" +
+	" ERROR_REASON_SIGNING_KEY_UNKNOWN\x10\x96\x01\x12#\n" +
+	"\x1eERROR_REASON_SIGNATURE_INVALID\x10\x97\x01\x12#\n" +
+	"\x1eERROR_REASON_AUDIENCE_MISMATCH\x10\x98\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_CLAIM_INVALID\x10\x99\x01\x12*\n" +
+	"%ERROR_REASON_SIGNING_KEYS_UNAVAILABLE\x10\x9a\x01\x12 \n" +
 	"\x1bERROR_REASON_POLICY_INVALID\x10\xa0\x01\x12\x1f\n" +
 	"\x1aERROR_REASON_STAGE_UNKNOWN\x10\xaa\x01\x12\"\n" +
 	"\x1dERROR_REASON_POLICY_NOT_FOUND\x10\xab\x01\x12%\n" +

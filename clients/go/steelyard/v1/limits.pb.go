@@ -185,6 +185,10 @@ type Limits struct {
 	GroupMembersCount int64 `protobuf:"varint,114,opt,name=group_members_count,json=groupMembersCount,proto3" json:"group_members_count,omitempty"`
 	// Most grants of one subject.
 	GrantsCount int64 `protobuf:"varint,115,opt,name=grants_count,json=grantsCount,proto3" json:"grants_count,omitempty"`
+	// Most groups in a login of an identity provider.
+	LoginGroupsCount int64 `protobuf:"varint,116,opt,name=login_groups_count,json=loginGroupsCount,proto3" json:"login_groups_count,omitempty"`
+	// Longest time that a login of an identity provider may have left: 24 hours.
+	LoginSeconds int64 `protobuf:"varint,117,opt,name=login_seconds,json=loginSeconds,proto3" json:"login_seconds,omitempty"`
 	// Longest time between two messages of a watch.
 	HeartbeatSeconds int64 `protobuf:"varint,120,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
 	// Most Policies of a Namespace.
@@ -770,6 +774,20 @@ func (x *Limits) GetGrantsCount() int64 {
 	return 0
 }
 
+func (x *Limits) GetLoginGroupsCount() int64 {
+	if x != nil {
+		return x.LoginGroupsCount
+	}
+	return 0
+}
+
+func (x *Limits) GetLoginSeconds() int64 {
+	if x != nil {
+		return x.LoginSeconds
+	}
+	return 0
+}
+
 func (x *Limits) GetHeartbeatSeconds() int64 {
 	if x != nil {
 		return x.HeartbeatSeconds
@@ -896,7 +914,7 @@ var File_steelyard_v1_limits_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xb0&\n" +
+	"\x19steelyard/v1/limits.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\x92'\n" +
 	"\x06Limits\x12L\n" +
 	"\fname_pattern\x18\x01 \x01(\tB)\x92\xb5\x18%[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?R\vnamePattern\x12W\n" +
 	"\ralias_pattern\x18\x02 \x01(\tB2\x92\xb5\x18.[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?R\faliasPattern\x12X\n" +
@@ -980,7 +998,9 @@ const file_steelyard_v1_limits_proto_rawDesc = "" +
 	"\x15token_seconds_default\x18p \x01(\x03B\a\x88\xb5\x18\x80\xce\xda\x03R\x13tokenSecondsDefault\x12'\n" +
 	"\ftokens_count\x18q \x01(\x03B\x04\x88\xb5\x18dR\vtokensCount\x125\n" +
 	"\x13group_members_count\x18r \x01(\x03B\x05\x88\xb5\x18\xe8\aR\x11groupMembersCount\x12(\n" +
-	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount\x122\n" +
+	"\fgrants_count\x18s \x01(\x03B\x05\x88\xb5\x18\xe8\aR\vgrantsCount\x123\n" +
+	"\x12login_groups_count\x18t \x01(\x03B\x05\x88\xb5\x18\x80\x02R\x10loginGroupsCount\x12+\n" +
+	"\rlogin_seconds\x18u \x01(\x03B\x06\x88\xb5\x18\x80\xa3\x05R\floginSeconds\x122\n" +
 	"\x11heartbeat_seconds\x18x \x01(\x03B\x05\x88\xb5\x18\xac\x02R\x10heartbeatSeconds\x12+\n" +
 	"\x0epolicies_count\x18} \x01(\x03B\x04\x88\xb5\x18dR\rpoliciesCount\x124\n" +
 	"\x13policy_checks_count\x18~ \x01(\x03B\x04\x88\xb5\x18 R\x11policyChecksCount\x124\n" +

@@ -687,9 +687,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 128
     """UNAUTHENTICATED: The time of the Token is over.
 
-    Metadata: `token`: its uid, `expire_time`.
+    Metadata: `token`: its uid, empty for a login of an identity provider, `expire_time`.
 
-    Advice: Make another Token.
+    Advice: Make another Token, or log in again.
     """
     ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 129
     """UNAUTHENTICATED: The Token was revoked.
@@ -733,6 +733,57 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `group`.
 
     Advice: Use it, or choose another name.
+    """
+    ERROR_REASON_ISSUER_UNKNOWN: _ErrorReason.ValueType  # 148
+    """UNAUTHENTICATED: The server takes no logins of this identity provider.
+
+    Metadata: `issuer`: what the login has as `iss`, shortened.
+
+    Advice: Log in at one of the issuers that GetServerInfo answers.
+    """
+    ERROR_REASON_ALGORITHM_REFUSED: _ErrorReason.ValueType  # 149
+    """UNAUTHENTICATED: A login is not signed, or by an algorithm that is not taken from its issuer.
+
+    Metadata: `issuer`.
+
+    Advice: Let the provider sign with one of the algorithms that the server is set to.
+    """
+    ERROR_REASON_SIGNING_KEY_UNKNOWN: _ErrorReason.ValueType  # 150
+    """UNAUTHENTICATED: The issuer has no key of the identifier that a login names. A new key of the
+    provider is looked for once a minute at most.
+
+    Metadata: `issuer`.
+
+    Advice: Log in again; if the provider changed its keys just now, try again in a minute.
+    """
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 151
+    """UNAUTHENTICATED: The signature of a login is not that of its issuer.
+
+    Metadata: `issuer`.
+
+    Advice: Send the login as the provider gave it.
+    """
+    ERROR_REASON_AUDIENCE_MISMATCH: _ErrorReason.ValueType  # 152
+    """UNAUTHENTICATED: A login is for another audience.
+
+    Metadata: `issuer`, `audience`: the one that is wanted.
+
+    Advice: Let the provider issue it for this audience.
+    """
+    ERROR_REASON_CLAIM_INVALID: _ErrorReason.ValueType  # 153
+    """UNAUTHENTICATED: A login lacks a claim, or has a value in it that is not taken: no name of a
+    principal, a time that has not come, an end that is too far away, too many groups.
+
+    Metadata: `issuer`, `claim`.
+
+    Advice: Correct what the provider puts into its logins.
+    """
+    ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: _ErrorReason.ValueType  # 154
+    """UNAVAILABLE: The keys of the issuer cannot be had now, so that no login of it can be checked.
+
+    Metadata: `issuer`.
+
+    Advice: Try again after the stated pause; the log of the server says what is wrong.
     """
     ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 160
     """INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
@@ -1531,9 +1582,9 @@ Advice: Check that the Token is of this registry, or make another one.
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 128
 """UNAUTHENTICATED: The time of the Token is over.
 
-Metadata: `token`: its uid, `expire_time`.
+Metadata: `token`: its uid, empty for a login of an identity provider, `expire_time`.
 
-Advice: Make another Token.
+Advice: Make another Token, or log in again.
 """
 ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 129
 """UNAUTHENTICATED: The Token was revoked.
@@ -1577,6 +1628,57 @@ ERROR_REASON_GROUP_ALREADY_EXISTS: ErrorReason.ValueType  # 134
 Metadata: `group`.
 
 Advice: Use it, or choose another name.
+"""
+ERROR_REASON_ISSUER_UNKNOWN: ErrorReason.ValueType  # 148
+"""UNAUTHENTICATED: The server takes no logins of this identity provider.
+
+Metadata: `issuer`: what the login has as `iss`, shortened.
+
+Advice: Log in at one of the issuers that GetServerInfo answers.
+"""
+ERROR_REASON_ALGORITHM_REFUSED: ErrorReason.ValueType  # 149
+"""UNAUTHENTICATED: A login is not signed, or by an algorithm that is not taken from its issuer.
+
+Metadata: `issuer`.
+
+Advice: Let the provider sign with one of the algorithms that the server is set to.
+"""
+ERROR_REASON_SIGNING_KEY_UNKNOWN: ErrorReason.ValueType  # 150
+"""UNAUTHENTICATED: The issuer has no key of the identifier that a login names. A new key of the
+provider is looked for once a minute at most.
+
+Metadata: `issuer`.
+
+Advice: Log in again; if the provider changed its keys just now, try again in a minute.
+"""
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 151
+"""UNAUTHENTICATED: The signature of a login is not that of its issuer.
+
+Metadata: `issuer`.
+
+Advice: Send the login as the provider gave it.
+"""
+ERROR_REASON_AUDIENCE_MISMATCH: ErrorReason.ValueType  # 152
+"""UNAUTHENTICATED: A login is for another audience.
+
+Metadata: `issuer`, `audience`: the one that is wanted.
+
+Advice: Let the provider issue it for this audience.
+"""
+ERROR_REASON_CLAIM_INVALID: ErrorReason.ValueType  # 153
+"""UNAUTHENTICATED: A login lacks a claim, or has a value in it that is not taken: no name of a
+principal, a time that has not come, an end that is too far away, too many groups.
+
+Metadata: `issuer`, `claim`.
+
+Advice: Correct what the provider puts into its logins.
+"""
+ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: ErrorReason.ValueType  # 154
+"""UNAVAILABLE: The keys of the issuer cannot be had now, so that no login of it can be checked.
+
+Metadata: `issuer`.
+
+Advice: Try again after the stated pause; the log of the server says what is wrong.
 """
 ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 160
 """INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names

@@ -1054,9 +1054,9 @@ export enum ErrorReason {
   /**
    * UNAUTHENTICATED: The time of the Token is over.
    *
-   * Metadata: `token`: its uid, `expire_time`.
+   * Metadata: `token`: its uid, empty for a login of an identity provider, `expire_time`.
    *
-   * Advice: Make another Token.
+   * Advice: Make another Token, or log in again.
    *
    * @generated from enum value: ERROR_REASON_TOKEN_EXPIRED = 128;
    */
@@ -1128,6 +1128,85 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_GROUP_ALREADY_EXISTS = 134;
    */
   GROUP_ALREADY_EXISTS = 134,
+
+  /**
+   * UNAUTHENTICATED: The server takes no logins of this identity provider.
+   *
+   * Metadata: `issuer`: what the login has as `iss`, shortened.
+   *
+   * Advice: Log in at one of the issuers that GetServerInfo answers.
+   *
+   * @generated from enum value: ERROR_REASON_ISSUER_UNKNOWN = 148;
+   */
+  ISSUER_UNKNOWN = 148,
+
+  /**
+   * UNAUTHENTICATED: A login is not signed, or by an algorithm that is not taken from its issuer.
+   *
+   * Metadata: `issuer`.
+   *
+   * Advice: Let the provider sign with one of the algorithms that the server is set to.
+   *
+   * @generated from enum value: ERROR_REASON_ALGORITHM_REFUSED = 149;
+   */
+  ALGORITHM_REFUSED = 149,
+
+  /**
+   * UNAUTHENTICATED: The issuer has no key of the identifier that a login names. A new key of the
+   * provider is looked for once a minute at most.
+   *
+   * Metadata: `issuer`.
+   *
+   * Advice: Log in again; if the provider changed its keys just now, try again in a minute.
+   *
+   * @generated from enum value: ERROR_REASON_SIGNING_KEY_UNKNOWN = 150;
+   */
+  SIGNING_KEY_UNKNOWN = 150,
+
+  /**
+   * UNAUTHENTICATED: The signature of a login is not that of its issuer.
+   *
+   * Metadata: `issuer`.
+   *
+   * Advice: Send the login as the provider gave it.
+   *
+   * @generated from enum value: ERROR_REASON_SIGNATURE_INVALID = 151;
+   */
+  SIGNATURE_INVALID = 151,
+
+  /**
+   * UNAUTHENTICATED: A login is for another audience.
+   *
+   * Metadata: `issuer`, `audience`: the one that is wanted.
+   *
+   * Advice: Let the provider issue it for this audience.
+   *
+   * @generated from enum value: ERROR_REASON_AUDIENCE_MISMATCH = 152;
+   */
+  AUDIENCE_MISMATCH = 152,
+
+  /**
+   * UNAUTHENTICATED: A login lacks a claim, or has a value in it that is not taken: no name of a
+   * principal, a time that has not come, an end that is too far away, too many groups.
+   *
+   * Metadata: `issuer`, `claim`.
+   *
+   * Advice: Correct what the provider puts into its logins.
+   *
+   * @generated from enum value: ERROR_REASON_CLAIM_INVALID = 153;
+   */
+  CLAIM_INVALID = 153,
+
+  /**
+   * UNAVAILABLE: The keys of the issuer cannot be had now, so that no login of it can be checked.
+   *
+   * Metadata: `issuer`.
+   *
+   * Advice: Try again after the stated pause; the log of the server says what is wrong.
+   *
+   * @generated from enum value: ERROR_REASON_SIGNING_KEYS_UNAVAILABLE = 154;
+   */
+  SIGNING_KEYS_UNAVAILABLE = 154,
 
   /**
    * INVALID_ARGUMENT: A check of a policy does not parse, has wrong types, is not true or false, names
