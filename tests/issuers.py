@@ -60,7 +60,7 @@ class Provider:
     def claims(self, name: str, **more: Any) -> dict[str, Any]:
         """Return what its logins say; a claim of None is left out."""
         now = int(time.time())
-        usual = {"iss": self.url, "aud": self.audience, "sub": name, "iat": now, "exp": now + 600}
+        usual = {"iss": self.url, "aud": self.audience, "sub": name, "iat": now, "exp": now + 12 * 3600}
         return {claim: value for claim, value in (usual | more).items() if value is not None}
 
     def login(self, name: str = "ada", *, key: SigningKey | None = None, **claims: Any) -> str:

@@ -19,6 +19,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+import steelyard_server.login_errors  # noqa: F401 -- its classes are reasons too
 from steelyard import v1
 from steelyard.v1 import actor_pb2, error_reason_pb2, rule_pb2
 from steelyard_server import errors
