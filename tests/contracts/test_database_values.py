@@ -181,13 +181,15 @@ def add_metrics(tx: Transaction, metrics: list[dict[str, Any]]) -> None:
         "update_time": 0,
         "sequence": 1,
     }
-    namespace_id = generated(tx, tables.namespaces, name="default", **stamps)
+    namespace_id = generated(tx, tables.namespaces, name="default", stages="[]", **stamps)
     by = {"creator": "{}", "creator_id": "ada"}
     model = {"owners": "[]", "metric_directions": "{}", "name": "m"}
     model |= {"last_number": 1, "latest_number": 1, "delete_time": None, "purge_time": None}
     model_id = generated(tx, tables.models, namespace_id=namespace_id, **model, **by, **stamps)
     tx.run(insert(tables.manifests), {"digest": "d", "content": b""})
-    once = dict.fromkeys(("semantic_version", "idempotency_key", "origin", "import_time", "delete_time"))
+    once = dict.fromkeys(
+        ("semantic_version", "idempotency_key", "origin", "marks", "import_time", "delete_time")
+    )
     rest = {"stage": "", "summary": "{}", "details": "{}", "file_count": 1, "size_bytes": 1}
     version_id = generated(
         tx, tables.versions, model_id=model_id, number=1, digest="d", **once, **rest, **by, **stamps
@@ -207,6 +209,7 @@ def generated(tx: Transaction, /, table: Any, **values: Any) -> int:
 async def test_generated_keys_differ(database: Database) -> None:
     stamps = {
         "description": "",
+        "stages": "[]",
         "labels": "{}",
         **ANY_AMOUNT,
         "create_time": 0,
