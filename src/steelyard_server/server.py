@@ -40,11 +40,13 @@ from steelyard_server.limits import LIMITS
 from steelyard_server.maintenance.collect import Collected, CollectOptions, collect
 from steelyard_server.maintenance.runs import Runs, Stop
 from steelyard_server.maintenance.schedule import repeat
-from steelyard_server.maintenance.storage import Storage
+from steelyard_server.maintenance.storage import Storage, give_way
 from steelyard_server.maintenance.verify import Verified, VerifyOptions, verify
 from steelyard_server.services import Maintenance, Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from steelyard_server.api.metrics import Metrics
     from steelyard_server.api.tls import Certificates
     from steelyard_server.blobs.store import BlobStore
@@ -251,8 +253,10 @@ async def _open(config: Config, stack: AsyncExitStack, *, issuers: tuple[Issuer,
     return _Opened(database, head=head, memo=memo, logins=logins, feeds=feeds, first_token=first_token)
 
 
-def _threads(stack: AsyncExitStack, count: int, *, name: str) -> ThreadPoolExecutor:
-    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+def _threads(
+    stack: AsyncExitStack, count: int, *, name: str, begin: Callable[[], None] | None = None
+) -> ThreadPoolExecutor:
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=begin)
     stack.callback(partial(threads.shutdown, wait=True, cancel_futures=True))
     return threads
 
@@ -307,7 +311,7 @@ def _maintenance(
     config: Config, stack: AsyncExitStack, *, database: Database, store: BlobStore
 ) -> Maintenance:
     stop = Stop()
-    threads = _threads(stack, MAINTENANCE_THREADS, name="maintenance")
+    threads = _threads(stack, MAINTENANCE_THREADS, name="maintenance", begin=give_way)
     storage = Storage(database, store, Claims(), threads, stop)
     directory = Path(config.backup_dir) if config.backup_dir else None
     source = Source(storage, directory=directory, server_version=_version())

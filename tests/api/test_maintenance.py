@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from steelyard.v1 import maintenance_service_pb2 as pb
 from steelyard_server.blobs.local import LocalStore
 from steelyard_server.db import tables
+from steelyard_server.maintenance.storage import NICENESS
 from tests.api.calls import Refused, call, call_raw
 from tests.api.uploads import SECONDS, UploadStream, digest_of, held_bytes, put
 from tests.contracts.ends import end_versions
@@ -373,3 +375,17 @@ async def test_a_scheduled_verification_finds_damage_nobody_asked_about(tmp_path
         async with asyncio.timeout(SECONDS):
             while not running.server.store.is_damaged(digest_of(b"upload")):
                 await asyncio.sleep(0.005)
+
+
+async def test_threads_of_maintenance_give_way_to_those_that_serve(running: Running) -> None:
+    await put(running.channel, b"weights")
+    await collect(running)
+    niceness = {
+        thread.name.partition("_")[0]: os.getpriority(os.PRIO_PROCESS, thread.native_id)
+        for thread in threading.enumerate()
+        if thread.native_id
+    }
+    # Elsewhere than on Linux threads of a process share one number; nothing is nicer than 19.
+    more = NICENESS if sys.platform == "linux" else 0
+    assert niceness["maintenance"] == min(niceness["MainThread"] + more, 19)
+    assert niceness["bytes"] == niceness["MainThread"]

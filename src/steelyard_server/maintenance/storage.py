@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +21,18 @@ if TYPE_CHECKING:
     from steelyard_server.maintenance.runs import Stop
 
 Result = TypeVar("Result")
+
+# More of what `nice` counts: about a tenth of the weight of a thread that serves callers.
+NICENESS = 10
+
+
+def give_way() -> None:
+    """Have the system prefer all other threads to the calling one, where it schedules each by itself."""
+    if sys.platform == "linux":
+        # A sandbox may forbid it; then maintenance is merely heard more.
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 @dataclass(frozen=True, slots=True)
