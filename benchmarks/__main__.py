@@ -21,9 +21,11 @@ from benchmarks import (
     rows_files,
     rows_import,
     rows_lists,
+    rows_login,
     rows_maintenance,
     rows_metadata,
     rows_process,
+    rows_promote,
     rows_watch,
 )
 from benchmarks.measure import GIB, ROOT, Row, Run
@@ -36,8 +38,10 @@ MEMORY_GIB, QUICK_MEMORY_GIB = 6, 2
 ROUNDS, QUICK_ROUNDS = 5, 2
 ROWS = {
     **rows_metadata.ROWS,
+    **rows_login.ROWS,
     **rows_lists.ROWS,
     **rows_compare.ROWS,
+    **rows_promote.ROWS,
     **rows_import.ROWS,
     **rows_bytes.ROWS,
     **rows_files.ROWS,

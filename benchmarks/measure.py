@@ -127,10 +127,12 @@ class Run:
         return {name: Samples(tuple(values)) for name, values in taken.items()}
 
 
-def at_least(factor: float, of: str, samples: Mapping[str, Samples], *, subject: str = STEELYARD) -> Goal:
+def at_least(
+    factor: float, of: str, samples: Mapping[str, Samples], *, subject: str = STEELYARD, what: str = ""
+) -> Goal:
     """Compare the medians of *subject* and *of*, where more is better."""
     measured = samples[subject].median / samples[of].median if of in samples else None
-    return Goal(f"at least {factor:g} x {of}", measured, factor, at_least=True)
+    return Goal(f"{what} at least {factor:g} x {of}".strip(), measured, factor, at_least=True)
 
 
 def at_most(limit: float, unit: str, measured: float | None, *, what: str = "") -> Goal:

@@ -54,7 +54,11 @@ def few(run: Run, *, call: str) -> Row:
         samples = run.in_turn(loads)
     note = "the floor is an empty method" + ("" if call == "get" else ", which writes nothing")
     return Row(
-        f"{TITLES[call]}, {CALLERS} callers", "calls/s", samples, _goals(call, samples), (note, _cpu(loads))
+        f"{TITLES[call]}, {CALLERS} callers",
+        "calls/s",
+        samples,
+        _goals(call, samples),
+        (note, cpu_note(loads)),
     )
 
 
@@ -70,7 +74,7 @@ def many(run: Run, *, call: str) -> Row:
         samples = run.in_turn(loads)
     title = f"{TITLES[call]}, {CALLERS} callers, {count:,} versions in the model"
     goal = at_least(round(1 / 1.2, 3), FEW, samples)
-    return Row(title, "calls/s", samples, (goal,), (_cpu(loads),))
+    return Row(title, "calls/s", samples, (goal,), (cpu_note(loads),))
 
 
 def _goals(call: str, samples: dict[str, Samples]) -> tuple[Goal, ...]:
@@ -79,7 +83,8 @@ def _goals(call: str, samples: dict[str, Samples]) -> tuple[Goal, ...]:
     return (at_least({"create": 10, "alias": 20}[call], MLFLOW, samples),)
 
 
-def _cpu(loads: Mapping[str, Load]) -> str:
+def cpu_note(loads: Mapping[str, Load]) -> str:
+    """Say how much of its processors each server took for a call."""
     each = (f"{name} {statistics.median(load.cpu_ms):.2f} ms" for name, load in loads.items())
     return f"processor time of the server a call: {', '.join(each)}"
 

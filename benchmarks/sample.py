@@ -8,10 +8,19 @@ import random
 import uuid
 from collections.abc import Callable
 
-from steelyard.v1 import alias_service_pb2, content_pb2, version_pb2, version_service_pb2
+from steelyard.v1 import (
+    alias_service_pb2,
+    content_pb2,
+    policy_pb2,
+    promotion_service_pb2,
+    version_pb2,
+    version_service_pb2,
+)
 
 MODEL = "default/model"
 ALIAS = "champion"
+# An alias that a policy protects.
+PROTECTED = "serving"
 COMPARED = "default/compared"
 COMPARED_VERSIONS = 20
 SMALL_VERSIONS = 10
@@ -68,6 +77,22 @@ def move_alias(model: str) -> Callable[[], bytes]:
         request = alias_service_pb2.SetAliasRequest(
             version=version_pb2.VersionRef(model=model, number=number),
             alias=ALIAS,
+            request_id=str(uuid.uuid4()),
+        )
+        return request.SerializeToString()
+
+    return make
+
+
+def promote(model: str, *, after: int) -> Callable[[], bytes]:
+    """Return what makes requests that promote another version each time, from that behind *after* on."""
+    counter = itertools.count(after)
+
+    def make() -> bytes:
+        number = 1 + next(counter) % SMALL_VERSIONS
+        request = promotion_service_pb2.CreatePromotionRequest(
+            version=version_pb2.VersionRef(model=model, number=number),
+            target=policy_pb2.Target(alias=PROTECTED),
             request_id=str(uuid.uuid4()),
         )
         return request.SerializeToString()

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,17 +44,24 @@ Serving = AbstractContextManager[Served]
 
 @contextmanager
 def steelyard(
-    directory: Path, *, profile: Path | None = None, database: str = "", backup_dir: Path | None = None
+    directory: Path,
+    *,
+    profile: Path | None = None,
+    database: str = "",
+    backup_dir: Path | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[Served]:
     """Run a Steelyard server with default settings on *directory*; its log goes to a file there.
 
     Args:
         database: URL of a PostgreSQL database instead of SQLite.
+        flags: more of its command line.
     """
     start = ["benchmarks.profiled", str(profile)] if profile else ["steelyard_server"]
     command = [sys.executable, "-m", *start, "--listen", "127.0.0.1:0", "--data-dir", str(directory)]
     command += ["--database", database] if database else []
     command += ["--backup-dir", str(backup_dir)] if backup_dir else []
+    command += flags
     with _announced(command, log=directory / "server.log") as served:
         yield served
 
