@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from steelyard_server.core import (
     tokens,
     versions,
 )
-from steelyard_server.core.access import Demand
+from steelyard_server.core.access import Demand, Login
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
 from steelyard_server.history.act import Act
@@ -40,6 +42,18 @@ async def log_in(database: Database, who: str = "user:ada") -> Caller:
     secret = tokens.make()
     await database.write(tokens.create, act(), uid=secret.uid, digest=secret.digest, principal=who)
     return await database.read(access.log_in, uid=secret.uid, digest=secret.digest)
+
+
+async def log_in_at_provider(database: Database, *, claimed: Sequence[str] = ()) -> Caller:
+    """Log in as an identity provider says that somebody may, for another minute."""
+    end = time.time_ns() // 1000 + 60_000_000
+    login = Login("user:ada", expire_time=end, issuer="https://login.bank.example", groups=tuple(claimed))
+    return await database.read(access.entered, login=login)
+
+
+# Both kinds of logins have rights in one way.
+BOTH = pytest.mark.parametrize("enter", [log_in, log_in_at_provider], ids=["token", "provider"])
+Enter = Callable[[Database], Awaitable[Caller]]
 
 
 async def again(database: Database, caller: Caller) -> Caller:
@@ -60,9 +74,12 @@ def allowed(caller: Caller, *scopes: str, permission: str = "read") -> list[str]
     return [scope for scope in scopes if access.allows(caller, permission, scope)]
 
 
-async def test_grants_on_a_model_follow_it_and_hold_for_calls_by_its_former_names(registry: Database) -> None:
+@BOTH
+async def test_grants_on_a_model_follow_it_and_hold_for_calls_by_its_former_names(
+    registry: Database, enter: Enter
+) -> None:
     await grant(registry, "reader", "default/FRAUD")
-    caller = await log_in(registry)
+    caller = await enter(registry)
     assert allowed(caller, FRAUD, "default/Fraud", "default/new", "default") == [FRAUD, "default/Fraud"]
 
     await registry.write(models.rename, act(), name=FRAUD, new_name="default/new")
@@ -123,9 +140,12 @@ async def test_grants_end_with_a_purged_model_a_deleted_namespace_and_a_deleted_
     await registry.read(require_equal)
 
 
-async def test_a_revocation_before_the_transaction_wins_over_what_was_admitted(registry: Database) -> None:
+@BOTH
+async def test_a_revocation_before_the_transaction_wins_over_what_was_admitted(
+    registry: Database, enter: Enter
+) -> None:
     await grant(registry, "writer", FRAUD)
-    caller = await log_in(registry)
+    caller = await enter(registry)
     await registry.write(grants.revoke, act(), subject="user:ada", role="writer", scope=FRAUD)
     before = await registry.read(everything)
 
@@ -144,9 +164,44 @@ async def test_a_token_that_was_revoked_before_the_transaction_is_refused_there(
         await registry.write(requests.once, Act(caller), rename, lambda _: b"", demand=READ_FRAUD)
 
 
-async def test_other_changes_of_access_do_not_disturb(registry: Database) -> None:
+async def test_groups_of_a_provider_count_beside_local_ones_and_their_roles_are_read_anew(
+    registry: Database,
+) -> None:
+    await registry.write(groups.create, act(), name="local", draft=groups.Draft(members=["user:ada"]))
+    for group, role in (("local", "viewer"), ("claimed", "writer"), ("other", "admin")):
+        await grant(registry, role, FRAUD, subject=f"group:{group}")
+    caller = await log_in_at_provider(registry, claimed=["claimed", "unknown", "local"])
+    assert (caller.groups, caller.kind, caller.method) == (("claimed", "local", "unknown"), "person", "oidc")
+    assert allowed(caller, FRAUD, permission="write") == [FRAUD]
+    assert allowed(caller, FRAUD, permission="admin") == []
+
+    await registry.write(groups.modify, act(), name="local", draft=groups.Draft(), mask=("members",))
+    await registry.write(grants.revoke, act(), subject="group:claimed", role="writer", scope=FRAUD)
+    caller = await again(registry, caller)
+
+    # It is still in the group that its provider names, whatever the registry lists.
+    assert caller.groups == ("claimed", "local", "unknown")
+    assert allowed(caller, FRAUD, permission="write") == []
+    assert allowed(caller, FRAUD) == [FRAUD]
+
+
+async def test_a_login_of_a_provider_that_ended_is_refused_in_the_transaction(registry: Database) -> None:
+    await grant(registry, "writer", FRAUD)
+    caller = await log_in_at_provider(registry)
+    assert caller.rights is not None
+    ended = replace(caller, rights=replace(caller.rights, expire_time=1))
+    await grant(registry, "reader", "default", subject="user:grace")
+    before = await registry.read(everything)
+
+    with pytest.raises(errors.TokenExpired):
+        await registry.write(requests.once, Act(ended), rename, lambda _: b"", demand=READ_FRAUD)
+    assert await registry.read(everything) == before
+
+
+@BOTH
+async def test_other_changes_of_access_do_not_disturb(registry: Database, enter: Enter) -> None:
     await grant(registry, "writer", "default")
-    caller = await log_in(registry)
+    caller = await enter(registry)
     await grant(registry, "reader", "default", subject="user:grace")
 
     demand = Demand("write", FRAUD)
@@ -154,13 +209,16 @@ async def test_other_changes_of_access_do_not_disturb(registry: Database) -> Non
     assert (await registry.read(models.find, name="default/renamed")).name == "renamed"
 
 
-async def test_second_resources_are_checked_by_the_rights_of_the_transaction(registry: Database) -> None:
+@BOTH
+async def test_second_resources_are_checked_by_the_rights_of_the_transaction(
+    registry: Database, enter: Enter
+) -> None:
     await registry.write(models.create, act(), name="default/second", draft=models.Draft())
     await create(registry, 1)
     await create(registry, 2, model="default/second")
     for scope in (FRAUD, "default/second"):
         await grant(registry, "viewer", scope)
-    caller = await log_in(registry)
+    caller = await enter(registry)
     wanted = [number(1), number(1, model="default/second")]
     for query in (versions.batch_get, comparisons.compare):
         await registry.read(query, namespace="default", wanted=wanted, caller=caller)
@@ -341,6 +399,15 @@ async def test_an_administered_registry_is_one_where_an_admin_can_log_in(registr
     assert not await is_administered()
 
 
+async def test_where_a_provider_lets_people_in_somebody_else_with_the_role_is_enough(
+    registry: Database,
+) -> None:
+    for subject, is_enough in (("user:admin", False), ("group:admins", True)):
+        await grant(registry, "admin", "", subject=subject)
+        assert await registry.read(tokens.is_administered, has_issuers=True) == is_enough
+        assert not await registry.read(tokens.is_administered)
+
+
 async def test_uses_of_tokens_are_written_down_without_an_event(registry: Database) -> None:
     caller = await log_in(registry)
     sequence = await registry.read(access.sequence)
@@ -352,14 +419,15 @@ async def test_uses_of_tokens_are_written_down_without_an_event(registry: Databa
     await registry.read(require_equal)
 
 
+@BOTH
 async def test_on_postgresql_a_revocation_while_a_transaction_runs_makes_it_run_again(
-    registry: Database,
+    registry: Database, enter: Enter
 ) -> None:
     """SQLite has one writer, so there nothing can come between."""
     if registry.name.startswith("sqlite"):
         return
     await grant(registry, "writer", FRAUD)
-    caller = await log_in(registry)
+    caller = await enter(registry)
     begun, revoked = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -381,11 +449,12 @@ async def test_on_postgresql_a_revocation_while_a_transaction_runs_makes_it_run_
     assert await registry.read(everything) == before
 
 
+@BOTH
 async def test_a_change_of_access_by_its_own_transaction_is_no_reason_to_run_again(
-    registry: Database,
+    registry: Database, enter: Enter
 ) -> None:
     await grant(registry, "admin", "")
-    caller = await log_in(registry)
+    caller = await enter(registry)
     wanted = {"subject": "user:ada", "role": "admin", "scope": ""}
 
     demand = Demand("admin", "")

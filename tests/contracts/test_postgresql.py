@@ -12,9 +12,14 @@ import pytest
 from sqlalchemy import bindparam, func, select, text, update
 
 from steelyard_server import errors
+from steelyard_server.api.logins import Logins
+from steelyard_server.core import access, tokens
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction, WaitLimits, open_database
+from steelyard_server.db.work import Unsure
+from steelyard_server.history.act import Act
 from tests.contracts.blob_rows import ADD_BLOB, blob
+from tests.contracts.registry import act
 from tests.databases import Cluster
 
 Open = Callable[..., Awaitable[Database]]
@@ -156,31 +161,69 @@ async def test_connections_lost_again_and_again_are_unavailable(postgresql_url: 
     assert await database.write(advance) == 1
 
 
-async def test_a_connection_lost_during_the_commit_leaves_the_outcome_unknown(
-    postgresql_url: str, opened: Open
-) -> None:
-    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+def slow_down_commits(url: str, *, when: str) -> None:
+    """Let each transaction that does something to a table, as `INSERT ON blobs`, sleep in its COMMIT."""
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql"
             " AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$"
         )
         connection.execute(
-            "CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON blobs"
+            f"CREATE CONSTRAINT TRIGGER slow_commit AFTER {when}"
             " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()"
         )
-    database = await opened(postgresql_url)
+
+
+async def test_a_connection_lost_during_the_commit_leaves_the_outcome_unknown(
+    postgresql_url: str, opened: Open
+) -> None:
+    slow_down_commits(postgresql_url, when="INSERT ON blobs")
+    told: list[object] = []
+    database = await opened(postgresql_url, on_commit=told.extend)
     pids: list[int] = []
 
     def commit_slowly(tx: Transaction) -> None:
         pids.append(backend(tx))
         tx.run(ADD_BLOB, blob("unknown"))
+        tx.after_commit("a fact")
 
     write = asyncio.create_task(database.write(commit_slowly))
     await asyncio.to_thread(kill_when_committing, postgresql_url, pids)
     with pytest.raises(errors.OutcomeUnknown):
         await write
+    assert told == [Unsure(("a fact",))]
     assert await database.write(advance) == 1
     assert not database.sealed
+
+
+async def test_a_token_whose_revocation_may_have_been_committed_is_looked_up_again(
+    postgresql_url: str, opened: Open
+) -> None:
+    logins = Logins()
+    database = logins.database = await opened(postgresql_url, on_commit=logins.on_commit)
+    secret = tokens.make()
+    names = {"uid": secret.uid, "digest": secret.digest}
+    await database.write(tokens.create, act(), principal="user:ada", **names)
+    metadata = [("authorization", f"Bearer {secret.text}")]
+    assert await logins.caller(metadata) is await logins.caller(metadata)
+    slow_down_commits(postgresql_url, when="UPDATE ON tokens")
+    pids: list[int] = []
+
+    def revoke(tx: Transaction) -> None:
+        pids.append(backend(tx))
+        tokens.revoke(tx, Act(access.UNLIMITED), uid=secret.uid)
+
+    write = asyncio.create_task(database.write(revoke))
+    await asyncio.to_thread(kill_when_committing, postgresql_url, pids)
+    with pytest.raises(errors.OutcomeUnknown):
+        await write
+
+    # As if the connection was lost behind the commit.
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("DROP TRIGGER slow_commit ON tokens")
+        connection.execute("UPDATE tokens SET revoke_time = 1")
+    with pytest.raises(errors.TokenRevoked):
+        await logins.caller(metadata)
 
 
 def kill_when_committing(url: str, pids: list[int]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from steelyard_server.core import access, tokens
 from steelyard_server.core.access import Moved
+from steelyard_server.db.work import Unsure
 from steelyard_server.errors import TokenMalformed, TokenRequired
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ class Logins:
         return found
 
     def on_commit(self, facts: list[object]) -> None:
-        """Forget what is remembered when who may do what changed."""
-        self.hear(max((fact.sequence for fact in facts if isinstance(fact, Moved)), default=0))
+        """Forget what is remembered when who may do what changed, or may have.
+
+        Where it did not, nothing is remembered until it does: slower, but a revocation is never missed.
+        """
+        unsure = [inner for fact in facts if isinstance(fact, Unsure) for inner in fact.facts]
+        self.hear(max((fact.sequence for fact in (*facts, *unsure) if isinstance(fact, Moved)), default=0))
 
     def hear(self, sequence: int) -> None:
         """Forget what is remembered from before the event *sequence*, which changed who may do what."""
@@ -127,7 +132,8 @@ def _sent(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     given = [value for key, value in metadata if key == KEY]
     if not given:
         raise TokenRequired(
-            "This server wants a login: send a token in the metadata `authorization`, `Bearer steelyard_…`."
+            "This server wants a login: use `steelyard login`, or STEELYARD_TOKEN; other clients send a token "
+            "in the metadata `authorization`, as `Bearer steelyard_…`."
         )
     header = given[0]
     if len(given) > 1 or not isinstance(header, str) or len(header) > HEADER_BYTES_MAXIMUM:

@@ -81,8 +81,8 @@ def _told(denial: Denial) -> dict[str, Json | Text]:
         "count": str(denial.count),
         "permission": denial.permission,
         "token_uid": denial.token_uid,
-        # Both may be about persons, or be anything, so they can be erased.
-        "target": Text(denial.target[:TARGET_CHARACTERS_MAXIMUM]),
+        # Both may be about persons, or be anything, so they can be erased; PostgreSQL keeps no NUL.
+        "target": Text(denial.target[:TARGET_CHARACTERS_MAXIMUM].replace("\0", "\ufffd")),
         "peer": Text(denial.peer),
     }
     return {name: value for name, value in told.items() if value not in ("", Text(""))}

@@ -133,7 +133,8 @@ async def open_database(
     Args:
         location: the path of an SQLite file, which is made when missing, or a PostgreSQL URL. The
             caller must hold the lock of the directory that the file is in.
-        on_commit: called on the event loop with the facts of committed use cases, in commit order.
+        on_commit: called on the event loop with the facts of committed use cases, in commit order, and with
+            those in an `Unsure` of one whose commit may have happened or not.
         limits: bounds on waits.
 
     Raises:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -16,6 +17,13 @@ from .transaction import Transaction
 OnCommit = Callable[[list[object]], None]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """Tell listeners what a use case did whose commit may have happened or not."""
+
+    facts: tuple[object, ...]
 
 
 class Work:
@@ -53,9 +61,10 @@ class Work:
         self.facts = tx.facts
 
     def fail(self, error: BaseException) -> None:
-        """Replace what came out by *error*."""
+        """Replace what came out by *error*; who remembers what may have changed hears of it all the same."""
         self._error = error
-        self.facts = []
+        is_unsure = isinstance(error, errors.OutcomeUnknown) and self.facts
+        self.facts = [Unsure(tuple(self.facts))] if is_unsure else []
 
     def expire(self, error: Exception) -> None:
         """End the wait with *error*, unless a thread has begun."""
@@ -151,7 +160,7 @@ def post(loop: asyncio.AbstractEventLoop, delivery: Callable[[], None]) -> None:
 
 
 def deliver(works: Sequence[Work], on_commit: OnCommit) -> None:
-    """Hand the facts of committed *works* to *on_commit*, then let their callers go on.
+    """Hand the facts of *works* that committed, or may have, to *on_commit*, then let their callers go on.
 
     Runs on the event loop. A fault in *on_commit* must not hide from callers that they committed.
     """
