@@ -25,6 +25,15 @@ class Bank:
     answers: list[str] = field(default_factory=lambda: ["authorization_pending", "ok"])
     forms: list[dict[str, str]] = field(default_factory=list)
     seconds: int = 600
+    # What it says of itself, and to who begins a login, beside what is usual; None leaves it out.
+    about: dict[str, Any] = field(default_factory=dict)
+    begun: dict[str, Any] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        """Be as at first."""
+        fresh = Bank(self.provider)
+        self.answers, self.forms, self.seconds = fresh.answers, fresh.forms, fresh.seconds
+        self.about, self.begun = fresh.about, fresh.begun
 
     def answer(self, path: str, form: dict[str, str]) -> tuple[int, Any]:
         if path == "/.well-known/openid-configuration":
@@ -32,19 +41,35 @@ class Bank:
                 "device_authorization_endpoint": f"{self.url}/device",
                 "token_endpoint": f"{self.url}/token",
             }
-            return 200, {"issuer": self.url} | endpoints
+            return 200, _present({"issuer": self.url} | endpoints | self.about)
         if path == "/keys":
             return 200, json.loads(self.provider.key_set())
         self.forms.append(form)
         if path == "/device":
             where = {"verification_uri": f"{self.url}/confirm", "user_code": "ABCD-EFGH"}
-            return 200, where | {"device_code": "device", "interval": 0, "expires_in": 60}
+            usual = where | {"device_code": "device", "interval": 0, "expires_in": 60}
+            return 200, _present(usual | self.begun)
         said = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
         if said != "ok":
-            return 400, {"error": said}
+            return _FAILURES.get(said, (400, {"error": said}))
         login = self.provider.login("ada", exp=int(time.time()) + self.seconds)
         other = self.provider.login("ada", aud="elsewhere")
         return 200, {"access_token": other, "id_token": login, "refresh_token": f"again {len(self.forms)}"}
+
+
+# What is no answer of a provider: of a proxy before it, too long, or none at all.
+LOST = "lost"
+_FAILURES: dict[str, tuple[int, Any]] = {
+    LOST: (0, None),
+    "gateway": (502, "<html>Bad gateway</html>"),
+    "page": (200, "<html>Welcome</html>"),
+    "long": (200, {"id_token": "x" * 300_000}),
+    "elsewhere": (302, {}),
+}
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 @contextmanager
@@ -60,8 +85,13 @@ def bank_server() -> Iterator[Bank]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             form = {name: values[0] for name, values in parse_qs(body).items()}
             status, found = bank.answer(self.path, form)
-            content = json.dumps(found).encode()
+            if not status:
+                self.close_connection = True
+                return
+            content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", f"{bank.url}/device")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -215,6 +215,9 @@ def _say_who_may_call(running: server.Server) -> None:
         _say("There is no login: everybody who reaches it may do everything, under the name that they state.")
         return
     _say("Callers log in with tokens.")
+    host, _ = settings.split_address(running.address, setting="listen")
+    if not running.certificates and not settings.is_loopback(host):
+        _say("warning: without TLS their tokens cross the network for everybody to read.", stream=sys.stderr)
     for issuer in running.issuers:
         _say(f"They may log in at {issuer.url} too.")
     if running.first_token:

@@ -298,7 +298,7 @@ def _check_reach(setting: str, config: Config, *, is_guarded: bool) -> None:
     """Refuse an address that others can reach where nothing decides who may call; TLS alone does not."""
     address = getattr(config, setting)
     host, _ = split_address(address, setting=setting)
-    if is_guarded or config.allow_remote_without_login or _is_loopback(host):
+    if is_guarded or config.allow_remote_without_login or is_loopback(host):
         return
     guards = {
         "listen": "let in only who has a token (auth) or a certificate (tls_cert, tls_key, tls_client_ca), "
@@ -313,8 +313,8 @@ def _check_reach(setting: str, config: Config, *, is_guarded: bool) -> None:
 def _check_tokens_hidden(config: Config) -> None:
     """Let tokens cross a network only with TLS, or when the settings name what protects them instead."""
     host, _ = split_address(config.listen, setting="listen")
-    is_hidden = config.tls_cert or config.allow_remote_without_login or config.allow_remote_without_tls
-    if config.auth == "none" or is_hidden or _is_loopback(host):
+    is_hidden = config.tls_cert or config.allow_remote_without_tls
+    if config.auth == "none" or is_hidden or is_loopback(host):
         return
     raise ConfigError(
         f"listen is {config.listen}, which others can reach, and without TLS tokens cross the network for "
@@ -323,7 +323,8 @@ def _check_tokens_hidden(config: Config) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host."""
     if host == "localhost":
         return True
     try:

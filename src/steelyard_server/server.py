@@ -79,7 +79,8 @@ WINDOW_BYTES = 4 * 1024 * 1024
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
     ("grpc.max_send_message_length", LIMITS.message_bytes),
-    ("grpc.max_metadata_size", 8 * 1024),
+    # The same as the next, for between the two gRPC refuses at random, and with a code of its own.
+    ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1024),
     # A window that grows with what it measures lets each upload keep tens of MiB waiting in memory.

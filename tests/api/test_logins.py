@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 import uuid
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2
 from steelyard_server.core import tokens
 from tests.api.calls import Refused, call
 from tests.api.logins import Metadata, People, bearer
-from tests.servers import running_server, server_process
+from tests.servers import ServerProcess, running_server, server_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,6 +51,8 @@ async def refusal(people: People, metadata: Metadata) -> tuple[str, str]:
         (bearer(STRANGE[:30] + ("1" if STRANGE[30] == "0" else "0") + STRANGE[31:]), "TOKEN_MALFORMED"),
         (bearer(f"{STRANGE} "), "TOKEN_MALFORMED"),
         (bearer("steelyard_" + 4096 * "0"), "TOKEN_MALFORMED"),
+        (bearer("steelyard_" + 9000 * "0"), "TOKEN_MALFORMED"),
+        (bearer("steelyard_" + 12_000 * "0"), "TOKEN_MALFORMED"),
         (bearer(STRANGE), "TOKEN_UNKNOWN"),
     ],
 )
@@ -71,15 +74,24 @@ async def test_a_cut_altered_or_doubled_token_of_somebody_is_refused(people: Peo
     assert (await refusal(people, bearer(good) + bearer(good)))[1] == "TOKEN_MALFORMED"
 
 
-async def test_a_wrong_secret_and_an_unknown_uid_are_told_alike(people: People) -> None:
-    uid = tokens.uid_of(people.tokens["ada"])
+async def test_a_wrong_secret_is_told_like_an_unknown_uid_whatever_became_of_the_token(
+    people: People,
+) -> None:
+    """Who has no secret learns neither that there is a token nor that it was revoked or is over."""
+    revoked = await people.add("ended")
+    await people.ask("admin", "RevokeToken", {"uid": revoked})
+    fields = {"principal": "user:past", "lifetime": "1s"}
+    past = (await people.ask("admin", "CreateToken", fields)).token
+    while time.time_ns() <= past.expire_time.ToNanoseconds():
+        await call(people.running.channel, "GetServerInfo")
     told = []
-    for text in (STRANGE, with_uid(STRANGE, uid)):
+    for uid in ("", tokens.uid_of(people.tokens["ada"]), revoked, past.uid):
+        text = with_uid(STRANGE, uid) if uid else STRANGE
         with pytest.raises(Refused) as refused:
             await call(people.running.channel, "WhoAmI", metadata=bearer(text))
-        told.append((refused.value.reason, refused.value.message, refused.value.info))
-    assert told[0] == told[1]
-    assert told[0][0] == "TOKEN_UNKNOWN"
+        told.append((refused.value.code, refused.value.reason, refused.value.message, refused.value.info))
+    assert all(each == told[0] for each in told)
+    assert told[0][:2] == ("UNAUTHENTICATED", "TOKEN_UNKNOWN")
 
 
 def with_uid(text: str, uid: str) -> str:
@@ -241,6 +253,69 @@ async def test_events_say_by_which_token_and_nothing_of_its_secret(people: Peopl
     uid = tokens.uid_of(people.tokens["writer"])
     assert (event.actor.id, event.actor.token_uid, event.actor.authenticated) == ("user:writer", uid, True)
     assert made.model.creator.token_uid == uid
+
+
+async def test_who_administers_a_namespace_sees_and_gives_the_grants_in_it_and_no_others(
+    people: People,
+) -> None:
+    for name in ("mine", "others"):
+        await people.ask("admin", "CreateNamespace", {"name": name})
+        await people.grant("joan-of-ops", "reader", f"{name}/fraud")
+    await people.add("owner", admin="mine")
+    grant = {"subject": "user:lise", "role": "ROLE_WRITER", "scope": "mine/fraud"}
+    await people.ask("owner", "GrantRole", grant)
+
+    listed = await people.ask("owner", "ListGrants", {"scope": "mine"})
+
+    assert {(each.subject, each.scope) for each in listed.grants} == {
+        ("user:owner", "mine"),
+        ("user:joan-of-ops", "mine/fraud"),
+        ("user:lise", "mine/fraud"),
+    }
+    one = await people.ask("owner", "ListGrants", {"scope": "mine/Fraud", "subject": "user:lise"})
+    assert [each.scope for each in one.grants] == ["mine/fraud"]
+    await people.ask("owner", "RevokeRole", grant)
+    for rpc, fields in (
+        ("ListGrants", {}),
+        ("ListGrants", {"scope": "others"}),
+        ("ListGrants", {"scope": "environment:mine"}),
+        ("GrantRole", grant | {"scope": "others/fraud"}),
+        ("GrantRole", grant | {"scope": ""}),
+        ("ListGroups", {}),
+    ):
+        with pytest.raises(Refused) as refused:
+            await people.ask("owner", rpc, fields)
+        assert (refused.value.code, refused.value.reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING")
+
+
+async def test_a_call_for_everybody_looks_at_no_login_so_its_line_in_the_log_names_nobody(
+    tmp_path: Path,
+) -> None:
+    import grpc.aio
+
+    with server_process(tmp_path / "data", "--auth", "tokens", "--log-format", "json") as server:
+        token = bearer(server.first_token())
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await call(channel, "WhoAmI", metadata=token)
+            for metadata in (token, bearer("junk"), ()):
+                await call(channel, "GetServerInfo", metadata=metadata)
+        server.stop()
+    lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    actors = [(each["method"].rpartition("/")[2], each["actor"]) for each in lines if "actor" in each]
+    assert actors == [("WhoAmI", "user:admin"), *3 * [("GetServerInfo", "anonymous")]]
+
+
+async def test_a_server_whose_tokens_cross_a_network_in_plain_text_says_so(tmp_path: Path) -> None:
+    arguments = ("--auth", "tokens", "--allow-remote-without-tls")
+    for address, is_said in (("0.0.0.0:0", True), ("127.0.0.1:0", False)):
+        directory = tmp_path / address.replace(":", "-")
+        server = ServerProcess(directory, arguments, address)
+        server.start()
+        try:
+            server.first_token()
+        finally:
+            server.stop()
+        assert ("warning: without TLS their tokens" in server.log()) == is_said
 
 
 async def test_the_first_token_is_made_while_nobody_can_administer(tmp_path: Path) -> None:

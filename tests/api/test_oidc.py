@@ -232,6 +232,36 @@ async def test_what_is_no_good_login_is_refused_each_with_its_reason(
     assert len(refused.message) < 300
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW - 1},
+        {"exp": None},
+        {"nbf": NOW + DAY},
+        {"aud": "payroll"},
+        {"sub": "admin"},
+        {"groups": "team"},
+        {},
+    ],
+    ids=["over", "no end", "not begun", "other audience", "the first admin", "bad groups", "nothing else"],
+)
+async def test_who_cannot_sign_learns_nothing_but_that(people: People, claims: dict[str, Any]) -> None:
+    """Else they could ask, claim by claim, what would be taken."""
+    refused = await refusal(people, BANK.login(key=STRANGER, **claims))
+    assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "SIGNATURE_INVALID")
+    assert refused.message == f"The signature of this login is not that of {URL}."
+    assert dict(refused.info.metadata) == {"issuer": URL}
+
+
+@pytest.mark.parametrize("size_bytes", [8 * 1024, 9 * 1024, 12 * 1024])
+async def test_a_login_that_is_too_long_is_refused_each_time(people: People, size_bytes: int) -> None:
+    login = BANK.login("ada", picture="x" * (size_bytes * 3 // 4))
+    assert len(login) > size_bytes
+    for _ in range(5):
+        refused = await refusal(people, login)
+        assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "TOKEN_MALFORMED")
+
+
 async def test_a_login_is_over_at_its_end_also_when_it_was_remembered(people: People) -> None:
     end = int(time.time()) + 2
     login = BANK.login("brief", exp=end)

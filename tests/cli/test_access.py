@@ -68,10 +68,30 @@ def test_a_group_gives_its_roles_to_its_members(admin: Shell, tmp_path: Path) ->
     assert admin.run("grants", "ls", "--subject", "group:builders").out.strip() == ""
 
 
+def test_who_administers_a_namespace_gives_and_lists_the_roles_in_it(admin: Shell, tmp_path: Path) -> None:
+    admin.ok("namespaces", "create", "mine")
+    made = json.loads(admin.ok("tokens", "create", "user:owner", "--json").out)
+    admin.ok("grants", "add", "user:owner", "admin", "--on", "mine")
+    owner = Shell(tmp_path, admin.variables | {"STEELYARD_TOKEN": made["token"]})
+    owner.ok("grants", "add", "user:lise", "writer", "--on", "mine/fraud")
+    listed = [row[:3] for row in owner.ok("grants", "ls", "mine").rows]
+    assert listed == [["user:owner", "admin", "mine"], ["user:lise", "writer", "mine/fraud"]]
+    assert owner.run("grants", "ls").code == 6
+
+
+def test_a_name_without_its_kind_says_how_it_is_written(admin: Shell) -> None:
+    for words, hint in (
+        (("grants", "add", "ada", "reader"), "user:ada, service:ci or group:fraud-team"),
+        (("tokens", "create", "group:crew"), "write user:ada or service:ci"),
+    ):
+        done = admin.run(*words)
+        assert (done.code, hint in done.err) == (2, True)
+
+
 def test_without_a_token_or_with_a_bad_one_it_is_6_and_says_what_to_do(admin: Shell, tmp_path: Path) -> None:
     variables = {name: text for name, text in admin.variables.items() if name != "STEELYARD_TOKEN"}
     nobody = Shell(tmp_path, variables).run("models", "ls")
-    assert (nobody.code, "token" in nobody.err) == (6, True)
+    assert (nobody.code, "steelyard login" in nobody.err) == (6, True)
     secret = admin.variables["STEELYARD_TOKEN"]
     for bad in (secret[:-1], f"{secret} {secret}"):
         done = Shell(tmp_path, variables | {"STEELYARD_TOKEN": bad}).run("models", "ls")
@@ -96,5 +116,9 @@ def test_the_log_shows_what_one_may_read_and_a_watch_ends_with_the_role(admin: S
         process.kill()
         process.wait()
     assert (done.code, "PERMISSION_MISSING" in done.err) == (6, True)
+    refusals: list[list[str]] = []
+    while not refusals:
+        refusals = admin.ok("log", "--filter", "action = call.deny AND actor = 'user:grace'").rows
+    assert refusals[0][4:] == ["denial/EventService/ListEvents", "PERMISSION_MISSING audit from 127.0.0.1"]
     rows = admin.ok("log", "--filter", "action = role.revoke").rows
     assert rows[-1][5] == "left"

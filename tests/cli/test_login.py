@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Outcome, Shell, finished
-from tests.device_provider import Bank, bank_server
+from tests.device_provider import LOST, Bank, bank_server
 from tests.issuers import AUDIENCE, settings
-from tests.servers import server_process
+from tests.servers import ServerProcess, server_process
 
 
 @dataclass
@@ -31,8 +32,10 @@ class Place:
         return self.ada.directory / "config" / "logins.json"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bank, ServerProcess, str]]:
+    """Run a bank, and a server that takes its logins, for all tests here."""
+    directory = tmp_path_factory.mktemp("logins")
     with bank_server() as bank:
         table = {
             "url": bank.url,
@@ -40,11 +43,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
             "jwks_url": f"{bank.url}/keys",
             "client_id": "steelyard-cli",
         }
-        flags = settings(tmp_path, table)
+        flags = settings(directory, table)
         arguments = ("--auth", "oidc", "--oidc-issuers", flags["oidc_issuers"])
-        with server_process(tmp_path / "data", *arguments) as server:
-            token = server.first_token()
-            yield Place(bank, Shell(tmp_path, {"STEELYARD_SERVER": server.address}), token)
+        with server_process(directory / "data", *arguments) as server:
+            yield bank, server, server.first_token()
+
+
+@pytest.fixture
+def place(running: tuple[Bank, ServerProcess, str], tmp_path: Path) -> Place:
+    """Return the bank as at first, and a person who has configured nothing but the server."""
+    bank, server, token = running
+    bank.reset()
+    return Place(bank, Shell(tmp_path, {"STEELYARD_SERVER": server.address}), token)
 
 
 def with_input(shell: Shell, *arguments: str, text: str) -> Outcome:
@@ -79,7 +89,12 @@ def test_what_is_kept_only_its_owner_can_read(place: Place) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(place.file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.file.parent.stat().st_mode) == 0o700
     assert [each.name for each in place.file.parent.iterdir()] == ["logins.json"]
+    # One that somebody opened up, or put back from a backup, is closed by the next login.
+    place.file.chmod(0o644)
+    place.ada.ok("login")
+    assert stat.S_IMODE(place.file.stat().st_mode) == 0o600
 
 
 def test_a_login_that_ended_is_renewed_without_the_person(place: Place) -> None:
@@ -155,3 +170,69 @@ def test_a_broken_file_is_named(place: Place, content: str) -> None:
     place.file.write_text(content)
     done = place.ada.run("whoami")
     assert (done.code, "logins.json" in done.err) == (2, True)
+
+
+def test_with_json_programs_learn_who_they_are_and_what_was_forgotten(place: Place) -> None:
+    done = place.ada.ok("login", "--json")
+    assert json.loads(done.out) == json.loads(place.ada.ok("whoami", "--json").out)
+    assert json.loads(done.out)["actor"]["id"] == "user:ada"
+    assert "ABCD-EFGH" in done.err
+    address = place.ada.variables["STEELYARD_SERVER"]
+    for forgotten in (True, False):
+        told = json.loads(place.ada.ok("logout", "--json").out)
+        assert told == {"server": address, "forgotten": forgotten}
+
+
+def test_ctrl_c_while_somebody_should_confirm_ends_it_and_keeps_nothing(place: Place) -> None:
+    place.bank.answers = ["authorization_pending"]
+    process = place.ada.start("login")
+    try:
+        assert process.stderr is not None
+        assert b"ABCD-EFGH" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        done = finished(process)
+    finally:
+        process.kill()
+        process.wait()
+    assert (done.code, done.out) == (130, "")
+    assert "Traceback" not in done.err
+    assert not place.file.exists()
+
+
+def test_a_provider_that_is_away_for_a_moment_ends_nothing_and_is_7_where_it_stays_away(
+    place: Place,
+) -> None:
+    place.bank.seconds = 30
+    place.ada.ok("login")
+    kept = place.file.read_text()
+    place.bank.answers = [LOST]
+
+    renewed = place.ada.run("whoami")
+
+    assert (renewed.code, "cannot be reached" in renewed.err) == (7, True)
+    assert place.file.read_text() == kept
+    place.bank.answers = ["ok"]
+    assert place.ada.ok("whoami").facts["name"] == "user:ada"
+
+
+def test_each_registry_has_a_login_of_its_own(
+    place: Place, shared: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = Shell(place.ada.directory, {})
+    with server_process(tmp_path_factory.mktemp("second") / "data", "--auth", "tokens") as second:
+        token = second.first_token()
+        servers = {"here": place.ada.variables["STEELYARD_SERVER"], "there": second.address}
+        for name, server in (*servers.items(), ("open", shared.address)):
+            home.ok("contexts", "add", name, server)
+        home.ok("login")
+        assert home.run("--context", "there", "whoami").code == 6
+        assert home.run("--context", "there", "login").code == 2
+        assert with_input(home, "--context", "there", "login", "--token", text=token).code == 0
+        said = with_input(home, "--context", "open", "login", "--token", text=token)
+        assert "wants no login" in said.err
+        assert set(json.loads(place.file.read_text())) == set(servers.values())
+        for context, name in (("here", "user:ada"), ("there", "user:admin")):
+            assert home.ok("--context", context, "whoami").facts["name"] == name
+        home.ok("--context", "there", "logout")
+        assert home.run("--context", "there", "whoami").code == 6
+        assert home.ok("whoami").facts["name"] == "user:ada"

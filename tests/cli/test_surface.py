@@ -42,8 +42,6 @@ WITHOUT_JSON = {
     "contexts add",
     "contexts rm",
     "contexts use",
-    "login",
-    "logout",
     "serve",
 }
 # Its options, --json too, are in the distribution of the server.

@@ -41,7 +41,7 @@ def test_the_file_of_providers_is_taken_and_the_commands_log_in_and_out(tmp_path
             assert said[1].facts["issuer"] == bank.url
             assert ada.run("models", "create", "fraud").code == 6
             [listing] = audit.commands()
-            assert "call.deny" in until(ada, listing)
+            assert "PERMISSION_MISSING write on default/fraud" in until(ada, listing)
             ada.ok(*words(logins.commands()[-1]))
             assert ada.run("whoami").code == 6
 

@@ -199,15 +199,20 @@ def test_variables_of_clients_with_tls_are_no_settings_of_a_server() -> None:
     assert loaded(TLS_CERT="a", TLS_KEY="b", TLS_CLIENT_CA="c").tls_client_ca == "c"
 
 
-def test_logins_beyond_the_loopback_want_tls_or_a_flag_that_names_the_case() -> None:
-    remote = {"listen": "10.0.0.1:7433", "auth": "tokens"}
+@pytest.mark.parametrize("auth", [{"auth": "tokens"}, {"auth": "oidc", "oidc_issuers": "issuers.toml"}])
+def test_logins_beyond_the_loopback_want_tls_or_a_flag_that_names_the_case(auth: dict[str, str]) -> None:
+    remote: dict[str, Any] = {"listen": "10.0.0.1:7433"} | auth
     with pytest.raises(ConfigError, match="allow_remote_without_tls"):
         loaded(remote)
-    assert loaded(remote | {"allow_remote_without_tls": True}).auth == "tokens"
-    assert loaded(remote | TLS).auth == "tokens"
-    assert loaded({"auth": "tokens"}).listen == "127.0.0.1:7433"
+    assert loaded(remote | {"allow_remote_without_tls": True}).auth == auth["auth"]
+    assert loaded(remote | TLS).auth == auth["auth"]
+    assert loaded(auth).listen == "127.0.0.1:7433"
+    # Who lets everybody read metrics says nothing about tokens.
+    for open_to_all in ({}, {"metrics": "10.0.0.1:9090"}):
+        with pytest.raises(ConfigError, match="allow_remote_without_tls"):
+            loaded(remote | {"allow_remote_without_login": True} | open_to_all)
     # It is no word for a server without logins, nor for metrics, which have none.
-    for other in ({"auth": "none"}, {"metrics": "10.0.0.1:9090"}):
+    for other in ({"auth": "none", "oidc_issuers": ""}, {"metrics": "10.0.0.1:9090"}):
         with pytest.raises(ConfigError, match="allow_remote_without_login"):
             loaded(remote | {"allow_remote_without_tls": True} | other)
 

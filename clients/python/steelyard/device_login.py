@@ -12,10 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from steelyard.errors import SteelyardError, Unauthenticated
+from steelyard.errors import SteelyardError, Unauthenticated, Unreachable
 
 ANSWER_BYTES_MAXIMUM = 256 * 1024
 ANSWER_SECONDS = 15.0
@@ -28,6 +30,10 @@ GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 class LoginFailed(SteelyardError):
     """An identity provider cannot be reached, or does not log in whom it should."""
+
+
+class ProviderUnreachable(LoginFailed, Unreachable):
+    """An identity provider does not answer now; later it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ def log_in(provider: Provider, *, show: Callable[[Prompt], None]) -> Login:
         show: tells the person where.
 
     Raises:
-        LoginFailed: the provider cannot be reached, the person declined, or took too long.
+        LoginFailed: the person declined, or took too long.
+        ProviderUnreachable: the provider does not answer, at the begin or until the time is over.
     """
     addresses = _discovered(provider.url)
     endpoint = _address(addresses, "device_authorization_endpoint", provider=provider.url)
@@ -88,7 +95,8 @@ def renew(provider: Provider, refresh_token: str) -> Login:
     """Return a new login for one that ended.
 
     Raises:
-        LoginFailed: the provider cannot be reached, or wants the person again.
+        LoginFailed: the provider wants the person again.
+        ProviderUnreachable: the provider does not answer.
     """
     endpoint = _address(_discovered(provider.url), "token_endpoint", provider=provider.url)
     form = {
@@ -107,14 +115,19 @@ def _confirmed(
     form = {"grant_type": GRANT, "device_code": device_code, "client_id": provider.client_id}
     interval = _seconds(begun.get("interval"), otherwise=INTERVAL_SECONDS)
     end = time.monotonic() + min(_seconds(begun.get("expires_in"), otherwise=600.0), CONFIRM_SECONDS)
+    lost: ProviderUnreachable | None = None
     while time.monotonic() < end:
         time.sleep(interval)
-        answer = _posted(endpoint, form)
+        try:
+            answer, lost = _posted(endpoint, form), None
+        except ProviderUnreachable as error:
+            # The person may be confirming meanwhile, so a network that is gone for a moment ends nothing.
+            answer, lost = {"error": "slow_down"}, error
         if answer.get("error") == "slow_down":
             interval += SLOWER_SECONDS
         elif answer.get("error") != "authorization_pending":
             return _login(_answered(answer, provider=provider.url), provider)
-    raise _wrong(provider.url, "nobody confirmed in time")
+    raise lost or _wrong(provider.url, "nobody confirmed in time")
 
 
 def _login(answer: Mapping[str, Any], provider: Provider, *, former: str = "") -> Login:
@@ -175,9 +188,12 @@ def _asked(request: urllib.request.Request) -> dict[str, Any]:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_SECONDS) as answer:
             content = answer.read(ANSWER_BYTES_MAXIMUM)
     except urllib.error.HTTPError as error:
-        content = error.read(ANSWER_BYTES_MAXIMUM)
-    except (OSError, ValueError) as error:
-        raise _wrong(request.full_url, f"it cannot be reached: {error}") from None
+        with error:
+            content = error.read(ANSWER_BYTES_MAXIMUM)
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _unreachable(request.full_url, error) from None
+    except (OSError, ValueError, HTTPException) as error:
+        raise _unreachable(request.full_url, error) from None
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -209,6 +225,10 @@ def _answered(answer: dict[str, Any], *, provider: str) -> dict[str, Any]:
 
 def _wrong(url: str, what: str) -> LoginFailed:
     return LoginFailed(f"Logging in at {url} failed: {what}. Try `steelyard login` again, or use a token.")
+
+
+def _unreachable(url: str, error: Exception) -> ProviderUnreachable:
+    return ProviderUnreachable(f"Logging in at {url} failed: it cannot be reached: {error}. Try again later.")
 
 
 def _seconds(value: object, *, otherwise: float) -> float:

@@ -132,7 +132,7 @@ def _sent(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     given = [value for key, value in metadata if key == KEY]
     if not given:
         raise TokenRequired(
-            "This server wants a login: use `steelyard login`, or STEELYARD_TOKEN; other clients send a token "
+            "This server wants a login: use `steelyard login`, or STEELYARD_TOKEN; other clients send one "
             "in the metadata `authorization`, as `Bearer steelyard_…`."
         )
     header = given[0]

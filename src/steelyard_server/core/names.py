@@ -38,6 +38,7 @@ ALL_MODELS = "-"
 ANY_CHARACTERS = "*"
 DEFAULT_NAMESPACE = "default"
 GROUP = "group:"
+_PRINCIPALS = ("user:", "service:")
 # The longest prefix, and a name.
 PRINCIPAL_CHARACTERS = LIMITS.name_characters + len("service:")
 INT64_MAXIMUM = 2**63 - 1
@@ -148,6 +149,9 @@ def stage(text: str, *, field: str) -> str:
 
 def principal(text: str, *, field: str) -> str:
     """Check a principal, `user:ada` or `service:ci`."""
+    if text and not text.startswith(_PRINCIPALS):
+        message = f"{quoted(text)} is neither a person nor a program; write user:ada or service:ci."
+        raise InvalidName(message, field=field, pattern=LIMITS.principal_pattern)
     return _match(text, LIMITS.principal_pattern, field=field, kind="principal", maximum=PRINCIPAL_CHARACTERS)
 
 
@@ -155,6 +159,9 @@ def subject(text: str, *, field: str = "subject") -> str:
     """Check who may have a role: a principal, or a group as `group:fraud-team`."""
     if text.startswith(GROUP):
         return GROUP + group(text.removeprefix(GROUP), field=field)
+    if text and not text.startswith(_PRINCIPALS):
+        message = f"{quoted(text)} has no kind; write user:ada, service:ci or group:fraud-team."
+        raise InvalidName(message, field=field, pattern=LIMITS.principal_pattern)
     return principal(text, field=field)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from steelyard import Client, Event
 
+DENIALS = frozenset({"call.deny", "login.fail"})
 NEWEST_FIRST = "sequence desc"
 HEADERS = ("sequence", "time", "actor", "action", "resource", "reason")
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
@@ -129,4 +131,21 @@ def _row(event: Event) -> tuple[object, ...]:
     first, *others = event.resources
     resource = f"{first} and {output.count(len(others), 'other')}" if others else first
     time = f"{event.time.astimezone():%Y-%m-%d %H:%M:%S}"
-    return event.sequence, time, output.actor(event.actor), event.action, resource, event.reason
+    return event.sequence, time, output.actor(event.actor), event.action, resource, _why(event)
+
+
+def _why(event: Event) -> str:
+    """Return the reason that somebody gave; of a denial why it was one, on what, and where it came from."""
+    if event.action not in DENIALS:
+        return event.reason
+    (change,) = json.loads(event.content)["changes"]
+    told, texts = change["after"], event.texts
+    counted = int(told["count"])
+    parts = (
+        told.get("reason", ""),
+        output.count(counted, "call") if counted > 1 else "",
+        told.get("permission", ""),
+        f"on {target}" if (target := texts.get("changes.0.target")) else "",
+        f"from {peer}" if (peer := texts.get("changes.0.peer")) else "",
+    )
+    return " ".join(filter(None, parts))

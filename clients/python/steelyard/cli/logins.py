@@ -32,36 +32,41 @@ def login(
         bool, typer.Option("--token", help="Read a token, hidden or from a pipe, instead of a browser.")
     ] = False,
     issuer: Annotated[str, typer.Option(help="Where to log in, when the server takes several.")] = "",
+    json: output.Json = False,
 ) -> None:
     """Log in to the server, and keep that for the commands that follow.
 
-    Without --token you confirm in a browser, on any machine, that it is you.
+    Without --token you confirm in a browser, on any machine, that it is you. With --json it prints what
+    whoami --json does.
     """
     found = session.of(context)
     kept = {"token": _read_token()} if token else _log_in(found, issuer=issuer)
     with found.client(token=kept["token"]) as client:
         identity = client.access.identity()
     if not identity.actor.authenticated:
-        output.note("This server wants no login; nothing was kept.")
+        output.changed("This server wants no login; nothing was kept.", identity.message, json=json)
         return
     _save(_load() | {found.address(): kept})
-    output.note(f"You are {identity.actor.id} on {found.address()}; steelyard whoami says what you may do.")
+    said = f"You are {identity.actor.id} on {found.address()}; steelyard whoami says what you may do."
+    output.changed(said, identity.message, json=json)
     if os.environ.get("STEELYARD_TOKEN"):
         output.note("The variable STEELYARD_TOKEN is set and goes before this login; unset it.")
 
 
-def logout(context: typer.Context) -> None:
+def logout(context: typer.Context, json: output.Json = False) -> None:
     """Forget what you log in to the server with.
 
     A token stays good until it is revoked: steelyard tokens revoke UID.
     """
     address = session.of(context).address()
     known = _load()
-    if known.pop(address, None) is None:
-        output.note(f"No login to {address} was kept.")
+    was_kept = known.pop(address, None) is not None
+    if was_kept:
+        _save(known)
+    if json:
+        output.facts_json({"server": address, "forgotten": was_kept})
         return
-    _save(known)
-    output.note(f"The login to {address} is forgotten.")
+    output.note(f"The login to {address} is forgotten." if was_kept else f"No login to {address} was kept.")
 
 
 def token_for(address: str) -> str:
@@ -69,6 +74,7 @@ def token_for(address: str) -> str:
 
     Raises:
         Unauthenticated: it ended and cannot be renewed.
+        ProviderUnreachable: it ended, and nobody answers who could renew it.
     """
     kept = _load().get(address)
     if not kept:
@@ -141,6 +147,8 @@ def _renewed(address: str, kept: dict[str, Any]) -> str:
     provider = device_login.Provider(kept["issuer"], kept["audience"], kept["client_id"])
     try:
         found = device_login.renew(provider, kept["refresh_token"])
+    except device_login.ProviderUnreachable:
+        raise
     except device_login.LoginFailed as error:
         raise device_login.over(f"Your login to {address} ended and could not be renewed. {error}") from None
     _save(_load() | {address: _kept(found, provider)})
