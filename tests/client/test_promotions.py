@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,33 @@ async def test_with_asyncio_it_is_the_same(pushed: steelyard.Client, shared: Ser
         assert (made.state, (await client.promotions.get(model, 1)).target) == ("applied", "alias champion")
         assert [each.number async for each in client.promotions.list(model)] == [1]
         assert await client.policies.list(model.partition("/")[0]) == ()
+
+
+def test_a_watch_ends_with_the_promotion_and_with_its_time(pushed: steelyard.Client) -> None:
+    model = pushed.models.get("fraud").name
+    pushed.policies.set(POLICY | {"namespace": model.partition("/")[0]})
+    pushed.promotions.create("fraud:1", stage="production")
+    with pytest.raises(errors.DeadlineExceeded, match="open still"):
+        list(pushed.promotions.watch(model, 1, timeout_seconds=0))
+    watch = pushed.promotions.watch(model, 1, timeout_seconds=60)
+    assert next(watch).state == "open"
+    pushed.promotions.report(model, 1, "bias", passed=True)
+    assert [each.state for each in watch] == ["applied"]
+    with pytest.raises(reasons.PromotionNotFound):
+        next(pushed.promotions.watch(model, 9, timeout_seconds=60))
+
+
+async def test_with_asyncio_a_watch_ends_too(pushed: steelyard.Client, shared: ServerProcess) -> None:
+    model = pushed.models.get("fraud").name
+    async with steelyard.AsyncClient(shared.address) as client:
+        await client.promotions.create(f"{model}:1", stage="staging")
+        found = [each.state async for each in client.promotions.watch(model, 1, timeout_seconds=60)]
+    assert found == ["applied"]
+
+
+def test_a_namespace_has_stages_of_its_own(client: steelyard.Client) -> None:
+    name = f"stages-{uuid.uuid4().hex[:8]}"
+    made = client.namespaces.create(name, stages=["development", "shadow", "live"])
+    assert made.stages == ("development", "shadow", "live")
+    changed = client.namespaces.update(name, stages=["development", "live"])
+    assert changed.stages == ("development", "live")

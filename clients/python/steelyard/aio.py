@@ -235,6 +235,7 @@ class AsyncPromotions(_Wrapper[Promotions]):
     cancel = _call(Promotions.cancel)
     override = _call(Promotions.override)
     revoke = _call(Promotions.revoke)
+    watch = _watch(Promotions.watch)
 
 
 class AsyncEvaluations(_Wrapper[Evaluations]):

@@ -123,7 +123,9 @@ class Client:
         self.events = Events(self._connection, patience_seconds=patience_seconds)
         self.access = Access(self._connection)
         self.policies = Policies(self._connection)
-        self.promotions = Promotions(self._connection, references=references)
+        self.promotions = Promotions(
+            self._connection, references=references, patience_seconds=patience_seconds
+        )
         self.evaluations = Evaluations(
             self._connection,
             references=references,

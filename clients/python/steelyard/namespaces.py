@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from steelyard import pages, types
@@ -33,9 +33,13 @@ class Namespaces:
         labels: Mapping[str, str] | None = None,
         quota: Quota | None = None,
         retention: Retention | None = None,
+        stages: Sequence[str] = (),
         reason: str = "",
     ) -> Namespace:
         """Create a namespace.
+
+        Args:
+            stages: that its versions can be in, the first is `development`; those of all others if not given.
 
         Raises:
             NamespaceAlreadyExists: there is one with this name.
@@ -46,6 +50,7 @@ class Namespaces:
             labels=checked_labels(labels),
             quota=_numbers(quota, namespace_pb2.Quota),
             retention=_numbers(retention, namespace_pb2.Retention),
+            stages=stages,
             request_id=new_request_id(),
             reason=reason,
         )
@@ -80,10 +85,11 @@ class Namespaces:
         labels: Mapping[str, str] | None = None,
         quota: Quota | None = None,
         retention: Retention | None = None,
+        stages: Sequence[str] | None = None,
         etag: str = "",
         reason: str = "",
     ) -> Namespace:
-        """Change what is not None; `Quota()` and `Retention()` lift all limits.
+        """Change what is not None; `Quota()` and `Retention()` lift all limits, `()` means the usual stages.
 
         A quota may be set below what is in use: nothing is lost, and more is refused. A retention counts
         from the next collection of garbage on, whose dry run says what would go.
@@ -97,11 +103,18 @@ class Namespaces:
             labels=checked_labels(labels),
             quota=_numbers(quota, namespace_pb2.Quota),
             retention=_numbers(retention, namespace_pb2.Retention),
+            stages=stages or (),
         )
         request = pb.UpdateNamespaceRequest(
             namespace=namespace, etag=etag, request_id=new_request_id(), reason=reason
         )
-        stated = {"description": description, "labels": labels, "quota": quota, "retention": retention}
+        stated = {
+            "description": description,
+            "labels": labels,
+            "quota": quota,
+            "retention": retention,
+            "stages": stages,
+        }
         request.update_mask.paths.extend(field for field, value in stated.items() if value is not None)
         answer = self._connection.ask("NamespaceService/UpdateNamespace", request, pb.UpdateNamespaceResponse)
         return types.namespace(answer.namespace)

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from steelyard import enums, pages, types
 from steelyard.connection import new_request_id
-from steelyard.errors import InvalidArgument
+from steelyard.errors import DeadlineExceeded, InvalidArgument, SteelyardError, Stopped
 from steelyard.v1 import policy_pb2, promotion_pb2
 from steelyard.v1 import promotion_service_pb2 as pb
+from steelyard.workers import Patience, Stop
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from steelyard.connection import Connection
     from steelyard.refs import References
     from steelyard.types import Actor, Version
 
+# Between two looks at a promotion that is watched: soon after a change, then ever more rarely.
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check of a promotion and what it found; *state* is `waiting`, `passed` or `failed`."""
+    """A check of a promotion and what it found.
+
+    Args:
+        state: `waiting`, `passed` or `failed`.
+        message: why, with the numbers; of a check from outside what was reported.
+        uri: where more is, as it was reported.
+        reporter: who reported it, None for a check that the server runs.
+    """
 
     policy: str
     name: str
     state: str
     reason: str
     message: str
+    uri: str = ""
+    reporter: Actor | None = None
+    report_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +82,10 @@ class Promotion:
 class Promotions:
     """Promote versions, and say what you think of promotions of others."""
 
-    def __init__(self, connection: Connection, *, references: References) -> None:
+    def __init__(self, connection: Connection, *, references: References, patience_seconds: float) -> None:
         self._connection = connection
         self._references = references
+        self._patience_seconds = patience_seconds
 
     def create(
         self,
@@ -214,6 +234,50 @@ class Promotions:
         answer = self._connection.ask("PromotionService/RevokeVersion", request, pb.RevokeVersionResponse)
         return types.version(answer.version)
 
+    def watch(
+        self, scope: str, number: int, *, timeout_seconds: float, stop: Stop | None = None
+    ) -> Iterator[Promotion]:
+        """Yield a promotion as it stands, and again when it has changed; the last one is open no more.
+
+        It asks again and again, every 5 seconds at last, and goes on across restarts of the server. When
+        nobody answers for the client's `patience_seconds`, it ends with the error.
+
+        Args:
+            timeout_seconds: how long the promotion may stay open.
+            stop: ends the iteration when another thread sets it.
+
+        Raises:
+            PromotionNotFound: the scope has none of this number.
+            DeadlineExceeded: it is open still; it stays so.
+        """
+        stop = stop or Stop()
+        deadline = time.monotonic() + timeout_seconds
+        patience = Patience(self._patience_seconds, stop=stop)
+        seen, pause_seconds = None, FIRST_PAUSE_SECONDS
+        while not stop.is_set:
+            found = self._found(scope, number, patience=patience)
+            if found is not None and found.message != seen:
+                seen, pause_seconds = found.message, FIRST_PAUSE_SECONDS
+                yield found
+                if found.state != "open":
+                    return
+            left_seconds = deadline - time.monotonic()
+            if left_seconds <= 0:
+                raise DeadlineExceeded(f"{scope}#{number} is open still after {timeout_seconds:g} seconds.")
+            stop.pause(min(pause_seconds, left_seconds))
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    def _found(self, scope: str, number: int, *, patience: Patience) -> Promotion | None:
+        """Return a promotion; None when nobody answered just now, or the watch is to end."""
+        try:
+            found = self.get(scope, number)
+        except SteelyardError as error:
+            with suppress(Stopped):
+                patience.wait(error)
+            return None
+        patience.moved()
+        return found
+
 
 def promotion(message: promotion_pb2.Promotion) -> Promotion:
     """Read a message."""
@@ -236,4 +300,14 @@ def promotion(message: promotion_pb2.Promotion) -> Promotion:
 
 def _check(message: promotion_pb2.PromotionCheck) -> Check:
     state = enums.word(promotion_pb2.CheckState, message.state)
-    return Check(message.policy, message.name, state, message.reason, message.message)
+    reported = message.HasField("reporter")
+    return Check(
+        policy=message.policy,
+        name=message.name,
+        state=state,
+        reason=message.reason,
+        message=message.message,
+        uri=message.uri,
+        reporter=types.actor(message.reporter) if reported else None,
+        report_time=types.time(message.report_time) if reported else None,
+    )

@@ -5,6 +5,8 @@ risk/fraud:3              the version with number 3
 risk/fraud:1.4.0          the version with that semantic version
 risk/fraud@champion       the version that an alias points to
 risk/fraud@sha256:…       the version with that digest
+risk/fraud#7              a promotion of a version
+risk#2                    a promotion of a policy of the namespace
 """
 
 from __future__ import annotations
@@ -76,6 +78,19 @@ class References:
             reference.semantic_version = value
         return reference
 
+    def promotion(self, text: str) -> tuple[str, int]:
+        """Return scope and number of a promotion, as `risk/fraud#7`, or `risk#2` for one about a policy.
+
+        Nothing is added to it: `fraud#7` is one of the namespace `fraud`.
+
+        Raises:
+            InvalidArgument: the text is malformed.
+        """
+        scope, mark, number = text.rpartition("#")
+        if not (mark and scope and number.isdecimal() and number.isascii()):
+            raise InvalidArgument(f"{text!r} is no promotion; write risk/fraud#7, or risk#2 for a policy.")
+        return scope, _number(number, what="a promotion")
+
     def _full(self, model: str) -> str:
         return model if "/" in model else f"{self.namespace}/{model}"
 
@@ -90,8 +105,8 @@ def _split(text: str) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
-def _number(text: str) -> int:
+def _number(text: str, *, what: str = "a version") -> int:
     number = int(text) if len(text) <= _INT64_DIGITS else _INT64_MAXIMUM + 1
     if not 1 <= number <= _INT64_MAXIMUM:
-        raise InvalidArgument(f"{text} is no number of a version; they start at 1.")
+        raise InvalidArgument(f"{text} is no number of {what}; they start at 1.")
     return number

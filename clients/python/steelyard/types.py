@@ -68,7 +68,11 @@ class NamespaceUsage:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A team's space, and a wall between tenants."""
+    """A team's space, and a wall between tenants.
+
+    Args:
+        stages: that its versions can be in, the first one to begin with.
+    """
 
     name: str
     uid: str
@@ -76,6 +80,7 @@ class Namespace:
     labels: dict[str, str]
     quota: Quota
     retention: Retention
+    stages: tuple[str, ...]
     usage: NamespaceUsage
     create_time: datetime
     update_time: datetime
@@ -314,6 +319,7 @@ def namespace(message: namespace_pb2.Namespace) -> Namespace:
             message.retention.keep_seconds,
             message.retention.purge_after_seconds,
         ),
+        stages=tuple(message.stages),
         usage=NamespaceUsage(message.usage.size_bytes, message.usage.versions_count),
         create_time=time(message.create_time),
         update_time=time(message.update_time),

@@ -68,7 +68,9 @@ class Stop:
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the transfer ends meanwhile."""
-        self._asked.wait(seconds)
+        until = time.monotonic() + seconds
+        while not self._asked.is_set() and (left_seconds := until - time.monotonic()) > 0:
+            self._asked.wait(min(left_seconds, _LONGEST_WAIT_SECONDS))
 
 
 class Patience:
