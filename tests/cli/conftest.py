@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import steelyard
+from tests.cli import bank as banks
+from tests.cli.bank import Bank
 from tests.cli.shell import Shell
 from tests.client.trees import MODEL, write_tree
-from tests.servers import ServerProcess
+from tests.servers import ServerProcess, server_process
 
 
 @pytest.fixture
@@ -42,3 +45,21 @@ def pushed(shell: Shell, model: Path) -> Shell:
     ) as client:
         client.push("fraud", model, alias="champion")
     return shell
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    """Run a server that wants a login, where a policy that two persons agreed on protects production."""
+    directory = tmp_path_factory.mktemp("bank")
+    with server_process(directory / "data", "--auth", "tokens") as server:
+        opened = banks.opened(server)
+        (directory / "careful.yaml").write_text(banks.POLICY)
+        opened.shell("mia", directory).ok("policy", "set", "-f", "careful.yaml")
+        opened.shell("grace", directory).ok("approve", "risk#1")
+        yield opened
+
+
+@pytest.fixture
+def at(bank: Bank, tmp_path: Path) -> Callable[[str], Shell]:
+    """Run commands as somebody of the bank."""
+    return lambda name: bank.shell(name, tmp_path)

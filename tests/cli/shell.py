@@ -34,6 +34,10 @@ class Outcome:
         """Return the output as names with values."""
         return dict(line.split("\t", maxsplit=1) for line in self.out.splitlines())
 
+    def fact(self, name: str) -> str:
+        """Return the value of one name, of which other lines may have more cells."""
+        return next(row[1] for row in self.rows if row[0] == name)
+
     @property
     def rows(self) -> list[list[str]]:
         """Split the output into cells."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli import output, session
+from steelyard.cli import marks, output, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steelyard import Alias as AliasValue
+    from steelyard import Client
+
+# As many versions as one call answers.
+BATCH = 100
 
 app = typer.Typer(help="Movable names for versions.", no_args_is_help=True)
 
@@ -52,11 +61,18 @@ def ls(context: typer.Context, model: Model, json: output.Json = False) -> None:
     """List the aliases of a model."""
     with session.of(context).client() as client:
         found = list(client.aliases.list(model))
+        marked = {} if json else _marked(client, found)
     if json:
         output.messages_json(each.message for each in found)
         return
     rows = [
-        (each.name, each.number, output.short(each.digest), output.age(each.update_time)) for each in found
+        (
+            each.name,
+            f"{each.number}{marked.get(each.number, '')}",
+            output.short(each.digest),
+            output.age(each.update_time),
+        )
+        for each in found
     ]
     output.table(("alias", "version", "digest", "moved"), rows)
 
@@ -104,3 +120,12 @@ def rollback(
         found = client.aliases.rollback(model, alias, etag=etag, reason=reason)
     text = f"{found.model}@{found.name} points to version {found.number} again."
     output.changed(text, found.message, json=json)
+
+
+def _marked(client: Client, aliases: Sequence[AliasValue]) -> dict[int, str]:
+    """Return the marks of the versions that aliases point to, in brackets, by their numbers."""
+    refs = sorted({f"{each.model}:{each.number}" for each in aliases})
+    if not refs:
+        return {}
+    versions = client.versions.batch_get(refs[:BATCH], namespace=aliases[0].model.partition("/")[0])
+    return {each.number: marks.bracketed(each) for each in versions}

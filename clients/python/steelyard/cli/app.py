@@ -22,7 +22,11 @@ from steelyard.cli import (
     models,
     namespaces,
     output,
+    policies,
+    promote,
+    promotions,
     push,
+    reviews,
     serve,
     transfer,
     versions,
@@ -53,6 +57,8 @@ app.add_typer(models.app, name="models", cls=Commands)
 app.add_typer(versions.app, name="versions", cls=Commands)
 app.add_typer(evaluations.app, name="evaluations", cls=Commands)
 app.add_typer(aliases.app, name="alias", cls=Commands)
+app.add_typer(promotions.app, name="promotions", cls=Commands)
+app.add_typer(policies.app, name="policy", cls=Commands)
 app.add_typer(namespaces.app, name="namespaces", cls=Commands)
 app.add_typer(access.tokens, name="tokens", cls=Commands)
 app.add_typer(access.grants, name="grants", cls=Commands)
@@ -63,6 +69,8 @@ access.register(app)
 push.register(app)
 transfer.register(app)
 compare.register(app)
+promote.register(app)
+reviews.register(app)
 log.register(app)
 maintenance.register(app)
 backup.register(app)

@@ -33,6 +33,10 @@ KeepFor = Annotated[str | None, typer.Option(help="How long each version stays, 
 PurgeAfter = Annotated[
     str | None, typer.Option(help="When what is deleted is purged, as 30d after; 0 for never.")
 ]
+Stages = Annotated[
+    list[str] | None,
+    typer.Option("--stage", help="A stage of its versions, the first is development; repeat it in order."),
+]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
@@ -66,6 +70,7 @@ def show(context: typer.Context, name: Name, json: output.Json = False) -> None:
             "namespace": found.name,
             "versions": versions,
             "size": size,
+            "stages": found.stages,
             "keep last": retention.keep_versions_count or "",
             "keep for": output.span(retention.keep_seconds),
             "purge after": output.span(retention.purge_after_seconds),
@@ -88,6 +93,7 @@ def create(
     keep_last: KeepLast = None,
     keep_for: KeepFor = None,
     purge_after: PurgeAfter = None,
+    stage: Stages = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
@@ -103,6 +109,7 @@ def create(
             labels=labels,
             quota=Quota(**quota),
             retention=Retention(**retention),
+            stages=stage or (),
             reason=reason,
         )
     output.changed(f"Namespace {name} is there.", created.message, json=json)
@@ -119,6 +126,7 @@ def edit(
     keep_last: KeepLast = None,
     keep_for: KeepFor = None,
     purge_after: PurgeAfter = None,
+    stage: Stages = None,
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
@@ -137,6 +145,7 @@ def edit(
         "keep-last": keep_last,
         "keep-for": keep_for,
         "purge-after": purge_after,
+        "stage": stage,
     }
     values.require_change(description=description, label=label, **stated)
     with session.of(context).client() as client:
@@ -148,6 +157,7 @@ def edit(
             labels=labels,
             quota=replace(found.quota, **quota) if quota else None,
             retention=replace(found.retention, **retention) if retention else None,
+            stages=stage,
             etag=found.etag,
             reason=reason,
         )

@@ -81,6 +81,21 @@ def bar(*, quiet: bool) -> Iterator[OnProgress | None]:
         yield show
 
 
+@contextmanager
+def waiting(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show the sentence that the yielded callback is told last; in a pipe each as a line."""
+    console = output.notes()
+    if quiet:
+        yield lambda _: None
+    elif not console.is_terminal:
+        yield output.note
+    else:
+        from rich.text import Text
+
+        with console.status("") as drawn:
+            yield lambda text: drawn.update(Text(text))
+
+
 def _described(progress: Progress, *, characters: int) -> str:
     """Return phase and file, of which the end is what tells files apart."""
     room = characters - len(progress.phase) - 1

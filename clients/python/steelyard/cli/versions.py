@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli import output, session, values
+from steelyard.cli import marks, output, session, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,10 +85,11 @@ def show(context: typer.Context, ref: Ref, json: output.Json = False) -> None:
     with session.of(context).client() as client:
         found = client.get(ref)
         origin = {} if found.origin is None or json else _origin(found.origin, client=client)
+        marked = {} if json else marks.reasons(found, client=client)
     if json:
         output.message_json(found.message)
         return
-    output.details(_facts(found) | origin)
+    output.details(_facts(found) | marked | origin)
 
 
 @app.command("edit")
@@ -248,7 +249,7 @@ def _row(version: Version) -> tuple[object, ...]:
     metrics = {name: f"{value:.6g}" for name, value in version.metrics.items()}
     return (
         version.aliases,
-        version.stage,
+        marks.stage(version),
         metrics,
         output.size(version.size_bytes),
         output.age(version.create_time),
