@@ -71,5 +71,6 @@ def test_every_action_and_every_kind_of_resource_has_a_line() -> None:
         listed |= {f"{noun[0]}.{verb}" for _, verb in (noun, *verbs)}
     source = "\n".join(path.read_text() for path in (ROOT / "src/steelyard_server/core").glob("*.py"))
     said = set(re.findall(r'(?:action=|action = |return |else )"(\w+\.[a-z]+)"', source))
-    # Of aliases the verb is put behind the noun.
-    assert listed == said | {"alias.set", "alias.rollback"}
+    # Of aliases and of reviews the verb is put behind the noun.
+    reviews = {f"promotion.{verdict}" for verdict in ("approve", "reject", "withdraw", "comment")}
+    assert listed == said | {"alias.set", "alias.rollback"} | reviews
