@@ -26,7 +26,7 @@ export PYTHON
 help: ## List the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s %s\n", $$1, $$2 }'
 
-demo: .venv/.ready ## Run the main job: train, push, crash, resume, pull, predict; search to restore
+demo: .venv/.ready ## Run the main job: train, push, crash, resume, pull, predict; tend; decide by a policy
 	@python examples/main_job.py
 
 serve: .venv/.ready ## Start a server to keep, on 127.0.0.1:7433 (options: ARGS="--listen ...")

@@ -14,11 +14,15 @@ STOP_SECONDS = 30
 
 
 class LocalServer:
-    """A server that keeps its data in a directory, and makes backups in another."""
+    """A server that keeps its data in a directory, and makes backups in another.
+
+    `auth` says who may call from its next start on: everybody with `none`, who has a token with `tokens`.
+    """
 
     def __init__(self, data_dir: Path, *, backup_dir: Path | None = None) -> None:
         self.data_dir = data_dir
         self.backup_dir = backup_dir
+        self.auth = "none"
         self.address = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
 
@@ -29,6 +33,7 @@ class LocalServer:
             RuntimeError: it did not start.
         """
         options = ["--data-dir", str(self.data_dir), "--listen", self.address, "--log-level", "warning"]
+        options += ["--auth", self.auth]
         if self.backup_dir is not None:
             self.backup_dir.mkdir(exist_ok=True)
             options += ["--backup-dir", str(self.backup_dir)]
@@ -42,6 +47,19 @@ class LocalServer:
                 self.address = found.group(1)
                 return
         raise RuntimeError("The server did not start; its words are above.")
+
+    def first_token(self) -> str:
+        """Return the token that it prints when it wants logins and nobody can administer it.
+
+        Raises:
+            RuntimeError: it printed none.
+        """
+        for line in self._process.stdout or () if self._process else ():
+            if found := re.search(r"STEELYARD_TOKEN=(\S+)", line):
+                return found[1]
+            if "Try next" in line:
+                break
+        raise RuntimeError("The server printed no token.")
 
     def blob(self, digest: str) -> Path:
         """Return where the bytes of a digest are while they are stored."""

@@ -1,4 +1,4 @@
-"""The main job, whole: train, push, crash, resume, choose a champion, pull, predict; then tend it all.
+"""The main job, whole: train, push, crash, resume, pull, predict; tend it all; decide by a policy.
 
     python examples/main_job.py
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import training
+from deciding import decide
 from local_server import LocalServer
 from rich.table import Table
 from story import Failed, command, console, require, say, step
@@ -58,8 +59,10 @@ def run(server: LocalServer, directory: Path) -> None:
         copy = pull_elsewhere(server, directory)
         step(6, "Load it with onnxruntime: does it predict what it predicted before?")
         compare(copy, trained[champion])
-        tend(Registry(server, client, MODEL, directory), trained)
-    step(13, "Stop the server")
+        registry = Registry(server, client, MODEL, directory)
+        tend(registry, trained)
+        decide(registry)
+    step(18, "Stop the server")
     require("the server ends with exit code 0", holds=server.stop() == 0)
 
 

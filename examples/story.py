@@ -40,13 +40,19 @@ def require(text: str, *, holds: bool) -> None:
         raise Failed(f"It is not so that {text}.")
 
 
-def command(*words: str, shown: str, environment: Mapping[str, str]) -> str:
+def command(
+    *words: str, shown: str, environment: Mapping[str, str], who: str = "", exit_code: int = 0
+) -> str:
     """Show a `steelyard` command, run it, show what it notes, and return what it prints.
 
+    Args:
+        who: types it, where several persons do.
+        exit_code: that it must end with.
+
     Raises:
-        Failed: it does not end with exit code 0.
+        Failed: it ends with another exit code.
     """
-    say(f"$ steelyard {shown}")
+    say(f"{who}$ steelyard {shown}" if who else f"$ steelyard {shown}")
     done = subprocess.run(
         [sys.executable, "-m", "steelyard", *words],
         check=False,
@@ -58,5 +64,6 @@ def command(*words: str, shown: str, environment: Mapping[str, str]) -> str:
     )
     for line in done.stderr.splitlines():
         say(line)
-    require(f"`steelyard {words[0]}` ends with exit code 0", holds=done.returncode == 0)
+    expected = f"exit code {exit_code}, but with {done.returncode}"
+    require(f"`steelyard {words[0]}` ends with {expected}", holds=done.returncode == exit_code)
     return done.stdout

@@ -1,4 +1,4 @@
-"""The second half of the main job: find, compare, measure again, delete, collect, back up, restore."""
+"""The second part of the main job: find, compare, measure again, delete, collect, back up, restore."""
 
 from __future__ import annotations
 
