@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,19 @@ from markdown_it.token import Token
 ROOT = Path(__file__).resolve().parents[2]
 # The address that pages use; tests put the address of their own server in its place.
 ADDRESS = "127.0.0.1:7433"
-PROMPT = "$ "
+# Before the sign stands who types it, where there are several persons; behind the command what is said of it.
+PROMPT = re.compile(r"(?P<who>\w*)\$ (?P<command>.*?)(?:\s+# (?:exit code (?P<code>\d+)|.*))?")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command of a page: who types it, its exit code, and what it prints where that is shown."""
+
+    who: str
+    command: str
+    code: int
+    shown: str
+    line: int
 
 
 @dataclass(frozen=True)
@@ -29,8 +41,18 @@ class Block:
 
     def commands(self) -> list[str]:
         """Return the commands behind the prompts of a console, without comments."""
-        lines = [line for line in self.text.splitlines() if line.startswith(PROMPT)]
-        return [re.sub(r"\s+# .*", "", line.removeprefix(PROMPT)) for line in lines]
+        return [each.command for each in self.typed()]
+
+    def typed(self) -> list[Typed]:
+        """Return the same with what stands around them."""
+        found: list[Typed] = []
+        for number, line in enumerate(self.text.splitlines(), start=self.line + 1):
+            if match := PROMPT.fullmatch(line):
+                who, command, code = match.group("who", "command", "code")
+                found.append(Typed(who, command, int(code or 0), "", number))
+            elif found:
+                found[-1] = replace(found[-1], shown=f"{found[-1].shown}{line}\n")
+        return found
 
 
 def pages() -> list[Path]:

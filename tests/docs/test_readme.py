@@ -23,7 +23,8 @@ def scripts(page: Path) -> list[str]:
 
 
 def commands() -> list[str]:
-    return [command for block in blocks(PAGE, "console") for command in block.commands()]
+    """Return the commands of the page; what several persons type is of another page, and run with that."""
+    return [typed.command for block in blocks(PAGE, "console") for typed in block.typed() if not typed.who]
 
 
 @pytest.fixture
