@@ -129,7 +129,8 @@ def prepare(directory: Path) -> None:
         (directory / path).write_text(text)
 
 
-@pytest.mark.timeout(600)
+# Some ninety processes one after the other.
+@pytest.mark.timeout(900)
 def test_everybody_types_what_the_page_says_and_sees_what_it_shows(tmp_path: Path) -> None:
     prepare(directory := tmp_path / "bank")
     first, *others = story()
