@@ -34,7 +34,7 @@ def login(
     issuer: Annotated[str, typer.Option(help="Where to log in, when the server takes several.")] = "",
     json: output.Json = False,
 ) -> None:
-    """Log in to the server, and keep that for the commands that follow.
+    """Log in to the server, for all commands that follow.
 
     Without --token you confirm in a browser, on any machine, that it is you. With --json it prints what
     whoami --json does.

@@ -42,10 +42,11 @@ def promote(
     reason: Reason = "",
     json: output.Json = False,
 ) -> None:
-    """Propose to move a version to a stage or an alias; it moves when nothing stands in the way.
+    """Propose to move a version to a stage or an alias.
 
-    The checks of all policies of the target run at once. Exit code 3 says that it was refused, 4 that it
-    is open still when the time to wait is over. With --wait the same command follows what it proposed.
+    It moves at once when nothing stands in the way. The checks of all policies of the target run at once.
+    Exit code 3 says that it was refused, 4 that it is open still when the time to wait is over. With --wait
+    the same command follows what it proposed.
     """
     where = target(to)
     seconds = _seconds(timeout, wait=wait, dry_run=dry_run)

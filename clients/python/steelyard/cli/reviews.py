@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def approve(
     context: typer.Context, promotion: Promotion, reason: Reason = "", json: output.Json = False
 ) -> None:
-    """Approve a promotion; the approval that was still wanted applies it.
+    """Approve a promotion; the last one wanted applies it.
 
     You cannot approve what you proposed, made or measured.
     """
@@ -65,7 +65,7 @@ def inbox(
     namespace: Annotated[str, typer.Argument(help="Only of this one. Default: all that you see.")] = "",
     json: output.Json = False,
 ) -> None:
-    """List the promotions that wait for you: for your approval, or for a report."""
+    """List what waits for your approval, or for a report."""
     with session.of(context).client() as client:
         found = [each for each in _open(client, namespace) if _wanted(each)]
     if json:
@@ -82,7 +82,7 @@ def inbox(
 
 
 def override(context: typer.Context, promotion: Promotion, reason: Why, json: output.Json = False) -> None:
-    """Apply a promotion although a policy does not allow it, in an emergency.
+    """Apply a promotion against its policies, in an emergency.
 
     It may be open, refused or superseded. That it was done shows for ever, on the version too.
     """
