@@ -324,6 +324,10 @@ class PolicyNotFound(NotFound):
     """The namespace has no policy of this name."""
 
 
+class EnvironmentNotFound(NotFound):
+    """No environment has this name; there are none yet."""
+
+
 class PromotionNotFound(NotFound):
     """The scope has no promotion of this number."""
 

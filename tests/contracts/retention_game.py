@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from steelyard_server.core import expiry, model_deletions, namespaces
+from steelyard_server.core import expiry, model_deletions, namespaces, reviews
 from steelyard_server.core.expiry import Due, Step
 from steelyard_server.core.retention import Retention
+from steelyard_server.core.targets import Target
 from steelyard_server.db.database import Database
 from steelyard_server.history import events
 from tests.contracts.ends import add_model, delete, put, undelete
 from tests.contracts.registry import act, create
+from tests.contracts.registry import number as at
 
 SECOND = 1_000_000
 
@@ -45,6 +47,7 @@ class AgedModel:
 
     versions: dict[int, Aged] = field(default_factory=dict)
     aliases: set[int] = field(default_factory=set)
+    staged: set[int] = field(default_factory=set)
     deleted: int | None = None
 
     @property
@@ -61,7 +64,7 @@ class AgedModel:
             for number, each in self.versions.items()
             if each.created + rule.keep_seconds * SECOND <= now
         }
-        return (set(self.live) & old) - set(newest) - self.aliases
+        return (set(self.live) & old) - set(newest) - self.aliases - self.staged
 
     def over(self, rule: Retention, *, now: int) -> set[int]:
         """Say which versions the rule purges."""
@@ -119,6 +122,15 @@ class Game:
         if model.deleted is None and number in model.live:
             await put(self.database, f"a{number}", number, model=name)
             model.aliases.add(number)
+
+    async def promote(self, name: str, number: int) -> None:
+        """Put a version into production, or archive it when it is there."""
+        model = self.plain[name]
+        if model.deleted is None and number in model.live:
+            stage = "archived" if number in model.staged else "production"
+            model.staged ^= {number}
+            wanted = {"reference": at(number, model=name), "target": Target("stage", stage)}
+            await self.database.write(reviews.propose, act(), **wanted)
 
     async def end(self, name: str, _: int) -> None:
         """Delete the model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from sqlalchemy import select
@@ -306,10 +307,40 @@ def require_promotions(tx: Transaction, history: Fold) -> None:
         where = {"namespace": spaces[row.namespace_id], "model": uids[row.model_id]}
         told = {"number": str(row.number), "version": str(row.version_number)}
         times = {"expire_time": time_of(row.expire_time)}
+        told["policies"] = json.loads(row.policies)
+        assert row.author_id == json.loads(row.author)["id"]
         stored[row.uid] = state_of(row, PROMOTION_STATE) | json.loads(row.content) | where | told | times
         numbers.setdefault((row.namespace_id, row.model_id), []).append(row.number)
     assert stored == {uid: promoted(each) for uid, each in history.of_kind("promotion").items()}
+    require_ends(tx)
     assert all(sorted(each) == list(range(1, len(each) + 1)) for each in numbers.values())
+
+
+def require_ends(tx: Transaction) -> None:
+    """What nothing else ended was judged under the policies of its target now, and is not revoked."""
+    revoked = {
+        (row.model_id, row.number): json.loads(row.marks)["revocation"]["sequence"]
+        for row in select_all(tx, "versions")
+        if "revocation" in json.loads(row.marks or "{}")
+    }
+    keys: dict[int, list[str]] = {}
+    for row in select_all(tx, "model_names"):
+        keys.setdefault(row.model_id, []).append(row.name_key)
+    policies = [(row, json.loads(row.content)["models"]) for row in select_all(tx, "policies")]
+    for row in select_all(tx, "promotions"):
+        if row.state != "open" or row.ended or not row.model_id:
+            assert row.ended in {"", "superseded", "refused"}
+            continue
+        protecting = [
+            {"name": each.name, "uid": each.uid, "revision": str(each.revision)}
+            for each, models in sorted(policies, key=lambda found: found[0].name)
+            if (each.namespace_id, each.target_kind, each.target_name)
+            == (row.namespace_id, row.target_kind, row.target_name)
+            and (not models or any(fnmatchcase(key, form) for form in models for key in keys[row.model_id]))
+        ]
+        assert json.loads(row.policies) == protecting
+        reinstates = json.loads(row.content)["reinstates"]
+        assert revoked.get((row.model_id, row.version_number), reinstates) == reinstates
 
 
 def promoted(state: State) -> dict[str, Any]:

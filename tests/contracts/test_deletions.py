@@ -238,7 +238,7 @@ async def test_a_rollback_with_nothing_left_says_so_and_stays_where_it_is(five: 
         await put(five, "champion", value)
     await delete(five, 2)
     before = await five.read(everything)
-    with pytest.raises(errors.NoRollbackTarget, match="deleted now"):
+    with pytest.raises(errors.NoRollbackTarget, match="deleted or revoked now"):
         await five.write(aliases.rollback, act(), model=FRAUD, name="champion")
     assert await five.read(everything) == before
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, copies, files, models, reviews, versions
+from steelyard_server.core import aliases, copies, deletions, files, models, reviews, versions
 from steelyard_server.core.policy_drafts import Check, Draft
 from steelyard_server.core.reviews import View
 from steelyard_server.core.versions import Version
 from steelyard_server.db.database import Database
 from steelyard_server.history.act import Act
 from tests.contracts.promoting import CHAMPION, PRODUCTION, Board, demanding, named
-from tests.contracts.registry import FRAUD, act, create, everything, number
+from tests.contracts.registry import FRAUD, act, by_alias, create, everything, number
 from tests.contracts.stored import require_equal
 
 NEVER = Draft(PRODUCTION, checks=(Check("never", "false"),))
@@ -114,7 +114,7 @@ async def test_a_revoked_version_is_neither_read_nor_copied_nor_pointed_to(board
         await write(copies.copy, act(), source=number(1), model="default/copy")
     with pytest.raises(errors.VersionRevoked):
         await write(aliases.put, act(), reference=number(1), name="other")
-    with pytest.raises(errors.NoRollbackTarget):
+    with pytest.raises(errors.NoRollbackTarget, match="revoked"):
         await write(aliases.rollback, act(), model=FRAUD, name="champion")
     with pytest.raises(errors.VersionRevoked):
         await revoke(board)
@@ -124,16 +124,47 @@ async def test_a_revoked_version_is_neither_read_nor_copied_nor_pointed_to(board
     await read(require_equal)
 
 
-async def test_a_promotion_that_was_open_when_its_version_was_revoked_is_not_applied(board: Board) -> None:
+async def test_what_points_to_a_revoked_version_stays_and_leads_to_no_bytes(board: Board) -> None:
+    write, read = board.database.write, board.database.read
+    await board.promote(act(), 2)
+    for name in ("champion", "other"):
+        await write(aliases.put, act(), reference=number(2), name=name)
+    await write(deletions.remove, act(), reference=number(3))
+    await revoke(board, of=2)
+
+    for reference in (by_alias("champion"), by_alias("latest"), number(2)):
+        found = await read(versions.get, reference=reference)
+        assert (found.number, found.stage, "revocation" in found.marks) == (2, "production", True)
+        with pytest.raises(errors.VersionRevoked):
+            await read(files.find, reference=reference, path="model.onnx")
+    # A rename, an undeletion and the same content again undo nothing.
+    await write(aliases.remove, act(), model=FRAUD, name="champion")
+    await write(aliases.remove, act(), model=FRAUD, name="other")
+    await write(deletions.remove, act(), reference=number(2))
+    await write(deletions.restore, act(), reference=number(2))
+    await write(models.rename, act(), name=FRAUD, new_name="default/churn")
+    with pytest.raises(errors.VersionRevoked):
+        await read(files.find, reference=number(2, model="default/churn"), path="model.onnx")
+    await read(require_equal)
+
+
+async def test_a_promotion_that_was_open_when_its_version_was_revoked_is_refused_at_once(
+    board: Board,
+) -> None:
     await board.set_policy(demanding())
     view = await board.promote(await board.person("user:wim", "writer"), 1)
     await revoke(board)
 
-    with pytest.raises(errors.VersionRevoked):
+    bob = await board.person("user:bob", "break-glass")
+    seen = await board.see(view, caller=bob.caller)
+    assert (seen.state, seen.why) == ("refused", f"{FRAUD}#1 is not open: its version was revoked.")
+    assert seen.actions == []
+    with pytest.raises(errors.PromotionClosed, match="its version was revoked"):
         await board.say(await board.person("user:ann", "approver"), view)
-    with pytest.raises(errors.VersionRevoked):
+    with pytest.raises(errors.PromotionClosed, match="its version was revoked"):
         await override(board, act("user:bob", reason="now"), view)
     assert (await version(board)).stage == "development"
+    await board.database.read(require_equal)
 
 
 async def test_a_revoked_version_comes_into_use_again_by_a_promotion_of_two_persons(
@@ -161,6 +192,6 @@ async def test_an_approval_does_not_undo_a_later_revocation(board: Board) -> Non
     await board.say(ann, first)
     await revoke(board)
 
-    with pytest.raises(errors.VersionRevoked):
+    with pytest.raises(errors.PromotionClosed):
         await board.say(ann, second)
     assert "revocation" in (await version(board)).marks

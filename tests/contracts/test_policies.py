@@ -122,6 +122,9 @@ async def test_with_logins_a_policy_and_its_end_need_a_second_person(board: Boar
         (Draft(Target("stage", "canary")), errors.StageUnknown, "target.stage"),
         (Draft(Target("stage", "development")), errors.StageUnknown, "target.stage"),
         (Draft(Target("alias", "latest")), errors.ReservedName, "target.alias"),
+        (Draft(Target("environment", "")), errors.FieldRequired, "target.environment"),
+        (Draft(Target("environment", "Production-*")), errors.InvalidName, "target.environment"),
+        (Draft(Target("environment", "latest")), errors.ReservedName, "target.environment"),
         (Draft(Target("policy", "careful")), errors.OneofRequired, "target"),
         (Draft(PRODUCTION, approvals=Approvals(0)), errors.OutOfBounds, "approvals.count"),
         (Draft(PRODUCTION, approvals=Approvals(1, ("admin",))), errors.EnumInvalid, "approvals.roles[0]"),
@@ -375,6 +378,17 @@ async def test_a_version_that_is_deleted_meanwhile_is_not_promoted(board: Board)
     assert (await board.see(view)).state == "open"
 
 
+async def test_a_version_in_a_protected_stage_is_not_deleted(board: Board) -> None:
+    await board.promote(act(), 1)
+    await set_policy(board, act(), Draft(PRODUCTION, checks=(SMALL,)))
+    with pytest.raises(errors.PolicyRequiresPromotion):
+        await board.database.write(deletions.remove, act(), reference=number(1))
+
+    await board.promote(act(), 1, Target("stage", "archived"))
+    await board.database.write(deletions.remove, act(), reference=number(1))
+    await board.database.read(require_equal)
+
+
 async def test_a_copy_and_an_undelete_bring_nothing_past_a_policy(board: Board) -> None:
     await board.promote(act(), 1)
     await board.database.write(deletions.remove, act(), reference=number(1))
@@ -407,7 +421,7 @@ async def test_lists_have_what_the_caller_may_read(board: Board) -> None:
 
     found, _ = await read(reviews.page, caller=inside.caller, scope="default/-")
     assert [each.promotion.text for each in found] == ["default/fraud#1"]
-    assert await read(reviews.page, caller=outside.caller, scope="default/-") == ([], False)
+    assert await read(reviews.page, caller=outside.caller, scope="default/-") == ([], None)
     for who, scope in ((outside, FRAUD), (inside, "default")):
         with pytest.raises(errors.PermissionMissing):
             await read(reviews.page, caller=who.caller, scope=scope)

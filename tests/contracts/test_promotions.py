@@ -7,7 +7,17 @@ import asyncio
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, evaluations, models, namespaces, promotions, reviews, versions
+from steelyard_server.core import (
+    aliases,
+    copies,
+    evaluations,
+    models,
+    namespaces,
+    promoting,
+    promotions,
+    reviews,
+    versions,
+)
 from steelyard_server.core.content import Dataset, Metric
 from steelyard_server.core.policy_drafts import Approvals, Check, Draft, Evaluations
 from steelyard_server.core.targets import Target
@@ -124,14 +134,11 @@ async def test_promotions_are_listed_the_newest_first_and_found(board: Board) ->
     for of, target in ((1, STAGING), (2, STAGING), (1, PRODUCTION)):
         await board.promote(act(), of, target)
     read = board.database.read
-    first, more = await read(reviews.page, caller=act().caller, scope=FRAUD, page_size=2)
-    rest, last = await read(
-        reviews.page, caller=act().caller, scope="default/-", before=first[-1].promotion.create_sequence
-    )
+    first, after = await read(reviews.page, caller=act().caller, scope=FRAUD, page_size=2)
+    rest, end = await read(reviews.page, caller=act().caller, scope=FRAUD, page_size=2, after=after)
 
     assert [each.promotion.number for each in (*first, *rest)] == [3, 2, 1]
-    assert (more, last) == (True, False)
-    assert (await read(reviews.page, caller=act().caller, scope=FRAUD, open_only=True)) == ([], False)
+    assert end is None
     assert (await read(reviews.page, caller=act().caller, scope="default"))[0] == []
     with pytest.raises(errors.PromotionNotFound):
         await read(promotions.find, scope=FRAUD, number=4)
@@ -179,6 +186,27 @@ async def test_only_evaluations_of_others_count_where_a_policy_says_so(board: Bo
 
     await measure(board, 1, 0.9)
     assert (await board.promote(act(), 1)).state == "applied"
+
+
+async def test_who_made_the_content_in_another_model_is_no_other_evaluator(board: Board) -> None:
+    check = Check("measured", 'candidate.has_metric("precision@holdout")')
+    await board.database.write(models.create, act(), name="default/copy", draft=models.Draft())
+    await board.database.write(copies.copy, act("bob"), source=number(1), model="default/copy")
+    await board.set_policy(Draft(PRODUCTION, checks=(check,), evaluations=Evaluations(independent=True)))
+    copy = number(1, model="default/copy")
+    draft = evaluations.Draft((Metric("precision", "holdout", "", 0.9),))
+
+    async def promoted(who: str) -> str:
+        wanted = {"reference": copy, "target": PRODUCTION}
+        view = await board.checked(act(who), reviews.propose, promoting.gather, wanted)
+        return view.state
+
+    for creator in ("ada", "bob"):
+        await board.database.write(evaluations.record, act(creator), reference=copy, draft=draft)
+        assert await promoted("ada") == "refused"
+    # A job that measures may also propose.
+    await board.database.write(evaluations.record, act("service:ci"), reference=copy, draft=draft)
+    assert await promoted("service:ci") == "applied"
 
 
 async def test_old_evaluations_do_not_count_where_a_policy_says_so(board: Board) -> None:

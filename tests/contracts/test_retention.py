@@ -16,12 +16,15 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, expiry, namespaces, versions
+from steelyard_server.core import aliases, expiry, namespaces, reviews, versions
+from steelyard_server.core.policy_drafts import Draft
 from steelyard_server.core.retention import Retention
+from steelyard_server.core.targets import Target
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, open_database
 from steelyard_server.limits import LIMITS
 from tests.contracts.ends import add_model, delete, delete_model, numbers, put
+from tests.contracts.promoting import PRODUCTION, Board
 from tests.contracts.registry import FRAUD, act, create, everything, found, number, rows
 from tests.contracts.retention_game import SECOND, AgedModel, Clock, Game, due, let_go, rule, set_clock
 from tests.contracts.stored import require_equal
@@ -33,7 +36,9 @@ LATER = 10**9
 # What happens, to which model, to which version or for how many seconds.
 moves = st.lists(
     st.tuples(
-        st.sampled_from(["create", "create", "wait", "wait", "delete", "delete", "undelete", "point", "end"]),
+        st.sampled_from(
+            [*(2 * ["create", "wait", "delete"]), "undelete", "point", "promote", "promote", "end"]
+        ),
         st.sampled_from(NAMES),
         st.integers(1, 5),
     ),
@@ -286,6 +291,26 @@ async def test_the_longest_times_and_largest_numbers_keep_everything(registry: D
     ):
         await rule(registry, given_rule)
         assert await due(registry, now=1_700_000_000 * SECOND) == []
+
+
+async def test_what_is_in_a_stage_or_proposed_stays_until_it_is_not(registry: Database) -> None:
+    for seed in range(5):
+        await create(registry, seed)
+    board = Board(registry)
+    await board.promote(act(), 1, Target("stage", "staging"))
+    await board.promote(act(), 2, Target("stage", "archived"))
+    await board.set_policy(Draft(PRODUCTION, outside_checks=("load",)))
+    waiting = await board.promote(act(), 3)
+    await rule(registry, Retention(keep_versions_count=1))
+    now = waiting.promotion.create_time + SECOND
+
+    assert [each.deleted for each in await due(registry, now=now)] == [2]
+    await let_go(registry, FRAUD, now=now)
+    assert await numbers(registry) == [1, 3, 5]
+    await registry.write(reviews.cancel, act(), scope=FRAUD, number=waiting.promotion.number)
+    await let_go(registry, FRAUD, now=now)
+    assert await numbers(registry) == [1, 5]
+    await registry.read(require_equal)
 
 
 async def test_an_alias_that_is_set_meanwhile_keeps_its_version(registry: Database) -> None:

@@ -13,6 +13,7 @@ from steelyard import Client
 from steelyard.v1 import content_pb2
 from steelyard_server.core.filters.event_fields import EVENT_FIELDS
 from steelyard_server.core.filters.fields import MODEL_FIELDS, VERSION_FIELDS, Fields
+from steelyard_server.core.filters.promotion_fields import PROMOTION_FIELDS
 from steelyard_server.limits import LIMITS
 from tests.docs.pages import ADDRESS, ROOT, blocks
 from tests.docs.test_readme import run
@@ -102,6 +103,7 @@ LISTS = [
     ("Fields of versions", VERSION_FIELDS),
     ("Fields of models", MODEL_FIELDS),
     ("Fields of events", EVENT_FIELDS),
+    ("Fields of promotions", PROMOTION_FIELDS),
 ]
 
 
@@ -135,6 +137,24 @@ def test_the_example_of_a_field_finds_a_model_that_has_it(registry: Client, exam
 @pytest.mark.parametrize("example", examples("Fields of events").values())
 def test_the_example_of_a_field_finds_an_event_that_has_it(registry: Client, example: str) -> None:
     assert "alias.set" in [event.action for event in registry.events.list("filters/fraud", filter=example)]
+
+
+@pytest.fixture(scope="module")
+def promoted(registry: Client) -> Client:
+    """Propose a version that waits for a check from outside."""
+    target = {"stage": "staging"}
+    registry.policies.set(
+        {"namespace": "filters", "name": "careful", "target": target, "outsideChecks": ["load"]}
+    )
+    registry.promotions.create("filters/fraud:2", stage="staging")
+    return registry
+
+
+@pytest.mark.parametrize("example", examples("Fields of promotions").values())
+def test_the_example_of_a_field_finds_a_promotion_that_has_it(promoted: Client, example: str) -> None:
+    for scope in ("filters/fraud", "filters/-"):
+        found = promoted.promotions.list(scope, filter=example)
+        assert "filters/fraud#1" in map(str, found)
 
 
 def test_what_else_is_written_finds_what_it_says(registry: Client) -> None:

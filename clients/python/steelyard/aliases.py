@@ -29,6 +29,7 @@ class Aliases:
         *,
         etag: str = "",
         must_not_exist: bool = False,
+        validate_only: bool = False,
         reason: str = "",
     ) -> Alias:
         """Point an alias to a version.
@@ -36,6 +37,7 @@ class Aliases:
         Args:
             etag: of the alias as it was read; it moves only if it has not moved since.
             must_not_exist: only make a new alias.
+            validate_only: change nothing, and return it as it would be.
 
         Raises:
             AliasChanged: it moved since *etag* was read, or exists and must not.
@@ -45,6 +47,7 @@ class Aliases:
             alias=alias,
             etag=etag,
             must_not_exist=must_not_exist,
+            validate_only=validate_only,
             request_id=new_request_id(),
             reason=reason,
         )
@@ -85,8 +88,13 @@ class Aliases:
         )
         return self._connection.ask("AliasService/DeleteAlias", request, pb.DeleteAliasResponse).sequence
 
-    def rollback(self, model: str, alias: str, *, etag: str = "", reason: str = "") -> Alias:
+    def rollback(
+        self, model: str, alias: str, *, etag: str = "", validate_only: bool = False, reason: str = ""
+    ) -> Alias:
         """Point an alias back to where it pointed before; again goes one further back.
+
+        Args:
+            validate_only: change nothing, and return it as it would be.
 
         Raises:
             NoRollbackTarget: it has not pointed anywhere before.
@@ -95,6 +103,7 @@ class Aliases:
             model=self._references.model(model),
             alias=alias,
             etag=etag,
+            validate_only=validate_only,
             request_id=new_request_id(),
             reason=reason,
         )

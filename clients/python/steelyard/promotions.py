@@ -39,6 +39,7 @@ class Promotion:
         target: as `stage production`, `alias champion` or `policy careful`.
         version: 0 where it is about a policy.
         actions: what you may do with it now.
+        closed_because: why it is not open any more, for people; empty while it is.
     """
 
     scope: str
@@ -51,6 +52,7 @@ class Promotion:
     actions: tuple[str, ...]
     author: Actor
     reason: str
+    closed_because: str
     message: promotion_pb2.Promotion = field(repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -71,6 +73,7 @@ class Promotions:
         *,
         stage: str = "",
         alias: str = "",
+        environment: str = "",
         archive_incumbent: bool = False,
         validate_only: bool = False,
         reason: str = "",
@@ -78,18 +81,22 @@ class Promotions:
         """Propose to move a version to a stage or an alias; its `state` says whether it has moved.
 
         Args:
+            environment: another kind of target; servers that keep no environments refuse it.
             archive_incumbent: whether the version that is in the stage goes to `archived` with it.
             validate_only: say what would happen, and change nothing.
 
         Raises:
-            InvalidArgument: not one of *stage* and *alias* is given.
+            InvalidArgument: not one of *stage*, *alias* and *environment* is given.
             AlreadyAtTarget: the version is there.
+            EnvironmentNotFound: there is no such environment.
         """
-        if bool(stage) == bool(alias):
-            raise InvalidArgument("Name one target: a stage or an alias.")
+        targets = {"stage": stage, "alias": alias, "environment": environment}
+        given = {kind: name for kind, name in targets.items() if name}
+        if len(given) != 1:
+            raise InvalidArgument("Name one target: a stage, an alias or an environment.")
         request = pb.CreatePromotionRequest(
             version=self._references.version(ref, exact=True),
-            target=policy_pb2.Target(stage=stage) if stage else policy_pb2.Target(alias=alias),
+            target=policy_pb2.Target(**given),
             archive_incumbent=archive_incumbent,
             validate_only=validate_only,
             request_id=new_request_id(),
@@ -108,14 +115,39 @@ class Promotions:
         method = "PromotionService/GetPromotion"
         return promotion(self._connection.ask(method, request, pb.GetPromotionResponse).promotion)
 
-    def list(self, scope: str, *, open_only: bool = False) -> Iterator[Promotion]:
-        """Yield the promotions of a model or a namespace, the newest first; `risk/-` has all in it."""
+    def list(
+        self,
+        scope: str,
+        *,
+        open_only: bool = False,
+        filter: str = "",  # noqa: A002 - as the request calls it
+        order_by: str = "",
+        waits_for_me: bool = False,
+    ) -> Iterator[Promotion]:
+        """Yield the promotions of a model or a namespace, the newest first; `risk/-` has all in it.
+
+        Args:
+            open_only: as the filter `state = open`.
+            filter: as docs/filters.md describes it.
+            order_by: fields, as `expire_time, number desc`.
+            waits_for_me: only those of which your approval or report is wanted.
+
+        Raises:
+            FilterInvalid, OrderByInvalid: with the column.
+        """
+        wanted = [f"({filter})"] if filter.strip() else []
+        wanted += ["state = open"] if open_only else []
 
         def ask(request: pb.ListPromotionsRequest) -> pb.ListPromotionsResponse:
             method = "PromotionService/ListPromotions"
             return self._connection.ask(method, request, pb.ListPromotionsResponse)
 
-        request = pb.ListPromotionsRequest(scope=scope, open_only=open_only)
+        request = pb.ListPromotionsRequest(
+            scope=scope,
+            filter=" AND ".join(wanted) if open_only else filter,
+            order_by=order_by,
+            waits_for_caller=waits_for_me,
+        )
         yield from map(promotion, pages.entries(request, field="promotions", ask=ask))
 
     def review(self, scope: str, number: int, verdict: str, *, reason: str = "") -> Promotion:
@@ -197,6 +229,7 @@ def promotion(message: promotion_pb2.Promotion) -> Promotion:
         actions=tuple(enums.word(promotion_pb2.PromotionAction, each) for each in message.available_actions),
         author=types.actor(message.author),
         reason=message.reason,
+        closed_because=message.closed_because,
         message=message,
     )
 

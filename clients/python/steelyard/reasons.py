@@ -737,6 +737,12 @@ class VersionRevoked(errors.FailedPrecondition):
     reason = "VERSION_REVOKED"
 
 
+class EnvironmentNotFound(errors.NotFound):
+    """There is no Environment of this name. Servers of this version keep none."""
+
+    reason = "ENVIRONMENT_NOT_FOUND"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -860,4 +866,5 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "ALREADY_AT_TARGET": AlreadyAtTarget,
     "PROMOTION_OPEN": PromotionOpen,
     "VERSION_REVOKED": VersionRevoked,
+    "ENVIRONMENT_NOT_FOUND": EnvironmentNotFound,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from steelyard.v1 import alias_pb2
 from steelyard.v1 import alias_service_pb2 as pb
 from steelyard_server.api import convert
 from steelyard_server.api.transact import mutate, observe
@@ -28,6 +29,8 @@ class AliasService:
 
         def answer(moved: tuple[Alias, int]) -> pb.SetAliasResponse:
             alias, sequence = moved
+            if request.validate_only:
+                return pb.SetAliasResponse(alias=_rehearsed(alias))
             return pb.SetAliasResponse(alias=convert.alias(alias), sequence=sequence)
 
         return await mutate(
@@ -36,6 +39,7 @@ class AliasService:
             request,
             aliases.put,
             answer,
+            validate_only=request.validate_only,
             reference=convert.reference(request.version),
             name=request.alias,
             etag=request.etag,
@@ -101,6 +105,8 @@ class AliasService:
 
         def answer(moved: tuple[Alias, int]) -> pb.RollbackAliasResponse:
             alias, sequence = moved
+            if request.validate_only:
+                return pb.RollbackAliasResponse(alias=_rehearsed(alias))
             return pb.RollbackAliasResponse(alias=convert.alias(alias), sequence=sequence)
 
         return await mutate(
@@ -109,6 +115,7 @@ class AliasService:
             request,
             aliases.rollback,
             answer,
+            validate_only=request.validate_only,
             model=request.model,
             name=request.alias,
             etag=request.etag,
@@ -134,3 +141,11 @@ class AliasService:
             next_page_token=self._pages.encode(query, found[-1].sequence) if more else "",
             sequence=sequence,
         )
+
+
+def _rehearsed(value: Alias) -> alias_pb2.Alias:
+    """Turn an alias as it would be into a message, without what only a commit gives."""
+    message = convert.alias(value)
+    for name in ("uid", "create_time", "update_time", "etag"):
+        message.ClearField(name)
+    return message

@@ -34,7 +34,7 @@ def target(message: policy_pb2.Target, *, field: str = "target") -> Target:
     """
     kind = message.WhichOneof("kind")
     if kind is None:
-        allowed = "stage, alias"
+        allowed = "stage, alias, environment"
         raise OneofRequired(f"`{field}` is empty; set one of {allowed}.", field=field, allowed=allowed)
     return Target(kind, getattr(message, kind))
 
@@ -105,6 +105,7 @@ def promotion(value: View) -> promotion_pb2.Promotion:
         expire_time=convert.timestamp(of.expire_time),
         etag=str(of.sequence),
         available_actions=[PROMOTION_ACTIONS.number(each) for each in value.actions],
+        closed_because=value.why,
     )
 
 

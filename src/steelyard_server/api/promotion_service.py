@@ -83,24 +83,29 @@ class PromotionService:
         self, request: pb.ListPromotionsRequest, call: Call
     ) -> pb.ListPromotionsResponse:
         """Answer a page of promotions."""
-        query = ("promotions", request.scope, request.open_only)
-        (found, more), sequence = await observe(
+        query = (
+            "promotions",
+            request.scope,
+            request.filter,
+            request.order_by,
+            request.waits_for_caller,
+        )
+        (found, position), sequence = await observe(
             self._database,
             call,
             reviews.page,
             minimum_sequence=request.minimum_sequence,
             filtered=True,
             scope=request.scope,
-            open_only=request.open_only,
-            before=self._pages.decode(query, request.page_token, int),
+            filter=request.filter,
+            order_by=request.order_by,
+            waits_for_caller=request.waits_for_caller,
+            after=self._pages.decode(query, request.page_token, list),
             page_size=request.page_size,
         )
-        last = found[-1].promotion.create_sequence if more else 0
-        # What is superseded is known only once it is read.
-        shown = [each for each in found if not request.open_only or each.is_open]
         return pb.ListPromotionsResponse(
-            promotions=[convert_policy.promotion(each) for each in shown],
-            next_page_token=self._pages.encode(query, last) if more else "",
+            promotions=map(convert_policy.promotion, found),
+            next_page_token=self._pages.encode(query, position) if position else "",
             sequence=sequence,
         )
 

@@ -184,7 +184,11 @@ def rollback(tx: Transaction, act: Act, *, model: str, name: str, etag: str = ""
             target = {"number": number, "digest": version.digest, "restores": restores}
             return pointers.move(tx, act, model=alias.model, name=name, **target)
         passed += 1
-    why = f"; the {passed} sets before led to it or to versions that are deleted now" if passed else ""
+    why = (
+        f"; the {passed} sets before led to it or to versions that are deleted or revoked now"
+        if passed
+        else ""
+    )
     message = f"{alias.model.text}@{name} never pointed anywhere before version {alias.number}{why}."
     raise NoRollbackTarget(message, model=alias.model.text, alias=name)
 

@@ -69,13 +69,18 @@ def demands(promotion: Promotion, policies: Sequence[Policy]) -> list[Demand]:
     return again + [Demand(each.name, each.draft.approvals) for each in policies if each.draft.approvals]
 
 
+def creators(tx: Transaction, *, digest: str) -> frozenset[str]:
+    """Return who made a content, in any model that has it."""
+    return frozenset(row.creator_id for row in tx.all(_CREATORS, digest=digest))
+
+
 def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
     """Return who may not approve a promotion, and why."""
     found: dict[str, str] = {}
     if promotion.digest:
         rows = tx.all(_EVALUATORS, digest=promotion.digest)
         found |= {orjson.loads(row.evaluator)["id"]: EVALUATOR for row in rows}
-        found |= {row.creator_id: CREATOR for row in tx.all(_CREATORS, digest=promotion.digest)}
+        found |= dict.fromkeys(creators(tx, digest=promotion.digest), CREATOR)
     return found | {promotion.author["id"]: AUTHOR}
 
 
@@ -109,16 +114,24 @@ def require_person(caller: Caller) -> None:
 
 
 def require_may_approve(
-    tx: Transaction, caller: Caller, promotion: Promotion, *, asked: Sequence[Demand]
+    tx: Transaction,
+    caller: Caller,
+    promotion: Promotion,
+    *,
+    asked: Sequence[Demand],
+    barred: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Demand that an approval of *caller* would count; return the policies that it counts for.
+
+    Args:
+        barred: what `excluded` found.
 
     Raises:
         ReviewerNotPerson, ReviewerNotIndependent, ReviewerNotAsked: it would not.
         ReviewGiven: they have approved it already.
     """
     require_person(caller)
-    because = excluded(tx, promotion).get(caller.id)
+    because = barred.get(caller.id)
     if because is not None:
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)

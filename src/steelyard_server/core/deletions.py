@@ -75,10 +75,13 @@ def remove(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -
     Raises:
         VersionDeleted: it is deleted already.
         VersionInUse: something points to it.
+        PolicyRequiresPromotion: it stands in a stage that a policy protects.
         EtagMismatch: it changed since *etag* was given out.
     """
     model, row = references.resolve(tx, reference, lock=True)
     masks.check_etag(etag, row.sequence)
+    events.lock_head(tx)
+    governance.require_unprotected(tx, model=model, target=Target(STAGE, row.stage))
     found = blockers.collect(tx, model=model, number=row.number)
     if found:
         message = f"{model.text}:{row.number} is in use by {found.text}; move or delete these aliases first."

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steelyard_server.core import evaluations, files, governance, pointers, versions
+from steelyard_server.core import approvals, evaluations, files, governance, pointers, versions
 from steelyard_server.core.policies.expressions import Need
 from steelyard_server.core.policies.facts import Facts, Measurement, ModelFacts, Side
-from steelyard_server.core.promotions import FAILED, PASSED, WAITING, CheckResult, Revision
+from steelyard_server.core.promotions import FAILED, PASSED, WAITING, CheckResult
 from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from steelyard_server.core.content import Content, File
+    from steelyard_server.core.content import File
     from steelyard_server.core.evaluations import Evaluation
     from steelyard_server.core.governance import Policy
     from steelyard_server.core.models import Model
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.versions import Version
     from steelyard_server.db.database import Row, Transaction
 
-Key = tuple[str, int, tuple[Revision, ...]]
+Key = tuple[str, int, tuple[governance.Revision, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that the checks look at, but what is in the files; *now* is in microseconds."""
+    """Everything that the checks look at, but what is in the files; *now* is in microseconds.
+
+    Args:
+        creators: who made the content of the candidate, in any model, where a policy asks for others.
+    """
 
     model: Model
     candidate: Subject
@@ -50,12 +54,13 @@ class Inputs:
     policies: tuple[Policy, ...]
     needs: frozenset[Need]
     now: int
+    creators: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
         """Name what must still be so when the result is used."""
         number = self.incumbent.version.number if self.incumbent else 0
-        return (self.candidate.version.uid, number, revisions(self.policies))
+        return (self.candidate.version.uid, number, governance.revisions(self.policies))
 
     @property
     def heads(self) -> list[File]:
@@ -72,11 +77,6 @@ class Judged:
     key: Key
     checks: tuple[CheckResult, ...]
     evaluations: tuple[str, ...]
-
-
-def revisions(policies: Iterable[Policy]) -> tuple[Revision, ...]:
-    """Say which policies in which revision."""
-    return tuple(Revision(each.name, each.uid, str(each.revision)) for each in policies)
 
 
 def gather(
@@ -108,7 +108,14 @@ def gather(
         policies=policies,
         needs=needs,
         now=events.now(),
+        creators=_creators(tx, version.digest, policies=policies),
     )
+
+
+def _creators(tx: Transaction, digest: str, *, policies: Sequence[Policy]) -> frozenset[str]:
+    rules = [each.draft.evaluations for each in policies]
+    asked = any(rule is not None and rule.independent for rule in rules)
+    return approvals.creators(tx, digest=digest) if asked else frozenset()
 
 
 def judge(inputs: Inputs, *, formats: Mapping[str, str]) -> Judged:
@@ -147,8 +154,10 @@ def _result(finding: Finding, *, policy: str, name: str) -> CheckResult:
 
 def _facts(inputs: Inputs, *, formats: Mapping[str, str], rule: Evaluations | None) -> Facts:
     model = inputs.model
+    counting = tuple(each for each in inputs.candidate.evaluations if _counts(each, inputs, rule))
+    candidate = replace(inputs.candidate, evaluations=counting)
     return Facts(
-        candidate=_side(inputs.candidate, formats=formats, rule=rule, now=inputs.now),
+        candidate=_side(candidate, formats=formats, with_training=rule is None),
         incumbent=_side(inputs.incumbent, formats=formats) if inputs.incumbent else None,
         model=ModelFacts(
             name=model.text,
@@ -161,13 +170,11 @@ def _facts(inputs: Inputs, *, formats: Mapping[str, str], rule: Evaluations | No
     )
 
 
-def _side(
-    subject: Subject, *, formats: Mapping[str, str], rule: Evaluations | None = None, now: int = 0
-) -> Side:
+def _side(subject: Subject, *, formats: Mapping[str, str], with_training: bool = True) -> Side:
     version = subject.version
     content = version.content
-    measurements = [_measurement(each) for each in subject.evaluations if _counts(each, version, rule, now)]
-    if rule is None and content.metrics:
+    measurements = [_measurement(each) for each in subject.evaluations]
+    if with_training and content.metrics:
         creator = version.creator["id"]
         measurements.append(Measurement(content.metrics, content.datasets, creator, version.create_time))
     return Side(
@@ -176,7 +183,7 @@ def _side(
         digest=version.digest,
         creator=version.creator["id"],
         create_time=version.create_time,
-        content=_with_files(subject),
+        content=replace(content, files=subject.files),
         measurements=tuple(measurements),
         description=version.description,
         semantic_version=version.semantic_version,
@@ -185,16 +192,12 @@ def _side(
     )
 
 
-def _with_files(subject: Subject) -> Content:
-    return replace(subject.version.content, files=subject.files)
-
-
-def _counts(evaluation: Evaluation, version: Version, rule: Evaluations | None, now: int) -> bool:
+def _counts(evaluation: Evaluation, inputs: Inputs, rule: Evaluations | None) -> bool:
     if rule is None:
         return True
-    if rule.independent and evaluation.evaluator["id"] == version.creator["id"]:
+    if rule.independent and evaluation.evaluator["id"] in inputs.creators:
         return False
-    return not rule.age_seconds or evaluation.evaluate_time >= now - rule.age_seconds * 1_000_000
+    return not rule.age_seconds or evaluation.evaluate_time >= inputs.now - rule.age_seconds * 1_000_000
 
 
 def _measurement(evaluation: Evaluation) -> Measurement:

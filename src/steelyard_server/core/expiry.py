@@ -11,9 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select
 
-from steelyard_server.core import blockers, deletions, model_deletions, models, namespaces
+from steelyard_server.core import (
+    blockers,
+    deletions,
+    model_deletions,
+    models,
+    namespaces,
+    promotion_states,
+    stages,
+)
 from steelyard_server.db import tables
 from steelyard_server.errors import LimitExceeded, ModelNotFound, NamespaceNotFound
 
@@ -45,13 +53,22 @@ _LOWEST_KEPT = (
     .correlate(tables.models)
     .scalar_subquery()
 )
+# Somebody may approve it any day.
+_IS_PROPOSED = exists().where(
+    tables.promotions.c.model_id == _V.model_id,
+    tables.promotions.c.version_number == _V.number,
+    promotion_states.holds(promotion_states.OPEN, now=bindparam("now")),
+)
 _EXPIRED = and_(
     _V.model_id == _M.id,
     _M.delete_time.is_(None),
     _V.delete_time.is_(None),
     _V.create_time <= bindparam("deletes_until"),
     _V.number < _LOWEST_KEPT,
+    # Whoever put it into another stage wants it there.
+    or_(_V.stage == stages.FIRST, _V.stage == stages.ARCHIVED),
     blockers.FREE,
+    ~_IS_PROPOSED,
 )
 # Those of a deleted model go with it, and only with it.
 _OVER = and_(
@@ -167,7 +184,8 @@ def name(tx: Transaction, *, namespace: Namespace, due: Due, now: int) -> tuple[
 def let_go(tx: Transaction, act: Act, *, model: str, now: int) -> Step | None:
     """Delete or purge some of what is to go of a model at *now*, in one event; None when nothing is.
 
-    What is to go is decided behind the lock of the model: by its aliases and the rule as they are now.
+    What is to go is decided behind the lock of the model: by its aliases, stages and promotions, and the
+    rule, as they are now.
     """
     with suppress(ModelNotFound, NamespaceNotFound):
         found = models.find(tx, name=model, lock=True, deleted=True)
@@ -219,4 +237,5 @@ def _bounds(namespace: Namespace, *, now: int) -> dict[str, int]:
         "newest_kept": rule.newest_kept,
         "deletes_until": rule.deletes_until(now),
         "purges_until": rule.purges_until(now),
+        "now": now,
     }

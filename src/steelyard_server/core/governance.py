@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 
 from steelyard_server.core import names, namespaces, policy_drafts
-from steelyard_server.core.targets import Target
+from steelyard_server.core.targets import ENVIRONMENT, Target
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
 from steelyard_server.errors import LimitExceeded, PolicyNotFound, PolicyRequiresPromotion
@@ -19,7 +19,7 @@ from steelyard_server.history.events import Change, Scope, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 _P, _N = tables.policies.c, tables.model_names.c
 _OF_NAMESPACE = select(tables.policies).where(_P.namespace_id == bindparam("namespace")).order_by(_P.name)
 _BY_NAME = _OF_NAMESPACE.where(_P.name == bindparam("name"))
-_OF_TARGET = _OF_NAMESPACE.where(_P.target_kind == bindparam("kind"), _P.target_name == bindparam("target"))
+# Names of environments may be patterns.
+_OF_TARGET = _OF_NAMESPACE.where(
+    _P.target_kind == bindparam("kind"),
+    or_(_P.target_name == bindparam("target"), bindparam("kind") == ENVIRONMENT),
+)
 _KEYS = select(_N.name_key).where(_N.model_id == bindparam("model"))
 _COUNT = (
     select(func.count().label("policies"))
@@ -48,6 +52,15 @@ _UPDATE = (
     .values({name: bindparam(name) for name in _CHANGING})
 )
 _DELETE = delete(tables.policies).where(_P.id == bindparam("policy"))
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A policy as it was when checks ran."""
+
+    name: str
+    uid: str
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +124,23 @@ def found(policy: Policy | None, *, namespace: Namespace, name: str) -> Policy:
 def protecting(tx: Transaction, *, model: Model, target: Target) -> list[Policy]:
     """Return the policies that protect *target* in *model*, in the order of their names."""
     rows = tx.all(_OF_TARGET, namespace=model.namespace_id, kind=target.kind, target=target.name)
-    if not rows:
-        return []
+    policies = [_value(row, namespace=model.namespace) for row in rows]
+    policies = [each for each in policies if each.draft.target.covers(target)]
+    if not any(each.draft.models for each in policies):
+        return policies
     # A rename must not lead out of a policy, so former names count too.
     keys = [row.name_key for row in tx.all(_KEYS, model=model.id)]
-    policies = [_value(row, namespace=model.namespace) for row in rows]
     return [each for each in policies if _holds_for(each.draft.models, keys)]
+
+
+def revisions(policies: Iterable[Policy]) -> tuple[Revision, ...]:
+    """Say which policies in which revision."""
+    return tuple(Revision(each.name, each.uid, str(each.revision)) for each in policies)
+
+
+def revisions_text(listed: Iterable[Revision]) -> str:
+    """Write revisions as one text, which is the same for the same."""
+    return canonical.text([asdict(each) for each in listed])
 
 
 def require_unprotected(tx: Transaction, *, model: Model, target: Target) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from steelyard_server.core import access, grants, masks, names, namespaces, pages, roles, terms
+from steelyard_server.core import access, closing, grants, masks, names, namespaces, pages, roles, terms
 from steelyard_server.core.filters import search
 from steelyard_server.core.filters.fields import MODEL_FIELDS
 from steelyard_server.core.filters.scope import ModelScope
@@ -312,6 +312,7 @@ def rename(tx: Transaction, act: Act, *, name: str, new_name: str, etag: str = "
     else:
         _insert_name(tx, after)
     grants.follow(tx, at, old=before.text, new=after.text)
+    closing.renamed(tx, model=after)
     return _save(tx, act, at, action="model.rename", before=before, after=after)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 LATEST = "latest"
 # In the place of a model in lists: all of its namespace.
 ALL_MODELS = "-"
+ANY_CHARACTERS = "*"
 DEFAULT_NAMESPACE = "default"
 GROUP = "group:"
 # The longest prefix, and a name.
@@ -112,6 +113,16 @@ def environment(text: str, *, field: str) -> str:
     """Check the name of an environment."""
     _match(text, LIMITS.name_pattern, field=field, kind="environment name")
     return _unreserved(text, field=field, kind="an environment")
+
+
+def environments(text: str, *, field: str) -> str:
+    """Check the name of an environment in which `*` may stand for any characters."""
+    named = text.replace(ANY_CHARACTERS, "x")
+    if named and _compiled(LIMITS.name_pattern).fullmatch(named) is None:
+        message = f"{quoted(text)} names no environments; it must match {LIMITS.name_pattern}, with * in it."
+        raise InvalidName(message, field=field, pattern=LIMITS.name_pattern)
+    environment(named, field=field)
+    return text
 
 
 def group(text: str, *, field: str = "name") -> str:
@@ -313,6 +324,22 @@ def distinct(keys: Sequence[str | tuple[str, ...]], *, field: str) -> None:
             text = key if isinstance(key, str) else " ".join(filter(None, key))
             raise DuplicateKey(f"`{field}` has {quoted(text)} twice.", field=field, key=text)
         seen.add(key)
+
+
+def has_form(text: str, pattern: str) -> bool:
+    """Return whether *text* has the form of *pattern*, in which `*` stands for any characters."""
+    first, *parts = pattern.split(ANY_CHARACTERS)
+    if not parts:
+        return first == text
+    *between, last = parts
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    left = text[len(first) : len(text) - len(last)]
+    for part in between:
+        _, found, left = left.partition(part) if part else ("", "*", left)
+        if not found:
+            return False
+    return True
 
 
 def storable(value: str) -> bool:

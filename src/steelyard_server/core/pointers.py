@@ -156,8 +156,9 @@ def move(
     Raises:
         PolicyRequiresPromotion: a policy protects the alias.
     """
-    governance.require_unprotected(tx, model=model, target=Target(ALIAS, name))
+    # Behind the stamp no policy can come that this would not see.
     at = events.stamp(tx)
+    governance.require_unprotected(tx, model=model, target=Target(ALIAS, name))
     after, change = _point(
         tx, act, at, model=model, name=name, number=number, digest=digest, restores=restores
     )
@@ -302,8 +303,8 @@ def clear(tx: Transaction, act: Act, *, alias: Alias) -> int:
     Raises:
         PolicyRequiresPromotion: a policy protects it.
     """
-    governance.require_unprotected(tx, model=alias.model, target=Target(ALIAS, alias.name))
     at = events.stamp(tx)
+    governance.require_unprotected(tx, model=alias.model, target=Target(ALIAS, alias.name))
     tx.run(_DELETE, {"alias": alias.id})
     _record(tx, act, at, before=alias, after=None, action="delete", effective=None, previous=None)
     return events.append(tx, act, at, action="alias.delete", changes=[_change(None, before=alias)])

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from steelyard_server.core.policies.expressions import Program
     from steelyard_server.core.targets import Target
 
-ANY_CHARACTERS = "*"
-
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -150,19 +148,8 @@ def read(content: Mapping[str, Any], *, target: Target, description: str) -> Dra
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Return whether a folded name has the form of a pattern, in which `*` stands for any characters."""
-    first, *parts = names.model_key(pattern).split(ANY_CHARACTERS)
-    if not parts:
-        return first == name
-    *between, last = parts
-    if not name.startswith(first) or not name.endswith(last) or len(name) < len(first) + len(last):
-        return False
-    left = name[len(first) : len(name) - len(last)]
-    for part in between:
-        _, found, left = left.partition(part) if part else ("", "*", left)
-        if not found:
-            return False
-    return True
+    """Return whether a folded name of a model has the form of a pattern, whatever its letter case."""
+    return names.has_form(name, names.model_key(pattern))
 
 
 def _read_approvals(read: Mapping[str, Any]) -> Approvals:

@@ -12,28 +12,21 @@ from typing import TYPE_CHECKING
 
 from steelyard_server.core import (
     approvals,
+    closing,
     evidence,
     governance,
     marks,
     masks,
+    models,
+    namespaces,
     pointers,
     policy_drafts,
     promotions,
     references,
     stages,
 )
-from steelyard_server.core.promotions import (
-    APPLIED,
-    EXPIRED,
-    FAILED,
-    OPEN,
-    OVERRIDDEN,
-    REFUSED,
-    SUPERSEDED,
-    WAITING,
-    Promotion,
-    Scoped,
-)
+from steelyard_server.core.promotion_states import APPLIED, OPEN, OVERRIDDEN, REFUSED, SUPERSEDED
+from steelyard_server.core.promotions import FAILED, WAITING, Promotion, Scoped
 from steelyard_server.core.targets import ALIAS, POLICY, STAGE, Target
 from steelyard_server.errors import (
     AlreadyAtTarget,
@@ -50,10 +43,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from steelyard_server.core.evidence import Inputs, Judged
-    from steelyard_server.core.governance import Policy
+    from steelyard_server.core.governance import Policy, Revision
     from steelyard_server.core.models import Model
     from steelyard_server.core.policy_drafts import Draft
-    from steelyard_server.core.promotions import Revision
+    from steelyard_server.core.promotions import CheckResult
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
@@ -99,35 +92,47 @@ def propose(
 
     Raises:
         ModelNotFound, VersionNotFound, AliasNotFound: no such version.
-        StageUnknown, InvalidName: no such target.
+        StageUnknown, InvalidName, EnvironmentNotFound: no such target.
         AlreadyAtTarget: the version is there.
         PromotionOpen: the same is proposed already.
         Stale: checks have to run first; *judged* is then what they found.
     """
     model, version = references.resolve(tx, reference, lock=True)
-    scope = promotions.scoped(tx, model.text)
-    target.check(namespace=scope.namespace)
-    if archive_incumbent and target.kind != STAGE:
-        message = "An alias has no incumbent to archive; leave `archive_incumbent` out, or name a stage."
-        raise ResourceMismatch(message, field="archive_incumbent")
-    _require_elsewhere(tx, scope, target, version)
+    scope = Scoped(namespaces.find(tx, name=model.namespace), model)
+    _require_target(scope, target, archive_incumbent=archive_incumbent)
+    _require_elsewhere(tx, model, target, version)
+    # Behind the stamp no policy can come that this would not see.
+    at = events.stamp(tx)
     policies = governance.protecting(tx, model=model, target=target)
-    there = pointers.incumbent(tx, model=model, target=target, but=version.number)
-    number = there.number if there is not None else 0
-    if policies and (judged is None or judged.key != (version.uid, number, evidence.revisions(policies))):
+    revisions = governance.revisions(policies)
+    _require_not_open(tx, scope, target, version=version.number, revisions=revisions)
+    incumbent = _incumbent(tx, model, target, version)
+    if policies and (judged is None or judged.key != (version.uid, incumbent, revisions)):
         raise Stale
-    _require_not_open(tx, scope, target, version=version.number, policies=policies)
     new = replace(
-        _new(tx, act, scope=scope, target=target, revisions=evidence.revisions(policies)),
+        _new(tx, act, scope=scope, target=target, revisions=revisions),
         version=version.number,
         digest=version.digest,
-        incumbent=number,
+        incumbent=incumbent,
         archive_incumbent=archive_incumbent,
         reinstates=marks.revocation(version),
         evaluations=judged.evaluations if judged else (),
         checks=judged.checks if judged else (),
     )
-    return _create(tx, act, _Move(new, policies, version))
+    return _create(tx, act, at, _Move(new, policies, version))
+
+
+def _require_target(scope: Scoped, target: Target, *, archive_incumbent: bool) -> None:
+    target.require(namespace=scope.namespace)
+    if archive_incumbent and target.kind != STAGE:
+        message = "An alias has no incumbent to archive; leave `archive_incumbent` out, or name a stage."
+        raise ResourceMismatch(message, field="archive_incumbent")
+
+
+def _incumbent(tx: Transaction, model: Model, target: Target, version: Row) -> int:
+    """Return the number of the other version that is at a target, 0 for none."""
+    there = pointers.incumbent(tx, model=model, target=target, but=version.number)
+    return there.number if there is not None else 0
 
 
 def propose_policy(
@@ -154,9 +159,11 @@ def propose_policy(
         governance.require_room(tx, namespace=scope.namespace)
     target = Target(POLICY, name)
     known = [before] if before else []
-    _require_not_open(tx, scope, target, version=0, policies=known)
-    new = _new(tx, act, scope=scope, target=target, revisions=evidence.revisions(known))
-    return _create(tx, act, _Move(replace(new, proposal=_proposal(draft)), known))
+    revisions = governance.revisions(known)
+    _require_not_open(tx, scope, target, version=0, revisions=revisions)
+    new = _new(tx, act, scope=scope, target=target, revisions=revisions)
+    move = _Move(replace(new, proposal=_proposal(draft)), known)
+    return _create(tx, act, events.stamp(tx), move)
 
 
 def policies_of(tx: Transaction, promotion: Promotion) -> list[Policy]:
@@ -167,13 +174,15 @@ def policies_of(tx: Transaction, promotion: Promotion) -> list[Policy]:
     return [found] if found else []
 
 
-def state_of(promotion: Promotion, policies: Sequence[Policy], *, now: int) -> str:
-    """Return how a promotion stands at a time in microseconds, under the policies of its target then."""
-    if promotion.state != OPEN:
-        return promotion.state
-    if promotion.expire_time <= now:
-        return EXPIRED
-    return OPEN if promotion.policies == evidence.revisions(policies) else SUPERSEDED
+def state_of(promotion: Promotion, revisions: tuple[Revision, ...], *, now: int) -> str:
+    """Return how a promotion stands at a time in microseconds.
+
+    Args:
+        revisions: of the policies that decide of it now. Whatever else ends it, nothing is applied that was
+            judged under others.
+    """
+    state = promotion.state_at(now)
+    return SUPERSEDED if state == OPEN and promotion.policies != revisions else state
 
 
 def override(tx: Transaction, act: Act, at: Stamp, promotion: Promotion) -> tuple[Promotion, list[Change]]:
@@ -185,10 +194,10 @@ def override(tx: Transaction, act: Act, at: Stamp, promotion: Promotion) -> tupl
     """
     model, version = _version_of(tx, promotion)
     marks.require_usable(version, model=model)
-    there = pointers.incumbent(tx, model=model, target=promotion.target, but=version.number)
+    incumbent = _incumbent(tx, model, promotion.target, version)
     when = events.time_text(at.time)
     mark = {"actor": act.caller.as_json(), "time": when, "promotion": promotion.text}
-    after = replace(promotion, state=OVERRIDDEN, incumbent=there.number if there is not None else 0)
+    after = replace(promotion, state=OVERRIDDEN, ended="", incumbent=incumbent)
     moved = pointers.carry(tx, act, at, authority=after, model=model, version=version, override=mark)
     return after, moved
 
@@ -211,15 +220,18 @@ def settle(
     if promotion.scope.model is None or _waits(tx, promotion, policies, now=at.time):
         return _settle(tx, act, at, _Move(promotion, policies))
     model, version = _version_of(tx, promotion)
-    there = pointers.incumbent(tx, model=model, target=promotion.target, but=version.number)
-    number = there.number if there is not None else 0
-    if number != promotion.incumbent:
-        if judged is None or judged.key != (version.uid, number, promotion.policies):
+    incumbent = _incumbent(tx, model, promotion.target, version)
+    if incumbent != promotion.incumbent:
+        if judged is None or judged.key != (version.uid, incumbent, promotion.policies):
             raise Stale
-        outside = [each for each in promotion.checks if each.outside]
-        again = [each for each in judged.checks if not each.outside]
-        promotion = replace(promotion, incumbent=number, checks=(*again, *outside))
+        promotion = replace(promotion, incumbent=incumbent, checks=_again(promotion, judged))
     return _settle(tx, act, at, _Move(promotion, policies, version))
+
+
+def _again(promotion: Promotion, judged: Judged) -> tuple[CheckResult, ...]:
+    """Return what the checks found now, with what was reported from outside before."""
+    outside = (each for each in promotion.checks if each.outside)
+    return (*(each for each in judged.checks if not each.outside), *outside)
 
 
 def _version_of(tx: Transaction, promotion: Promotion) -> tuple[Model, Row]:
@@ -240,12 +252,29 @@ def _apply(tx: Transaction, act: Act, at: Stamp, move: _Move) -> list[Change]:
     promotion, scope = move.promotion, move.promotion.scope
     if scope.model is not None and move.version is not None:
         return pointers.carry(tx, act, at, authority=promotion, model=scope.model, version=move.version)
-    if promotion.proposal is None:
-        return [governance.remove(tx, namespace=scope.namespace, policy=move.policies[0])]
-    name, draft = promotion.target.name, _draft(promotion.proposal)
-    return [
-        governance.put(tx, at, namespace=scope.namespace, name=name, draft=draft, creator=promotion.author)
-    ]
+    change = _change_policy(tx, at, promotion, before=move.policies)
+    _supersede(tx, scope, drafts=[*(each.draft for each in move.policies), proposed(promotion)])
+    return [change]
+
+
+def _change_policy(tx: Transaction, at: Stamp, promotion: Promotion, *, before: Sequence[Policy]) -> Change:
+    draft, space = proposed(promotion), promotion.scope.namespace
+    if draft is None:
+        return governance.remove(tx, namespace=space, policy=before[0])
+    name, creator = promotion.target.name, promotion.author
+    return governance.put(tx, at, namespace=space, name=name, draft=draft, creator=creator)
+
+
+def _supersede(tx: Transaction, scope: Scoped, *, drafts: Sequence[Draft | None]) -> None:
+    """End what was judged under a policy that was otherwise before, or under none."""
+    touched = [draft.target for draft in drafts if draft is not None]
+    rows = closing.open_targets(tx, namespace=scope.namespace)
+    wanted = [(row.model_id, Target(row.target_kind, row.target_name)) for row in rows]
+    wanted = [each for each in wanted if any(target.covers(each[1]) for target in touched)]
+    found = models.by_ids(tx, sorted({key for key, _ in wanted}))
+    for key, target in wanted:
+        if key in found:
+            closing.supersede(tx, model=found[key], target=target)
 
 
 def _waits(tx: Transaction, promotion: Promotion, policies: Sequence[Policy], *, now: int) -> bool:
@@ -260,8 +289,7 @@ def _waits(tx: Transaction, promotion: Promotion, policies: Sequence[Policy], *,
     return any(approvals.given(promotion, each, barred=barred, now=now) < each.rule.count for each in wanted)
 
 
-def _create(tx: Transaction, act: Act, move: _Move) -> Promotion:
-    at = events.stamp(tx)
+def _create(tx: Transaction, act: Act, at: Stamp, move: _Move) -> Promotion:
     lives = LIMITS.promotion_open_seconds * 1_000_000
     promotion = replace(
         move.promotion,
@@ -306,26 +334,24 @@ def _new(
     )
 
 
-def _require_elsewhere(tx: Transaction, scope: Scoped, target: Target, version: Row) -> None:
-    if scope.model is None:
-        raise RuntimeError("A version is in a model.")
+def _require_elsewhere(tx: Transaction, model: Model, target: Target, version: Row) -> None:
     if target.kind == ALIAS:
-        alias = pointers.find(tx, model=scope.model, name=target.name)
+        alias = pointers.find(tx, model=model, name=target.name)
         there = alias is not None and alias.number == version.number
     else:
         there = version.stage == target.name
     # A version that was revoked and is there still is put into use again.
     if there and not marks.revocation(version):
-        message = f"{scope.text}:{version.number} is at the {target.text} already."
+        message = f"{model.text}:{version.number} is at the {target.text} already."
         raise AlreadyAtTarget(message, target=target.text)
 
 
 def _require_not_open(
-    tx: Transaction, scope: Scoped, target: Target, *, version: int, policies: Sequence[Policy]
+    tx: Transaction, scope: Scoped, target: Target, *, version: int, revisions: tuple[Revision, ...]
 ) -> None:
     now = events.now()
     found = promotions.find_open(tx, scope=scope, target=target, version=version, now=now)
-    if found is not None and state_of(found, policies, now=now) == OPEN:
+    if found is not None and state_of(found, revisions, now=now) == OPEN:
         message = f"{found.text} proposes this already and is open; wait for it, or cancel it."
         raise PromotionOpen(message, scope=scope.text, number=found.number)
 

@@ -6,31 +6,41 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, func, select, update
 
-from steelyard_server.core import access, models, names, namespaces, pages, roles
+from steelyard_server.core import (
+    access,
+    governance,
+    models,
+    names,
+    namespaces,
+    pages,
+    promotion_states,
+    roles,
+)
+from steelyard_server.core.filters import search
+from steelyard_server.core.filters.promotion_fields import PROMOTION_FIELDS, PromotionScope
+from steelyard_server.core.filters.search import Listing
+from steelyard_server.core.governance import Revision
+from steelyard_server.core.promotion_states import OPEN
 from steelyard_server.core.targets import Target
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of, insert_generated
 from steelyard_server.errors import PromotionNotFound
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Scope, Text
+from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from steelyard_server.core.filters.search import Position
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.caller import Caller
     from steelyard_server.history.canonical import Json
 
-OPEN: Final = "open"
-APPLIED: Final = "applied"
-REFUSED: Final = "refused"
-CANCELLED: Final = "cancelled"
-EXPIRED: Final = "expired"
-SUPERSEDED: Final = "superseded"
 WAITING: Final = "waiting"
 PASSED: Final = "passed"
 FAILED: Final = "failed"
@@ -39,9 +49,9 @@ REJECT: Final = "reject"
 WITHDRAW: Final = "withdraw"
 COMMENT: Final = "comment"
 OVERRIDE: Final = "override"
-OVERRIDDEN: Final = "overridden"
+NEWEST_FIRST: Final = "sequence desc"
 
-_P, _N = tables.promotions.c, tables.model_names.c
+_P = tables.promotions.c
 _FIND = select(tables.promotions).where(
     _P.namespace_id == bindparam("namespace"),
     _P.model_id == bindparam("model"),
@@ -58,26 +68,12 @@ _OPEN = (
         _P.target_kind == bindparam("kind"),
         _P.target_name == bindparam("name"),
         _P.version_number == bindparam("version"),
-        _P.state == OPEN,
-        _P.expire_time > bindparam("now"),
+        promotion_states.holds(OPEN, now=bindparam("now")),
     )
     .order_by(_P.number.desc())
     .limit(1)
 )
-# 0 asks for those of all times.
-_PAGE = (
-    select(tables.promotions)
-    .where(
-        _P.namespace_id == bindparam("namespace"),
-        _P.create_sequence < bindparam("before"),
-        or_(bindparam("open_at") == 0, (_P.state == OPEN) & (_P.expire_time > bindparam("open_at"))),
-    )
-    .order_by(_P.create_sequence.desc())
-    .limit(bindparam("limit"))
-)
-_PAGE_OF_ONE = _PAGE.where(_P.model_id == bindparam("model"))
-_KEYS = select(_N.model_id).where(_N.namespace_id == bindparam("namespace"), any_of(_N.name_key, "readable"))
-_PAGE_AMONG = _PAGE.where(_P.model_id.in_(_KEYS))
+_PAGE = select(tables.promotions).where(any_of(_P.id, "ids"))
 _INSERT = insert_generated(tables.promotions)
 _CHANGING = ("state", "content", "update_time", "sequence")
 _UPDATE = (
@@ -85,15 +81,6 @@ _UPDATE = (
     .where(_P.id == bindparam("promotion"))
     .values({name: bindparam(name) for name in _CHANGING})
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A policy as it was when checks ran."""
-
-    name: str
-    uid: str
-    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +143,8 @@ class Promotion:
     """A promotion as it is stored; times are microseconds, `id` is the key of its row.
 
     Args:
-        state: also `open` when its time is over, or its policies changed.
+        state: also `open` when its time is over, or when *ended* says what ended it.
+        ended: `superseded` when its policies changed, `refused` when its version was revoked; else empty.
         reinstates: sequence, as text, of the event that revoked the version; empty when it is in use.
         proposal: a policy as it is to be, None when it is to be removed or this is about a version.
     """
@@ -183,11 +171,17 @@ class Promotion:
     expire_time: int
     create_sequence: int
     sequence: int
+    ended: str = ""
 
     @property
     def model_id(self) -> int:
         """Return the key of its model, 0 for a change of a policy."""
         return self.scope.model_id
+
+    def state_at(self, now: int) -> str:
+        """Return how it stands at a time in microseconds."""
+        state, ended = self.state, self.ended
+        return promotion_states.at(state=state, ended=ended, expire_time=self.expire_time, now=now)
 
     @property
     def text(self) -> str:
@@ -250,40 +244,59 @@ def page(
     tx: Transaction,
     *,
     scope: str,
+    filter: str = "",  # noqa: A002 - as the request calls it
+    order_by: str = "",
     open_at: int = 0,
-    before: int | None = None,
+    after: Position | None = None,
     page_size: int = 0,
     caller: Caller = access.UNLIMITED,
-) -> tuple[list[Promotion], bool]:
-    """Return promotions, the newest first, and whether more follow.
+) -> tuple[list[Promotion], Position | None]:
+    """Return promotions that pass a filter, and the position behind them; None when nothing follows.
 
     Args:
         scope: of a model, a namespace, or `namespace/-`.
-        open_at: a time in microseconds; only those that were open then, 0 for all.
-        before: sequence of the event that made the last one of the page before.
+        order_by: the newest come first when it is empty.
+        open_at: a time in microseconds; only those that are open then, 0 for all.
+
+    Raises:
+        NamespaceNotFound, ModelNotFound, ModelDeleted: there is none of this name.
+        PermissionMissing: the caller may not read in the scope.
+        FilterInvalid, OrderByInvalid, TooLong: with the column where one stands.
+        PageTokenInvalid: *after* is no position in this list.
     """
-    space, _, short = scope.partition("/")
-    whole = short == names.ALL_MODELS
-    where = scoped(tx, space if whole else scope)
-    values: dict[str, Any] = {"namespace": where.namespace.id, "open_at": open_at}
-    statement = _PAGE if whole else _PAGE_OF_ONE
-    if not whole:
-        access.require(caller, roles.READ, scope)
-        values["model"] = where.model_id
-    elif (readable := access.models_of(caller, roles.READ, namespace=space)) is not None:
-        statement = _PAGE_AMONG
-        values["readable"] = list(readable)
-    rows, more = pages.take(
+    where, listed = _listed(tx, scope, open_at=open_at, caller=caller)
+    found = search.page(
         tx,
-        statement,
-        after={"before": names.INT64_MAXIMUM if before is None else before},
-        key=lambda row: {"before": row.create_sequence},
-        size_bytes=lambda row: pages.utf8_bytes(row.content, row.author) + 1024,
-        rows_maximum=pages.page_size(page_size),
-        values=values,
+        Listing(PROMOTION_FIELDS, listed, ("sequence",)),
+        statement=_PAGE,
+        size_bytes=_size_bytes,
+        page_size=page_size,
+        filter=filter,
+        order_by=order_by or NEWEST_FIRST,
+        after=after,
     )
-    parents = models.by_ids(tx, sorted({row.model_id for row in rows} - {0})) if whole else {}
-    return [_value(row, scope=_scope_of(row, where, parents=parents)) for row in rows], more
+    keys = {row.model_id for row in found.entries} - {0} if listed.model_id is None else set()
+    parents = models.by_ids(tx, sorted(keys))
+    return [
+        _value(row, scope=_scope_of(row, where, parents=parents)) for row in found.entries
+    ], found.position
+
+
+def _listed(tx: Transaction, scope: str, *, open_at: int, caller: Caller) -> tuple[Scoped, PromotionScope]:
+    space, _, short = scope.partition("/")
+    if short != names.ALL_MODELS:
+        access.require(caller, roles.READ, scope)
+        where = scoped(tx, scope)
+        return where, PromotionScope(where.namespace.id, where.model_id, open_at=open_at)
+    where = scoped(tx, space)
+    readable = access.models_of(caller, roles.READ, namespace=space)
+    return where, PromotionScope(where.namespace.id, readable=readable, open_at=open_at)
+
+
+def _size_bytes(row: Row) -> int:
+    """Estimate what a promotion adds to an answer, its reason and the words of its reviews among it."""
+    words_bytes: int = (1 + row.content.count('"verdict":')) * LIMITS.reason_bytes
+    return pages.utf8_bytes(row.content, row.policies, row.author) + words_bytes + 1024
 
 
 def add(tx: Transaction, promotion: Promotion) -> Change:
@@ -318,7 +331,7 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         archive_incumbent=content["archive_incumbent"],
         reinstates=content["reinstates"],
         proposal=content["proposal"],
-        policies=tuple(Revision(**each) for each in content["policies"]),
+        policies=tuple(Revision(**each) for each in orjson.loads(row.policies)),
         evaluations=tuple(content["evaluations"]),
         checks=tuple(CheckResult(**each) for each in content["checks"]),
         reviews=tuple(Review(**each | {"policies": tuple(each["policies"])}) for each in content["reviews"]),
@@ -328,18 +341,18 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         expire_time=row.expire_time,
         create_sequence=row.create_sequence,
         sequence=row.sequence,
+        ended=row.ended,
     )
 
 
 def content_of(promotion: Promotion) -> dict[str, Any]:
-    """Write what was looked at, found and said, as its row has it."""
+    """Write what was looked at, found and said, as its row has it, but for the policies."""
     return {
         "digest": promotion.digest,
         "incumbent": str(promotion.incumbent),
         "archive_incumbent": promotion.archive_incumbent,
         "reinstates": promotion.reinstates,
         "proposal": promotion.proposal,
-        "policies": [asdict(each) for each in promotion.policies],
         "evaluations": list(promotion.evaluations),
         "checks": [asdict(each) for each in promotion.checks],
         "reviews": [asdict(each) | {"policies": list(each.policies)} for each in promotion.reviews],
@@ -356,7 +369,10 @@ def _row(promotion: Promotion) -> dict[str, object]:
         "target_name": promotion.target.name,
         "version_number": promotion.version,
         "state": promotion.state,
+        "ended": promotion.ended,
+        "policies": governance.revisions_text(promotion.policies),
         "content": canonical.text(content_of(promotion)),
+        "author_id": promotion.author["id"],
         "author": canonical.text(promotion.author),
         "create_time": promotion.create_time,
         "update_time": promotion.update_time,
@@ -376,6 +392,7 @@ def _change(promotion: Promotion, *, previous: int) -> Change:
     after: dict[str, Json | Text] = {
         **content,
         **free,
+        "policies": [asdict(each) for each in promotion.policies],
         "namespace": where.namespace.uid,
         "model": where.model.uid if where.model else "",
         "number": str(promotion.number),

@@ -10,6 +10,8 @@ from sqlalchemy import select
 from steelyard_server.core import (
     access,
     approvals,
+    closing,
+    governance,
     marks,
     names,
     pointers,
@@ -19,17 +21,14 @@ from steelyard_server.core import (
     roles,
     versions,
 )
+from steelyard_server.core.promotion_states import CANCELLED, OPEN, REFUSED, SUPERSEDED
 from steelyard_server.core.promotions import (
     APPROVE,
-    CANCELLED,
     COMMENT,
     FAILED,
-    OPEN,
     OVERRIDE,
     PASSED,
-    REFUSED,
     REJECT,
-    SUPERSEDED,
     WAITING,
     WITHDRAW,
     Review,
@@ -50,10 +49,11 @@ from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from steelyard_server.core.approvals import Demand
     from steelyard_server.core.evidence import Judged
+    from steelyard_server.core.filters.search import Position
     from steelyard_server.core.governance import Policy
     from steelyard_server.core.promotions import CheckResult, Promotion
     from steelyard_server.core.references import Reference
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 REPORT_CHECK = "report-check"
 CANCEL = "cancel"
+# What others wait for.
+WAITED_FOR = frozenset({APPROVE, REPORT_CHECK})
 
 _T = tables.event_texts.c
 _REASONS = select(_T.sequence, _T.content).where(any_of(_T.sequence, "sequences"), _T.name == "reason")
@@ -107,9 +109,16 @@ class View:
     comments: Sequence[str]
 
     @property
-    def is_open(self) -> bool:
-        """Return whether it waits for something."""
-        return self.state == OPEN
+    def waits_for_caller(self) -> bool:
+        """Return whether an approval or a report of whoever sees it is wanted."""
+        return not WAITED_FOR.isdisjoint(self.actions)
+
+    @property
+    def why(self) -> str:
+        """Say why it is not open any more, for people; empty while it is."""
+        if self.state == OPEN:
+            return ""
+        return f"{self.promotion.text} is not open: {_because(self.promotion, self.state)}."
 
 
 def propose(tx: Transaction, act: Act, **wanted: Any) -> View:
@@ -128,31 +137,67 @@ def get(tx: Transaction, *, scope: str, number: int, caller: Caller) -> View:
 
 
 def page(
-    tx: Transaction, *, caller: Caller, open_only: bool = False, **wanted: Any
-) -> tuple[list[View], bool]:
-    """Return promotions as *caller* sees them, the newest first, and whether more follow."""
-    open_at = events.now() if open_only else 0
-    found, more = promotions.page(tx, caller=caller, open_at=open_at, **wanted)
-    return [view(tx, each, caller=caller) for each in found], more
+    tx: Transaction, *, caller: Caller, waits_for_caller: bool = False, **wanted: Any
+) -> tuple[list[View], Position | None]:
+    """Return promotions as *caller* sees them, and the position behind them; None when nothing follows.
+
+    Args:
+        waits_for_caller: only open ones of which an approval or a report of theirs is wanted; what their
+            roles, groups and duties allow is known only once a promotion is read, so pages may have fewer.
+        wanted: see `promotions.page`.
+    """
+    open_at = events.now() if waits_for_caller else 0
+    found, position = promotions.page(tx, caller=caller, open_at=open_at, **wanted)
+    told = _told(tx, found)
+    seen = [_view(tx, each, caller=caller, told=told) for each in found]
+    return [each for each in seen if each.waits_for_caller or not waits_for_caller], position
 
 
 def view(tx: Transaction, promotion: Promotion, *, caller: Caller) -> View:
     """Return a promotion as *caller* sees it."""
+    return _view(tx, promotion, caller=caller, told=_told(tx, [promotion]))
+
+
+def _view(tx: Transaction, promotion: Promotion, *, caller: Caller, told: Mapping[int, str]) -> View:
     now = events.now()
-    policies = promoting.policies_of(tx, promotion)
-    state = promoting.state_of(promotion, policies, now=now)
-    asked = approvals.demands(promotion, policies) if state == OPEN else []
+    state, asked = promotion.state_at(now), []
+    if state == OPEN:
+        policies = promoting.policies_of(tx, promotion)
+        state = promoting.state_of(promotion, governance.revisions(policies), now=now)
+        asked = approvals.demands(promotion, policies) if state == OPEN else []
     barred = approvals.excluded(tx, promotion) if asked else {}
-    sequences = [promotion.create_sequence, *(int(each.sequence) for each in promotion.reviews)]
-    told = {row.sequence: row.content for row in tx.all(_REASONS, sequences=sequences)}
+    reason, *comments = (told.get(sequence, "") for sequence in _spoken(promotion))
     return View(
         promotion,
         state=state,
         approvals=[(each, approvals.given(promotion, each, barred=barred, now=now)) for each in asked],
-        actions=list(_actions(tx, promotion, state=state, asked=asked, caller=caller)),
-        reason=told.get(sequences[0], ""),
-        comments=[told.get(sequence, "") for sequence in sequences[1:]],
+        actions=list(_actions(tx, promotion, state=state, asked=asked, barred=barred, caller=caller)),
+        reason=reason,
+        comments=comments,
     )
+
+
+def _spoken(promotion: Promotion) -> list[int]:
+    """Return the sequences of the events that have the words of its author and of its reviews."""
+    return [promotion.create_sequence, *(int(each.sequence) for each in promotion.reviews)]
+
+
+def _told(tx: Transaction, listed: Sequence[Promotion]) -> dict[int, str]:
+    """Return what was said of promotions, by sequence, but for what was erased."""
+    sequences = [sequence for each in listed for sequence in _spoken(each)]
+    return {row.sequence: row.content for row in tx.all(_REASONS, sequences=sequences)}
+
+
+def _because(promotion: Promotion, state: str) -> str:
+    """Say what ended a promotion, as a clause."""
+    if state != REFUSED:
+        return _ENDS[state]
+    if promotion.ended:
+        return "its version was revoked"
+    failed = [f"{each.policy}/{each.name}" for each in promotion.checks if each.state == FAILED]
+    if failed:
+        return f"checks failed: {', '.join(failed)}"
+    return f"{promotion.reviews[-1].reviewer['id']} rejected it" if promotion.reviews else _ENDS[state]
 
 
 def review(
@@ -167,12 +212,11 @@ def review(
     """
     if verdict == OVERRIDE:
         raise EnumInvalid("`verdict` is no override; call OverridePromotion for that.", field="verdict")
-    found, policies = _open(tx, scope=scope, number=number)
+    at, found, policies = _open(tx, scope=scope, number=number)
     counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies)
     if len(found.reviews) >= LIMITS.reviews_count:
         message = f"{found.text} has {len(found.reviews)} reviews; cancel it and propose it again."
         raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=len(found.reviews))
-    at = events.stamp(tx)
     said = Review(act.caller.as_json(), verdict, events.time_text(at.time), str(at.sequence), counts_for)
     before = found.reviews
     if verdict == WITHDRAW:
@@ -205,9 +249,8 @@ def report(
     """
     names.text(given.uri, field="uri", maximum_bytes=LIMITS.text_bytes)
     names.prose(given.message, field="message", maximum_bytes=LIMITS.text_bytes)
-    found, policies = _open(tx, scope=scope, number=number)
+    at, found, policies = _open(tx, scope=scope, number=number)
     _require_waiting(found, given.check)
-    at = events.stamp(tx)
 
     def reported(each: CheckResult) -> CheckResult:
         if not each.outside or each.name != given.check:
@@ -232,8 +275,7 @@ def cancel(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
     Raises:
         PromotionNotFound, PromotionClosed: there is none that is open.
     """
-    found, policies = _open(tx, scope=scope, number=number)
-    at = events.stamp(tx)
+    at, found, policies = _open(tx, scope=scope, number=number)
     after = replace(found, state=CANCELLED)
     return _save(tx, act, at, action="promotion.cancel", before=found, after=after, policies=policies)
 
@@ -251,9 +293,9 @@ def override(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
     if act.caller.rights is not None:
         approvals.require_person(act.caller)
     found = promotions.find(tx, scope=scope, number=number, lock=True)
-    state = promoting.state_of(found, promoting.policies_of(tx, found), now=events.now())
-    if found.scope.model is None or state not in _OVERRIDABLE:
-        why = _ENDS.get(state, "it changes a policy") if found.scope.model else "it changes a policy"
+    state = found.state_at(events.now())
+    if not _overridable(found, state):
+        why = _because(found, state) if found.scope.model else "it changes a policy"
         message = f"{found.text} cannot be overridden: {why}."
         raise PromotionClosed(message, scope=found.scope.text, number=number, state=state)
     at = events.stamp(tx)
@@ -284,6 +326,7 @@ def revoke(tx: Transaction, act: Act, *, reference: Reference) -> Version:
     }
     marked = marks.of(version) | {marks.REVOCATION: mark}
     change = pointers.save(tx, at, model=model, version=version, marked=marked)
+    closing.refuse(tx, model=model, number=version.number)
     events.append(tx, act, at, action="version.revoke", changes=[change])
     return versions.get(tx, reference=references.Reference(model.text, "number", version.number))
 
@@ -313,23 +356,28 @@ def _save(
     return view(tx, after, caller=act.caller)
 
 
-def _open(tx: Transaction, *, scope: str, number: int) -> tuple[Promotion, list[Policy]]:
-    """Return a promotion that is open, locked, with the policies that decide of it."""
+def _open(tx: Transaction, *, scope: str, number: int) -> tuple[Stamp, Promotion, list[Policy]]:
+    """Return a promotion that is open, locked, with the policies that decide of it, and a stamp.
+
+    They are read behind the stamp, so that no other policy can come that this would not see.
+    """
     found = promotions.find(tx, scope=scope, number=number, lock=True)
+    at = events.stamp(tx)
     policies = promoting.policies_of(tx, found)
-    state = promoting.state_of(found, policies, now=events.now())
+    state = promoting.state_of(found, governance.revisions(policies), now=events.now())
     if state != OPEN:
-        message = f"{found.text} is not open: {_ENDS[state]}. Propose it again if it still is wanted."
+        why = _because(found, state)
+        message = f"{found.text} is not open: {why}. Propose it again if it still is wanted."
         raise PromotionClosed(message, scope=found.scope.text, number=number, state=state)
-    return found, policies
+    return at, found, policies
 
 
 def _require_may_say(
     tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy]
 ) -> tuple[str, ...]:
     if verdict == APPROVE:
-        asked = approvals.demands(found, policies)
-        return approvals.require_may_approve(tx, act.caller, found, asked=asked)
+        asked, barred = approvals.demands(found, policies), approvals.excluded(tx, found)
+        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred)
     if verdict == COMMENT and not act.reason:
         raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")
     if verdict == REJECT:
@@ -352,17 +400,26 @@ def _require_waiting(found: Promotion, check: str) -> None:
 
 
 def _actions(
-    tx: Transaction, promotion: Promotion, *, state: str, asked: Sequence[Demand], caller: Caller
+    tx: Transaction,
+    promotion: Promotion,
+    *,
+    state: str,
+    asked: Sequence[Demand],
+    barred: Mapping[str, str],
+    caller: Caller,
 ) -> Iterator[str]:
     """Name what *caller* may do with a promotion."""
     scope = promotion.scope.text
-    overridable = promotion.scope.model is not None and state in _OVERRIDABLE
-    if overridable and caller.kind != "service" and access.allows(caller, roles.OVERRIDE, scope):
+    if (
+        _overridable(promotion, state)
+        and caller.kind != "service"
+        and access.allows(caller, roles.OVERRIDE, scope)
+    ):
         yield OVERRIDE
     if state != OPEN:
         return
     if access.allows(caller, roles.REVIEW, scope):
-        yield from _verdicts(tx, promotion, asked=asked, caller=caller)
+        yield from _verdicts(tx, promotion, asked=asked, barred=barred, caller=caller)
     waiting = any(each.state == WAITING for each in promotion.checks)
     if waiting and access.allows(caller, roles.EVALUATE, scope):
         yield REPORT_CHECK
@@ -370,11 +427,22 @@ def _actions(
         yield CANCEL
 
 
+def _overridable(promotion: Promotion, state: str) -> bool:
+    """Return whether a promotion moves a version, and waits or was stopped by policies."""
+    is_revoked = promotion.ended == REFUSED
+    return promotion.scope.model is not None and state in _OVERRIDABLE and not is_revoked
+
+
 def _verdicts(
-    tx: Transaction, promotion: Promotion, *, asked: Sequence[Demand], caller: Caller
+    tx: Transaction,
+    promotion: Promotion,
+    *,
+    asked: Sequence[Demand],
+    barred: Mapping[str, str],
+    caller: Caller,
 ) -> Iterator[str]:
     try:
-        approvals.require_may_approve(tx, caller, promotion, asked=asked)
+        approvals.require_may_approve(tx, caller, promotion, asked=asked, barred=barred)
         yield APPROVE
     except RegistryError:
         pass

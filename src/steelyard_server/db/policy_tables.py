@@ -39,14 +39,23 @@ class Policy(Base, table=True):
 class Promotion(Base, table=True):
     """A request to move a version, or to change a policy; then model and version are 0.
 
-    ``state`` is `open` also when its time is over or its policies changed. ``content`` is JSON: what was
-    looked at, found and said.
+    ``state`` is `open` also when its time is over, or when ``ended`` says that something else ended it,
+    which has no event of its own. ``policies`` and ``content`` are JSON: the policies as they were when its
+    checks ran; and what was looked at, found and said.
     """
 
     __tablename__ = "promotions"
     __table_args__ = (
         sqlalchemy.UniqueConstraint("namespace_id", "model_id", "number"),
         sqlalchemy.Index(None, "model_id", "target_kind", "target_name", "id"),
+        *(
+            sqlalchemy.Index(None, "namespace_id", *columns, "create_sequence")
+            for columns in ((), ("model_id",), ("state",), ("author_id",))
+        ),
+        # A name made of its columns would be longer than PostgreSQL takes.
+        sqlalchemy.Index(
+            "ix_promotions_namespace_target", "namespace_id", "target_kind", "target_name", "create_sequence"
+        ),
     )
 
     id: GeneratedKey
@@ -58,7 +67,10 @@ class Promotion(Base, table=True):
     target_name: Text
     version_number: Integer
     state: Text
+    ended: Text
+    policies: Text
     content: Text
+    author_id: Text
     author: Text
     create_time: Integer
     update_time: Integer

@@ -36,7 +36,9 @@ type SetAliasRequest struct {
 	// UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history; at most Limits.reason_bytes. Optional.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Says what would happen, and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,12 +115,20 @@ func (x *SetAliasRequest) GetReason() string {
 	return ""
 }
 
+func (x *SetAliasRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Response of SetAlias.
 type SetAliasResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Alias where it points now.
+	// The Alias where it points now; with `validate_only` where it would point, without uid, times and etag.
 	Alias *Alias `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// Sequence of the event that was made; of the last one when it pointed there already.
+	// Sequence of the event that was made; of the last one when it pointed there already; 0 with
+	// `validate_only`.
 	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -591,7 +601,9 @@ type RollbackAliasRequest struct {
 	// UUID that makes a retry safe. Optional.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Why, for the history. Optional.
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Says what would happen, and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,12 +673,19 @@ func (x *RollbackAliasRequest) GetReason() string {
 	return ""
 }
 
+func (x *RollbackAliasRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Response of RollbackAlias.
 type RollbackAliasResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Alias where it points now.
+	// The Alias where it points now; with `validate_only` where it would point, without uid, times and etag.
 	Alias *Alias `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// Sequence of the event that was made.
+	// Sequence of the event that was made; 0 with `validate_only`.
 	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -866,7 +885,7 @@ var File_steelyard_v1_alias_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_alias_service_proto_rawDesc = "" +
 	"\n" +
-	" steelyard/v1/alias_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/alias.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xcc\x01\n" +
+	" steelyard/v1/alias_service.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/alias.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xf1\x01\n" +
 	"\x0fSetAliasRequest\x122\n" +
 	"\aversion\x18\x01 \x01(\v2\x18.steelyard.v1.VersionRefR\aversion\x12\x14\n" +
 	"\x05alias\x18\x02 \x01(\tR\x05alias\x12\x12\n" +
@@ -874,7 +893,9 @@ const file_steelyard_v1_alias_service_proto_rawDesc = "" +
 	"\x0emust_not_exist\x18\x04 \x01(\bR\fmustNotExist\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"Y\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12#\n" +
+	"\rvalidate_only\x18\n" +
+	" \x01(\bR\fvalidateOnly\"Y\n" +
 	"\x10SetAliasResponse\x12)\n" +
 	"\x05alias\x18\x01 \x01(\v2\x13.steelyard.v1.AliasR\x05alias\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xa1\x01\n" +
@@ -906,14 +927,16 @@ const file_steelyard_v1_alias_service_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\"1\n" +
 	"\x13DeleteAliasResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x03R\bsequence\"\x8d\x01\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\"\xb2\x01\n" +
 	"\x14RollbackAliasRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
 	"\x05alias\x18\x02 \x01(\tR\x05alias\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"^\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12#\n" +
+	"\rvalidate_only\x18\n" +
+	" \x01(\bR\fvalidateOnly\"^\n" +
 	"\x15RollbackAliasResponse\x12)\n" +
 	"\x05alias\x18\x01 \x01(\v2\x13.steelyard.v1.AliasR\x05alias\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xaa\x01\n" +

@@ -793,6 +793,12 @@ const (
 	//
 	// Advice: Use another Version, or put it into use again by CreatePromotion.
 	ErrorReason_ERROR_REASON_VERSION_REVOKED ErrorReason = 185
+	// NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+	//
+	// Metadata: `environment`.
+	//
+	// Advice: Promote to a stage or an Alias.
+	ErrorReason_ERROR_REASON_ENVIRONMENT_NOT_FOUND ErrorReason = 186
 )
 
 // Enum value maps for ErrorReason.
@@ -921,6 +927,7 @@ var (
 		183: "ERROR_REASON_ALREADY_AT_TARGET",
 		184: "ERROR_REASON_PROMOTION_OPEN",
 		185: "ERROR_REASON_VERSION_REVOKED",
+		186: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -1046,6 +1053,7 @@ var (
 		"ERROR_REASON_ALREADY_AT_TARGET":               183,
 		"ERROR_REASON_PROMOTION_OPEN":                  184,
 		"ERROR_REASON_VERSION_REVOKED":                 185,
+		"ERROR_REASON_ENVIRONMENT_NOT_FOUND":           186,
 	}
 )
 
@@ -1080,7 +1088,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xf6!\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9f\"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -1205,7 +1213,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_CHECK_REPORTED\x10\xb6\x01\x12#\n" +
 	"\x1eERROR_REASON_ALREADY_AT_TARGET\x10\xb7\x01\x12 \n" +
 	"\x1bERROR_REASON_PROMOTION_OPEN\x10\xb8\x01\x12!\n" +
-	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01B\xb0\x01\n" +
+	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01\x12'\n" +
+	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

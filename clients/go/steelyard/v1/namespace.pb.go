@@ -278,8 +278,8 @@ func (x *NamespaceUsage) GetVersionsCount() int64 {
 
 // Which Versions of a Namespace go by themselves: CollectGarbage deletes them, and purges deleted ones.
 //
-// The newest Version of a Model stays, and so does each to which something points, an Alias above all.
-// Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
+// The newest Version of a Model stays, and so does each to which something points, an Alias above all, which
+// is in a stage other than `development` and `archived`, or which an open Promotion proposes. Of the others one is deleted when neither `keep_versions_count` nor `keep_seconds` keeps it; with
 // both 0 none is.
 type Retention struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

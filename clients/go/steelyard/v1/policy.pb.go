@@ -31,6 +31,7 @@ type Target struct {
 	//
 	//	*Target_Stage
 	//	*Target_Alias
+	//	*Target_Environment
 	//	*Target_Policy
 	Kind          isTarget_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -92,6 +93,15 @@ func (x *Target) GetAlias() string {
 	return ""
 }
 
+func (x *Target) GetEnvironment() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Target_Environment); ok {
+			return x.Environment
+		}
+	}
+	return ""
+}
+
 func (x *Target) GetPolicy() string {
 	if x != nil {
 		if x, ok := x.Kind.(*Target_Policy); ok {
@@ -115,6 +125,13 @@ type Target_Alias struct {
 	Alias string `protobuf:"bytes,2,opt,name=alias,proto3,oneof"`
 }
 
+type Target_Environment struct {
+	// An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
+	// any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
+	// protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+	Environment string `protobuf:"bytes,3,opt,name=environment,proto3,oneof"`
+}
+
 type Target_Policy struct {
 	// A Policy of the Namespace, by its name. Only Promotions have it, those that SetPolicy and
 	// DeletePolicy make.
@@ -124,6 +141,8 @@ type Target_Policy struct {
 func (*Target_Stage) isTarget_Kind() {}
 
 func (*Target_Alias) isTarget_Kind() {}
+
+func (*Target_Environment) isTarget_Kind() {}
 
 func (*Target_Policy) isTarget_Kind() {}
 
@@ -147,7 +166,7 @@ type Policy struct {
 	// `fraud-*`, where `*` stands for any characters. Letter case does not matter. Empty means all Models;
 	// at most Limits.policy_models_count.
 	Models []string `protobuf:"bytes,6,rep,name=models,proto3" json:"models,omitempty"`
-	// Required. What it protects: a stage or an Alias.
+	// Required. What it protects: a stage, an Alias or environments.
 	Target *Target `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`
 	// What the server itself looks at, in the order of the answers. At most Limits.policy_checks_count together
 	// with `outside_checks`; their names differ.
@@ -451,7 +470,8 @@ func (x *ApprovalRule) GetLifetimeSeconds() int64 {
 // Which evaluations of a candidate count. With such a rule its training metrics do not.
 type EvaluationRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether only those count that somebody else recorded than who created the Version.
+	// Whether only those count that somebody else recorded than who created the content of the Version, in any
+	// Model. Who proposes the Promotion may have recorded them: a job may do both.
 	Independent bool `protobuf:"varint,1,opt,name=independent,proto3" json:"independent,omitempty"`
 	// How old they may be, in seconds, at most Limits.promotion_seconds. 0 means any age.
 	AgeSeconds    int64 `protobuf:"varint,2,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"`
@@ -507,10 +527,11 @@ var File_steelyard_v1_policy_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x19steelyard/v1/policy.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\"Z\n" +
+	"\x19steelyard/v1/policy.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\"~\n" +
 	"\x06Target\x12\x16\n" +
 	"\x05stage\x18\x01 \x01(\tH\x00R\x05stage\x12\x16\n" +
-	"\x05alias\x18\x02 \x01(\tH\x00R\x05alias\x12\x18\n" +
+	"\x05alias\x18\x02 \x01(\tH\x00R\x05alias\x12\"\n" +
+	"\venvironment\x18\x03 \x01(\tH\x00R\venvironment\x12\x18\n" +
 	"\x06policy\x18\x04 \x01(\tH\x00R\x06policyB\x06\n" +
 	"\x04kind\"\xe1\x04\n" +
 	"\x06Policy\x12\x1c\n" +
@@ -598,6 +619,7 @@ func file_steelyard_v1_policy_proto_init() {
 	file_steelyard_v1_policy_proto_msgTypes[0].OneofWrappers = []any{
 		(*Target_Stage)(nil),
 		(*Target_Alias)(nil),
+		(*Target_Environment)(nil),
 		(*Target_Policy)(nil),
 	}
 	type x struct{}

@@ -32,13 +32,13 @@ const (
 	PromotionState_PROMOTION_STATE_OPEN PromotionState = 1
 	// The target has moved.
 	PromotionState_PROMOTION_STATE_APPLIED PromotionState = 2
-	// A check failed, or somebody rejected it.
+	// A check failed, somebody rejected it, or its Version was revoked.
 	PromotionState_PROMOTION_STATE_REFUSED PromotionState = 3
 	// It was withdrawn.
 	PromotionState_PROMOTION_STATE_CANCELLED PromotionState = 4
 	// Its time was over before all was there.
 	PromotionState_PROMOTION_STATE_EXPIRED PromotionState = 5
-	// Another Policy protects the target now than when the checks ran; propose it again.
+	// Another Policy came to protect the target, or one changed, since the checks ran; propose it again.
 	PromotionState_PROMOTION_STATE_SUPERSEDED PromotionState = 6
 	// The target has moved, although a Policy did not allow it.
 	PromotionState_PROMOTION_STATE_OVERRIDDEN PromotionState = 7
@@ -339,8 +339,10 @@ type Promotion struct {
 	Etag string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. What the caller of this very call may do with it now.
 	AvailableActions []PromotionAction `protobuf:"varint,22,rep,packed,name=available_actions,json=availableActions,proto3,enum=steelyard.v1.PromotionAction" json:"available_actions,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Output only. Why it is not open any more, for people; empty while it is.
+	ClosedBecause string `protobuf:"bytes,23,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Promotion) Reset() {
@@ -525,6 +527,13 @@ func (x *Promotion) GetAvailableActions() []PromotionAction {
 		return x.AvailableActions
 	}
 	return nil
+}
+
+func (x *Promotion) GetClosedBecause() string {
+	if x != nil {
+		return x.ClosedBecause
+	}
+	return ""
 }
 
 // A Policy as it was when checks ran.
@@ -860,7 +869,7 @@ var File_steelyard_v1_promotion_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_promotion_proto_rawDesc = "" +
 	"\n" +
-	"\x1csteelyard/v1/promotion.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/policy.proto\"\xad\a\n" +
+	"\x1csteelyard/v1/promotion.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/policy.proto\"\xd4\a\n" +
 	"\tPromotion\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x10\n" +
@@ -887,7 +896,8 @@ const file_steelyard_v1_promotion_proto_rawDesc = "" +
 	"\vexpire_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x12\n" +
 	"\x04etag\x18\x15 \x01(\tR\x04etag\x12J\n" +
-	"\x11available_actions\x18\x16 \x03(\x0e2\x1d.steelyard.v1.PromotionActionR\x10availableActions\"R\n" +
+	"\x11available_actions\x18\x16 \x03(\x0e2\x1d.steelyard.v1.PromotionActionR\x10availableActions\x12%\n" +
+	"\x0eclosed_because\x18\x17 \x01(\tR\rclosedBecause\"R\n" +
 	"\x0ePolicyRevision\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +

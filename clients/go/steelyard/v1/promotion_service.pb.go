@@ -26,7 +26,7 @@ type CreatePromotionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. The Version to move; names the Model too.
 	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Required. Where to: a stage or an Alias.
+	// Required. Where to: a stage or an Alias. No environment yet; see Target.environment.
 	Target *Target `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// Whether the Version that is in the stage goes to `archived` in the same transaction. Not for an Alias.
 	ArchiveIncumbent bool `protobuf:"varint,3,opt,name=archive_incumbent,json=archiveIncumbent,proto3" json:"archive_incumbent,omitempty"`
@@ -292,16 +292,22 @@ type ListPromotionsRequest struct {
 	// Required. `namespace/model`; `namespace` for those about its Policies; `namespace/-` for all in it that
 	// the caller may see.
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// Only those that are open.
-	OpenOnly bool `protobuf:"varint,2,opt,name=open_only,json=openOnly,proto3" json:"open_only,omitempty"`
+	// Only what passes it, as docs/filters.md says: `state = open AND target.stage = production`. Empty for
+	// all; at most Limits.filter_bytes.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the page before. Empty for the first page.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// The answer is from this sequence or a later one. 0 asks for nothing.
 	MinimumSequence int64 `protobuf:"varint,5,opt,name=minimum_sequence,json=minimumSequence,proto3" json:"minimum_sequence,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Fields to order by, as `expire_time, number desc`; at most Limits.filter_bytes. The newest come first
+	// when it is empty.
+	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// Only open ones of which an approval or a report by the caller would count now.
+	WaitsForCaller bool `protobuf:"varint,7,opt,name=waits_for_caller,json=waitsForCaller,proto3" json:"waits_for_caller,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListPromotionsRequest) Reset() {
@@ -341,11 +347,11 @@ func (x *ListPromotionsRequest) GetScope() string {
 	return ""
 }
 
-func (x *ListPromotionsRequest) GetOpenOnly() bool {
+func (x *ListPromotionsRequest) GetFilter() string {
 	if x != nil {
-		return x.OpenOnly
+		return x.Filter
 	}
-	return false
+	return ""
 }
 
 func (x *ListPromotionsRequest) GetPageSize() int32 {
@@ -369,12 +375,27 @@ func (x *ListPromotionsRequest) GetMinimumSequence() int64 {
 	return 0
 }
 
+func (x *ListPromotionsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListPromotionsRequest) GetWaitsForCaller() bool {
+	if x != nil {
+		return x.WaitsForCaller
+	}
+	return false
+}
+
 // Response of ListPromotions.
 type ListPromotionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Promotions, the newest first.
+	// Promotions, in the order asked for.
 	Promotions []*Promotion `protobuf:"bytes,1,rep,name=promotions,proto3" json:"promotions,omitempty"`
-	// Token of the next page; empty on the last one. A page may be empty and yet not the last.
+	// Token of the next page; empty on the last one. With `waits_for_caller` a page may be empty and yet not
+	// the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// Sequence that this answer saw.
 	Sequence      int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -1131,14 +1152,16 @@ const file_steelyard_v1_promotion_service_proto_rawDesc = "" +
 	"\x10minimum_sequence\x18\x03 \x01(\x03R\x0fminimumSequence\"i\n" +
 	"\x14GetPromotionResponse\x125\n" +
 	"\tpromotion\x18\x01 \x01(\v2\x17.steelyard.v1.PromotionR\tpromotion\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xb1\x01\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xf1\x01\n" +
 	"\x15ListPromotionsRequest\x12\x14\n" +
-	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1b\n" +
-	"\topen_only\x18\x02 \x01(\bR\bopenOnly\x12\x1b\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12)\n" +
-	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x95\x01\n" +
+	"\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\x12\x19\n" +
+	"\border_by\x18\x06 \x01(\tR\aorderBy\x12(\n" +
+	"\x10waits_for_caller\x18\a \x01(\bR\x0ewaitsForCaller\"\x95\x01\n" +
 	"\x16ListPromotionsResponse\x127\n" +
 	"\n" +
 	"promotions\x18\x01 \x03(\v2\x17.steelyard.v1.PromotionR\n" +

@@ -45,6 +45,7 @@ type PromotionServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
 	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+	// * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
 	// * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
 	// * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
 	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -55,11 +56,13 @@ type PromotionServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or PROMOTION_NOT_FOUND.
 	GetPromotion(ctx context.Context, in *GetPromotionRequest, opts ...grpc.CallOption) (*GetPromotionResponse, error)
-	// Answers Promotions, the newest first, a page at a time.
+	// Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 	//
 	// Errors:
-	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+	// * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+	// * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
 	ListPromotions(ctx context.Context, in *ListPromotionsRequest, opts ...grpc.CallOption) (*ListPromotionsResponse, error)
 	// Reports what a check from outside found. One that failed ends the Promotion.
 	//
@@ -91,8 +94,8 @@ type PromotionServiceClient interface {
 	CancelPromotion(ctx context.Context, in *CancelPromotionRequest, opts ...grpc.CallOption) (*CancelPromotionResponse, error)
 	// Applies a Promotion although a Policy does not allow it, in an emergency.
 	//
-	// It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-	// whom and why.
+	// It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+	// Version say for ever that this was done, by whom and why.
 	//
 	// Errors:
 	// * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -102,10 +105,12 @@ type PromotionServiceClient interface {
 	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
 	OverridePromotion(ctx context.Context, in *OverridePromotionRequest, opts ...grpc.CallOption) (*OverridePromotionResponse, error)
 	// Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-	// and nothing is pointed to it.
+	// nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 	//
-	// What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-	// person besides what Policies demand.
+	// What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+	// with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+	// use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+	// made before, and the same content in other Models, are Versions of their own.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
@@ -218,6 +223,7 @@ type PromotionServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
 	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+	// * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
 	// * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
 	// * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
 	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -228,11 +234,13 @@ type PromotionServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or PROMOTION_NOT_FOUND.
 	GetPromotion(context.Context, *GetPromotionRequest) (*GetPromotionResponse, error)
-	// Answers Promotions, the newest first, a page at a time.
+	// Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 	//
 	// Errors:
-	// * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+	// * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+	// * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
 	// * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+	// * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
 	ListPromotions(context.Context, *ListPromotionsRequest) (*ListPromotionsResponse, error)
 	// Reports what a check from outside found. One that failed ends the Promotion.
 	//
@@ -264,8 +272,8 @@ type PromotionServiceServer interface {
 	CancelPromotion(context.Context, *CancelPromotionRequest) (*CancelPromotionResponse, error)
 	// Applies a Promotion although a Policy does not allow it, in an emergency.
 	//
-	// It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-	// whom and why.
+	// It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+	// Version say for ever that this was done, by whom and why.
 	//
 	// Errors:
 	// * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -275,10 +283,12 @@ type PromotionServiceServer interface {
 	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
 	OverridePromotion(context.Context, *OverridePromotionRequest) (*OverridePromotionResponse, error)
 	// Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-	// and nothing is pointed to it.
+	// nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 	//
-	// What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-	// person besides what Policies demand.
+	// What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+	// with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+	// use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+	// made before, and the same content in other Models, are Versions of their own.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.

@@ -149,6 +149,8 @@ type VersionServiceClient interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
 	// * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+	//   to another one first.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	DeleteVersion(ctx context.Context, in *DeleteVersionRequest, opts ...grpc.CallOption) (*DeleteVersionResponse, error)
 	// Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.
@@ -592,6 +594,8 @@ type VersionServiceServer interface {
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
 	// * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
 	// * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+	//   to another one first.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	DeleteVersion(context.Context, *DeleteVersionRequest) (*DeleteVersionResponse, error)
 	// Brings a deleted Version back as it was, with its number. Aliases that it had before stay where they are.

@@ -28,7 +28,7 @@ from steelyard.v1 import rule_pb2 as steelyard_dot_v1_dot_rule__pb2
 from steelyard.v1 import version_pb2 as steelyard_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/alias_service.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/alias.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xcc\x01\n\x0fSetAliasRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12$\n\x0emust_not_exist\x18\x04 \x01(\x08R\x0cmustNotExist\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\"Y\n\x10SetAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xa1\x01\n\x0fGetAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"Y\n\x10GetAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xca\x01\n\x12ListAliasesRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x37\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x88\x01\n\x13ListAliasesResponse\x12-\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.AliasR\x07\x61liases\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xb0\x01\n\x12\x44\x65leteAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\"1\n\x13\x44\x65leteAliasResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\"\x8d\x01\n\x14RollbackAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\"^\n\x15RollbackAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xaa\x01\n\x15ListAliasMovesRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x8b\x01\n\x16ListAliasMovesResponse\x12-\n\x05moves\x18\x01 \x03(\x0b\x32\x17.steelyard.v1.AliasMoveR\x05moves\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2\xee\x04\n\x0c\x41liasService\x12`\n\x08SetAlias\x12\x1d.steelyard.v1.SetAliasRequest\x1a\x1e.steelyard.v1.SetAliasResponse\"\x15\x8a\xb5\x18\x11\x08\x05\x12\rversion.model\x12[\n\x08GetAlias\x12\x1d.steelyard.v1.GetAliasRequest\x1a\x1e.steelyard.v1.GetAliasResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12\x64\n\x0bListAliases\x12 .steelyard.v1.ListAliasesRequest\x1a!.steelyard.v1.ListAliasesResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12\x61\n\x0b\x44\x65leteAlias\x12 .steelyard.v1.DeleteAliasRequest\x1a!.steelyard.v1.DeleteAliasResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12g\n\rRollbackAlias\x12\".steelyard.v1.RollbackAliasRequest\x1a#.steelyard.v1.RollbackAliasResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12m\n\x0eListAliasMoves\x12#.steelyard.v1.ListAliasMovesRequest\x1a$.steelyard.v1.ListAliasMovesResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05modelB\xb1\x01\n\x10\x63om.steelyard.v1B\x11\x41liasServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n steelyard/v1/alias_service.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/alias.proto\x1a\x17steelyard/v1/rule.proto\x1a\x1asteelyard/v1/version.proto\"\xf1\x01\n\x0fSetAliasRequest\x12\x32\n\x07version\x18\x01 \x01(\x0b\x32\x18.steelyard.v1.VersionRefR\x07version\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12$\n\x0emust_not_exist\x18\x04 \x01(\x08R\x0cmustNotExist\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12#\n\rvalidate_only\x18\n \x01(\x08R\x0cvalidateOnly\"Y\n\x10SetAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xa1\x01\n\x0fGetAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x37\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12)\n\x10minimum_sequence\x18\x04 \x01(\x03R\x0fminimumSequence\"Y\n\x10GetAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xca\x01\n\x12ListAliasesRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x37\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08readTime\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x88\x01\n\x13ListAliasesResponse\x12-\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x13.steelyard.v1.AliasR\x07\x61liases\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\"\xb0\x01\n\x12\x44\x65leteAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\"1\n\x13\x44\x65leteAliasResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\"\xb2\x01\n\x14RollbackAliasRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x12\n\x04\x65tag\x18\x03 \x01(\tR\x04\x65tag\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12#\n\rvalidate_only\x18\n \x01(\x08R\x0cvalidateOnly\"^\n\x15RollbackAliasResponse\x12)\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.steelyard.v1.AliasR\x05\x61lias\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xaa\x01\n\x15ListAliasMovesRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n\x05\x61lias\x18\x02 \x01(\tR\x05\x61lias\x12\x1b\n\tpage_size\x18\x03 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12)\n\x10minimum_sequence\x18\x05 \x01(\x03R\x0fminimumSequence\"\x8b\x01\n\x16ListAliasMovesResponse\x12-\n\x05moves\x18\x01 \x03(\x0b\x32\x17.steelyard.v1.AliasMoveR\x05moves\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence2\xee\x04\n\x0c\x41liasService\x12`\n\x08SetAlias\x12\x1d.steelyard.v1.SetAliasRequest\x1a\x1e.steelyard.v1.SetAliasResponse\"\x15\x8a\xb5\x18\x11\x08\x05\x12\rversion.model\x12[\n\x08GetAlias\x12\x1d.steelyard.v1.GetAliasRequest\x1a\x1e.steelyard.v1.GetAliasResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12\x64\n\x0bListAliases\x12 .steelyard.v1.ListAliasesRequest\x1a!.steelyard.v1.ListAliasesResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05model\x12\x61\n\x0b\x44\x65leteAlias\x12 .steelyard.v1.DeleteAliasRequest\x1a!.steelyard.v1.DeleteAliasResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12g\n\rRollbackAlias\x12\".steelyard.v1.RollbackAliasRequest\x1a#.steelyard.v1.RollbackAliasResponse\"\r\x8a\xb5\x18\t\x08\x05\x12\x05model\x12m\n\x0eListAliasMoves\x12#.steelyard.v1.ListAliasMovesRequest\x1a$.steelyard.v1.ListAliasMovesResponse\"\x10\x90\x02\x01\x8a\xb5\x18\t\x08\x03\x12\x05modelB\xb1\x01\n\x10\x63om.steelyard.v1B\x11\x41liasServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,29 +49,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIASSERVICE'].methods_by_name['ListAliasMoves']._loaded_options = None
   _globals['_ALIASSERVICE'].methods_by_name['ListAliasMoves']._serialized_options = b'\220\002\001\212\265\030\t\010\003\022\005model'
   _globals['_SETALIASREQUEST']._serialized_start=163
-  _globals['_SETALIASREQUEST']._serialized_end=367
-  _globals['_SETALIASRESPONSE']._serialized_start=369
-  _globals['_SETALIASRESPONSE']._serialized_end=458
-  _globals['_GETALIASREQUEST']._serialized_start=461
-  _globals['_GETALIASREQUEST']._serialized_end=622
-  _globals['_GETALIASRESPONSE']._serialized_start=624
-  _globals['_GETALIASRESPONSE']._serialized_end=713
-  _globals['_LISTALIASESREQUEST']._serialized_start=716
-  _globals['_LISTALIASESREQUEST']._serialized_end=918
-  _globals['_LISTALIASESRESPONSE']._serialized_start=921
-  _globals['_LISTALIASESRESPONSE']._serialized_end=1057
-  _globals['_DELETEALIASREQUEST']._serialized_start=1060
-  _globals['_DELETEALIASREQUEST']._serialized_end=1236
-  _globals['_DELETEALIASRESPONSE']._serialized_start=1238
-  _globals['_DELETEALIASRESPONSE']._serialized_end=1287
-  _globals['_ROLLBACKALIASREQUEST']._serialized_start=1290
-  _globals['_ROLLBACKALIASREQUEST']._serialized_end=1431
-  _globals['_ROLLBACKALIASRESPONSE']._serialized_start=1433
-  _globals['_ROLLBACKALIASRESPONSE']._serialized_end=1527
-  _globals['_LISTALIASMOVESREQUEST']._serialized_start=1530
-  _globals['_LISTALIASMOVESREQUEST']._serialized_end=1700
-  _globals['_LISTALIASMOVESRESPONSE']._serialized_start=1703
-  _globals['_LISTALIASMOVESRESPONSE']._serialized_end=1842
-  _globals['_ALIASSERVICE']._serialized_start=1845
-  _globals['_ALIASSERVICE']._serialized_end=2467
+  _globals['_SETALIASREQUEST']._serialized_end=404
+  _globals['_SETALIASRESPONSE']._serialized_start=406
+  _globals['_SETALIASRESPONSE']._serialized_end=495
+  _globals['_GETALIASREQUEST']._serialized_start=498
+  _globals['_GETALIASREQUEST']._serialized_end=659
+  _globals['_GETALIASRESPONSE']._serialized_start=661
+  _globals['_GETALIASRESPONSE']._serialized_end=750
+  _globals['_LISTALIASESREQUEST']._serialized_start=753
+  _globals['_LISTALIASESREQUEST']._serialized_end=955
+  _globals['_LISTALIASESRESPONSE']._serialized_start=958
+  _globals['_LISTALIASESRESPONSE']._serialized_end=1094
+  _globals['_DELETEALIASREQUEST']._serialized_start=1097
+  _globals['_DELETEALIASREQUEST']._serialized_end=1273
+  _globals['_DELETEALIASRESPONSE']._serialized_start=1275
+  _globals['_DELETEALIASRESPONSE']._serialized_end=1324
+  _globals['_ROLLBACKALIASREQUEST']._serialized_start=1327
+  _globals['_ROLLBACKALIASREQUEST']._serialized_end=1505
+  _globals['_ROLLBACKALIASRESPONSE']._serialized_start=1507
+  _globals['_ROLLBACKALIASRESPONSE']._serialized_end=1601
+  _globals['_LISTALIASMOVESREQUEST']._serialized_start=1604
+  _globals['_LISTALIASMOVESREQUEST']._serialized_end=1774
+  _globals['_LISTALIASMOVESRESPONSE']._serialized_start=1777
+  _globals['_LISTALIASMOVESRESPONSE']._serialized_end=1916
+  _globals['_ALIASSERVICE']._serialized_start=1919
+  _globals['_ALIASSERVICE']._serialized_end=2541
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class SetAliasRequest(_message.Message):
     MUST_NOT_EXIST_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """Required. Name of the Alias."""
     etag: _builtins.str
@@ -43,6 +44,8 @@ class SetAliasRequest(_message.Message):
     """UUID that makes a retry safe; remembered for Limits.request_id_seconds. Optional."""
     reason: _builtins.str
     """Why, for the history; at most Limits.reason_bytes. Optional."""
+    validate_only: _builtins.bool
+    """Says what would happen, and changes nothing."""
     @_builtins.property
     def version(self) -> _version_pb2.VersionRef:
         """Required. The Version to point to; names the Model too."""
@@ -56,10 +59,11 @@ class SetAliasRequest(_message.Message):
         must_not_exist: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "must_not_exist", b"must_not_exist", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "must_not_exist", b"must_not_exist", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,10 +78,12 @@ class SetAliasResponse(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made; of the last one when it pointed there already."""
+    """Sequence of the event that was made; of the last one when it pointed there already; 0 with
+    `validate_only`.
+    """
     @_builtins.property
     def alias(self) -> _alias_pb2.Alias:
-        """The Alias where it points now."""
+        """The Alias where it points now; with `validate_only` where it would point, without uid, times and etag."""
 
     def __init__(
         self,
@@ -304,6 +310,7 @@ class RollbackAliasRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. `namespace/model`."""
     alias: _builtins.str
@@ -314,6 +321,8 @@ class RollbackAliasRequest(_message.Message):
     """UUID that makes a retry safe. Optional."""
     reason: _builtins.str
     """Why, for the history. Optional."""
+    validate_only: _builtins.bool
+    """Says what would happen, and changes nothing."""
     def __init__(
         self,
         *,
@@ -322,10 +331,11 @@ class RollbackAliasRequest(_message.Message):
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "model", b"model", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "model", b"model", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,10 +350,10 @@ class RollbackAliasResponse(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Sequence of the event that was made."""
+    """Sequence of the event that was made; 0 with `validate_only`."""
     @_builtins.property
     def alias(self) -> _alias_pb2.Alias:
-        """The Alias where it points now."""
+        """The Alias where it points now; with `validate_only` where it would point, without uid, times and etag."""
 
     def __init__(
         self,

@@ -907,6 +907,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Use another Version, or put it into use again by CreatePromotion.
     """
+    ERROR_REASON_ENVIRONMENT_NOT_FOUND: _ErrorReason.ValueType  # 186
+    """NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+
+    Metadata: `environment`.
+
+    Advice: Promote to a stage or an Alias.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1801,5 +1808,12 @@ ERROR_REASON_VERSION_REVOKED: ErrorReason.ValueType  # 185
 Metadata: `model`, `number`, `revoke_time`.
 
 Advice: Use another Version, or put it into use again by CreatePromotion.
+"""
+ERROR_REASON_ENVIRONMENT_NOT_FOUND: ErrorReason.ValueType  # 186
+"""NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+
+Metadata: `environment`.
+
+Advice: Promote to a stage or an Alias.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from steelyard.v1 import access_pb2 as steelyard_dot_v1_dot_access__pb2
 from steelyard.v1 import actor_pb2 as steelyard_dot_v1_dot_actor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19steelyard/v1/policy.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\"Z\n\x06Target\x12\x16\n\x05stage\x18\x01 \x01(\tH\x00R\x05stage\x12\x16\n\x05\x61lias\x18\x02 \x01(\tH\x00R\x05\x61lias\x12\x18\n\x06policy\x18\x04 \x01(\tH\x00R\x06policyB\x06\n\x04kind\"\xe1\x04\n\x06Policy\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12\x16\n\x06models\x18\x06 \x03(\tR\x06models\x12,\n\x06target\x18\x07 \x01(\x0b\x32\x14.steelyard.v1.TargetR\x06target\x12\x31\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x19.steelyard.v1.PolicyCheckR\x06\x63hecks\x12%\n\x0eoutside_checks\x18\t \x03(\tR\routsideChecks\x12\x38\n\tapprovals\x18\n \x01(\x0b\x32\x1a.steelyard.v1.ApprovalRuleR\tapprovals\x12>\n\x0b\x65valuations\x18\x0b \x01(\x0b\x32\x1c.steelyard.v1.EvaluationRuleR\x0b\x65valuations\x12-\n\x07\x63reator\x18\x0c \x01(\x0b\x32\x13.steelyard.v1.ActorR\x07\x63reator\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x0f \x01(\tR\x04\x65tag\"{\n\x0bPolicyCheck\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n\nexpression\x18\x02 \x01(\tR\nexpression\x12\x38\n\x18passes_without_incumbent\x18\x03 \x01(\x08R\x16passesWithoutIncumbent\"\x91\x01\n\x0c\x41pprovalRule\x12\x14\n\x05\x63ount\x18\x01 \x01(\x05R\x05\x63ount\x12(\n\x05roles\x18\x02 \x03(\x0e\x32\x12.steelyard.v1.RoleR\x05roles\x12\x16\n\x06groups\x18\x03 \x03(\tR\x06groups\x12)\n\x10lifetime_seconds\x18\x04 \x01(\x03R\x0flifetimeSeconds\"S\n\x0e\x45valuationRule\x12 \n\x0bindependent\x18\x01 \x01(\x08R\x0bindependent\x12\x1f\n\x0b\x61ge_seconds\x18\x02 \x01(\x03R\nageSecondsB\xab\x01\n\x10\x63om.steelyard.v1B\x0bPolicyProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19steelyard/v1/policy.proto\x12\x0csteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19steelyard/v1/access.proto\x1a\x18steelyard/v1/actor.proto\"~\n\x06Target\x12\x16\n\x05stage\x18\x01 \x01(\tH\x00R\x05stage\x12\x16\n\x05\x61lias\x18\x02 \x01(\tH\x00R\x05\x61lias\x12\"\n\x0b\x65nvironment\x18\x03 \x01(\tH\x00R\x0b\x65nvironment\x12\x18\n\x06policy\x18\x04 \x01(\tH\x00R\x06policyB\x06\n\x04kind\"\xe1\x04\n\x06Policy\x12\x1c\n\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1a\n\x08revision\x18\x04 \x01(\x03R\x08revision\x12 \n\x0b\x64\x65scription\x18\x05 \x01(\tR\x0b\x64\x65scription\x12\x16\n\x06models\x18\x06 \x03(\tR\x06models\x12,\n\x06target\x18\x07 \x01(\x0b\x32\x14.steelyard.v1.TargetR\x06target\x12\x31\n\x06\x63hecks\x18\x08 \x03(\x0b\x32\x19.steelyard.v1.PolicyCheckR\x06\x63hecks\x12%\n\x0eoutside_checks\x18\t \x03(\tR\routsideChecks\x12\x38\n\tapprovals\x18\n \x01(\x0b\x32\x1a.steelyard.v1.ApprovalRuleR\tapprovals\x12>\n\x0b\x65valuations\x18\x0b \x01(\x0b\x32\x1c.steelyard.v1.EvaluationRuleR\x0b\x65valuations\x12-\n\x07\x63reator\x18\x0c \x01(\x0b\x32\x13.steelyard.v1.ActorR\x07\x63reator\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x0f \x01(\tR\x04\x65tag\"{\n\x0bPolicyCheck\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n\nexpression\x18\x02 \x01(\tR\nexpression\x12\x38\n\x18passes_without_incumbent\x18\x03 \x01(\x08R\x16passesWithoutIncumbent\"\x91\x01\n\x0c\x41pprovalRule\x12\x14\n\x05\x63ount\x18\x01 \x01(\x05R\x05\x63ount\x12(\n\x05roles\x18\x02 \x03(\x0e\x32\x12.steelyard.v1.RoleR\x05roles\x12\x16\n\x06groups\x18\x03 \x03(\tR\x06groups\x12)\n\x10lifetime_seconds\x18\x04 \x01(\x03R\x0flifetimeSeconds\"S\n\x0e\x45valuationRule\x12 \n\x0bindependent\x18\x01 \x01(\x08R\x0bindependent\x12\x1f\n\x0b\x61ge_seconds\x18\x02 \x01(\x03R\nageSecondsB\xab\x01\n\x10\x63om.steelyard.v1B\x0bPolicyProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.steelyard.v1B\013PolicyProtoP\001Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\242\002\003SXX\252\002\014Steelyard.V1\312\002\014Steelyard\\V1\342\002\030Steelyard\\V1\\GPBMetadata\352\002\rSteelyard::V1'
   _globals['_TARGET']._serialized_start=129
-  _globals['_TARGET']._serialized_end=219
-  _globals['_POLICY']._serialized_start=222
-  _globals['_POLICY']._serialized_end=831
-  _globals['_POLICYCHECK']._serialized_start=833
-  _globals['_POLICYCHECK']._serialized_end=956
-  _globals['_APPROVALRULE']._serialized_start=959
-  _globals['_APPROVALRULE']._serialized_end=1104
-  _globals['_EVALUATIONRULE']._serialized_start=1106
-  _globals['_EVALUATIONRULE']._serialized_end=1189
+  _globals['_TARGET']._serialized_end=255
+  _globals['_POLICY']._serialized_start=258
+  _globals['_POLICY']._serialized_end=867
+  _globals['_POLICYCHECK']._serialized_start=869
+  _globals['_POLICYCHECK']._serialized_end=992
+  _globals['_APPROVALRULE']._serialized_start=995
+  _globals['_APPROVALRULE']._serialized_end=1140
+  _globals['_EVALUATIONRULE']._serialized_start=1142
+  _globals['_EVALUATIONRULE']._serialized_end=1225
 # @@protoc_insertion_point(module_scope)

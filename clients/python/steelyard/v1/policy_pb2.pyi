@@ -29,11 +29,17 @@ class Target(_message.Message):
 
     STAGE_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """A stage of the Namespace, as `production`."""
     alias: _builtins.str
     """An Alias of the Model, as `champion`; not `latest`, which the server moves."""
+    environment: _builtins.str
+    """An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
+    any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
+    protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+    """
     policy: _builtins.str
     """A Policy of the Namespace, by its name. Only Promotions have it, those that SetPolicy and
     DeletePolicy make.
@@ -43,13 +49,14 @@ class Target(_message.Message):
         *,
         stage: _builtins.str = ...,
         alias: _builtins.str = ...,
+        environment: _builtins.str = ...,
         policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "policy", b"policy", "stage", b"stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "environment", b"environment", "kind", b"kind", "policy", b"policy", "stage", b"stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "policy", b"policy", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "environment", b"environment", "kind", b"kind", "policy", b"policy", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["stage", "alias", "policy"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["stage", "alias", "environment", "policy"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -101,7 +108,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def target(self) -> Global___Target:
-        """Required. What it protects: a stage or an Alias."""
+        """Required. What it protects: a stage, an Alias or environments."""
 
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyCheck]:
@@ -247,7 +254,9 @@ class EvaluationRule(_message.Message):
     INDEPENDENT_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
     independent: _builtins.bool
-    """Whether only those count that somebody else recorded than who created the Version."""
+    """Whether only those count that somebody else recorded than who created the content of the Version, in any
+    Model. Who proposes the Promotion may have recorded them: a job may do both.
+    """
     age_seconds: _builtins.int
     """How old they may be, in seconds, at most Limits.promotion_seconds. 0 means any age."""
     def __init__(

@@ -35,13 +35,13 @@ class _PromotionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Promot
     PROMOTION_STATE_APPLIED: _PromotionState.ValueType  # 2
     """The target has moved."""
     PROMOTION_STATE_REFUSED: _PromotionState.ValueType  # 3
-    """A check failed, or somebody rejected it."""
+    """A check failed, somebody rejected it, or its Version was revoked."""
     PROMOTION_STATE_CANCELLED: _PromotionState.ValueType  # 4
     """It was withdrawn."""
     PROMOTION_STATE_EXPIRED: _PromotionState.ValueType  # 5
     """Its time was over before all was there."""
     PROMOTION_STATE_SUPERSEDED: _PromotionState.ValueType  # 6
-    """Another Policy protects the target now than when the checks ran; propose it again."""
+    """Another Policy came to protect the target, or one changed, since the checks ran; propose it again."""
     PROMOTION_STATE_OVERRIDDEN: _PromotionState.ValueType  # 7
     """The target has moved, although a Policy did not allow it."""
 
@@ -55,13 +55,13 @@ PROMOTION_STATE_OPEN: PromotionState.ValueType  # 1
 PROMOTION_STATE_APPLIED: PromotionState.ValueType  # 2
 """The target has moved."""
 PROMOTION_STATE_REFUSED: PromotionState.ValueType  # 3
-"""A check failed, or somebody rejected it."""
+"""A check failed, somebody rejected it, or its Version was revoked."""
 PROMOTION_STATE_CANCELLED: PromotionState.ValueType  # 4
 """It was withdrawn."""
 PROMOTION_STATE_EXPIRED: PromotionState.ValueType  # 5
 """Its time was over before all was there."""
 PROMOTION_STATE_SUPERSEDED: PromotionState.ValueType  # 6
-"""Another Policy protects the target now than when the checks ran; propose it again."""
+"""Another Policy came to protect the target, or one changed, since the checks ran; propose it again."""
 PROMOTION_STATE_OVERRIDDEN: PromotionState.ValueType  # 7
 """The target has moved, although a Policy did not allow it."""
 Global___PromotionState: _TypeAlias = PromotionState  # noqa: Y015
@@ -205,6 +205,7 @@ class Promotion(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     AVAILABLE_ACTIONS_FIELD_NUMBER: _builtins.int
+    CLOSED_BECAUSE_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Output only. `namespace/model`; `namespace` when it is about a Policy."""
     number: _builtins.int
@@ -225,6 +226,8 @@ class Promotion(_message.Message):
     """Output only. Why, as its author said it; empty when nothing was said, or when it was erased."""
     etag: _builtins.str
     """Output only. Changes with every change of the Promotion; opaque."""
+    closed_because: _builtins.str
+    """Output only. Why it is not open any more, for people; empty while it is."""
     @_builtins.property
     def target(self) -> _policy_pb2.Target:
         """Output only. Where it leads."""
@@ -298,10 +301,11 @@ class Promotion(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         available_actions: _abc.Iterable[Global___PromotionAction.ValueType] | None = ...,
+        closed_because: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "expire_time", b"expire_time", "policy", b"policy", "target", b"target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "archive_incumbent", b"archive_incumbent", "author", b"author", "available_actions", b"available_actions", "checks", b"checks", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "evaluations", b"evaluations", "expire_time", b"expire_time", "incumbent", b"incumbent", "number", b"number", "policies", b"policies", "policy", b"policy", "reason", b"reason", "reviews", b"reviews", "scope", b"scope", "state", b"state", "target", b"target", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "archive_incumbent", b"archive_incumbent", "author", b"author", "available_actions", b"available_actions", "checks", b"checks", "closed_because", b"closed_because", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "evaluations", b"evaluations", "expire_time", b"expire_time", "incumbent", b"incumbent", "number", b"number", "policies", b"policies", "policy", b"policy", "reason", b"reason", "reviews", b"reviews", "scope", b"scope", "state", b"state", "target", b"target", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

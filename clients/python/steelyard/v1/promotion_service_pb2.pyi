@@ -47,7 +47,7 @@ class CreatePromotionRequest(_message.Message):
 
     @_builtins.property
     def target(self) -> _policy_pb2.Target:
-        """Required. Where to: a stage or an Alias."""
+        """Required. Where to: a stage or an Alias. No environment yet; see Target.environment."""
 
     def __init__(
         self,
@@ -160,34 +160,46 @@ class ListPromotionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCOPE_FIELD_NUMBER: _builtins.int
-    OPEN_ONLY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINIMUM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_CALLER_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Required. `namespace/model`; `namespace` for those about its Policies; `namespace/-` for all in it that
     the caller may see.
     """
-    open_only: _builtins.bool
-    """Only those that are open."""
+    filter: _builtins.str
+    """Only what passes it, as docs/filters.md says: `state = open AND target.stage = production`. Empty for
+    all; at most Limits.filter_bytes.
+    """
     page_size: _builtins.int
     """Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum."""
     page_token: _builtins.str
     """Token of the page before. Empty for the first page."""
     minimum_sequence: _builtins.int
     """The answer is from this sequence or a later one. 0 asks for nothing."""
+    order_by: _builtins.str
+    """Fields to order by, as `expire_time, number desc`; at most Limits.filter_bytes. The newest come first
+    when it is empty.
+    """
+    waits_for_caller: _builtins.bool
+    """Only open ones of which an approval or a report by the caller would count now."""
     def __init__(
         self,
         *,
         scope: _builtins.str = ...,
-        open_only: _builtins.bool = ...,
+        filter: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         minimum_sequence: _builtins.int = ...,
+        order_by: _builtins.str = ...,
+        waits_for_caller: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["minimum_sequence", b"minimum_sequence", "open_only", b"open_only", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "minimum_sequence", b"minimum_sequence", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "waits_for_caller", b"waits_for_caller"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,12 +215,14 @@ class ListPromotionsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty on the last one. A page may be empty and yet not the last."""
+    """Token of the next page; empty on the last one. With `waits_for_caller` a page may be empty and yet not
+    the last.
+    """
     sequence: _builtins.int
     """Sequence that this answer saw."""
     @_builtins.property
     def promotions(self) -> _containers.RepeatedCompositeFieldContainer[_promotion_pb2.Promotion]:
-        """Promotions, the newest first."""
+        """Promotions, in the order asked for."""
 
     def __init__(
         self,

@@ -92,6 +92,7 @@ class PromotionServiceServicer(object):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
         * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+        * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
         * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
         * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
         * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -112,11 +113,13 @@ class PromotionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListPromotions(self, request, context):
-        """Answers Promotions, the newest first, a page at a time.
+        """Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 
         Errors:
-        * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+        * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+        * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,8 +171,8 @@ class PromotionServiceServicer(object):
     def OverridePromotion(self, request, context):
         """Applies a Promotion although a Policy does not allow it, in an emergency.
 
-        It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-        whom and why.
+        It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+        Version say for ever that this was done, by whom and why.
 
         Errors:
         * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -184,10 +187,12 @@ class PromotionServiceServicer(object):
 
     def RevokeVersion(self, request, context):
         """Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-        and nothing is pointed to it.
+        nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 
-        What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-        person besides what Policies demand.
+        What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+        with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+        use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+        made before, and the same content in other Models, are Versions of their own.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.

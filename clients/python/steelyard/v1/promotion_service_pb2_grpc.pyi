@@ -44,6 +44,7 @@ class PromotionServiceStub:
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
     * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+    * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
     * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
     * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
     * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -56,11 +57,13 @@ class PromotionServiceStub:
     * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or PROMOTION_NOT_FOUND.
     """
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.ListPromotionsRequest, _promotion_service_pb2.ListPromotionsResponse]
-    """Answers Promotions, the newest first, a page at a time.
+    """Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 
     Errors:
-    * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+    * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+    * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
     """
     ReportCheck: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.ReportCheckRequest, _promotion_service_pb2.ReportCheckResponse]
     """Reports what a check from outside found. One that failed ends the Promotion.
@@ -96,8 +99,8 @@ class PromotionServiceStub:
     OverridePromotion: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.OverridePromotionRequest, _promotion_service_pb2.OverridePromotionResponse]
     """Applies a Promotion although a Policy does not allow it, in an emergency.
 
-    It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-    whom and why.
+    It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+    Version say for ever that this was done, by whom and why.
 
     Errors:
     * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -108,10 +111,12 @@ class PromotionServiceStub:
     """
     RevokeVersion: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.RevokeVersionRequest, _promotion_service_pb2.RevokeVersionResponse]
     """Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-    and nothing is pointed to it.
+    nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 
-    What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-    person besides what Policies demand.
+    What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+    with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+    use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+    made before, and the same content in other Models, are Versions of their own.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
@@ -135,6 +140,7 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
     * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+    * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
     * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
     * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
     * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -147,11 +153,13 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or PROMOTION_NOT_FOUND.
     """
     ListPromotions: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.ListPromotionsRequest, _promotion_service_pb2.ListPromotionsResponse]  # type: ignore[assignment]
-    """Answers Promotions, the newest first, a page at a time.
+    """Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 
     Errors:
-    * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+    * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+    * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
     * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+    * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
     """
     ReportCheck: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.ReportCheckRequest, _promotion_service_pb2.ReportCheckResponse]  # type: ignore[assignment]
     """Reports what a check from outside found. One that failed ends the Promotion.
@@ -187,8 +195,8 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     OverridePromotion: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.OverridePromotionRequest, _promotion_service_pb2.OverridePromotionResponse]  # type: ignore[assignment]
     """Applies a Promotion although a Policy does not allow it, in an emergency.
 
-    It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-    whom and why.
+    It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+    Version say for ever that this was done, by whom and why.
 
     Errors:
     * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -199,10 +207,12 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     """
     RevokeVersion: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.RevokeVersionRequest, _promotion_service_pb2.RevokeVersionResponse]  # type: ignore[assignment]
     """Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-    and nothing is pointed to it.
+    nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 
-    What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-    person besides what Policies demand.
+    What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+    with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+    use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+    made before, and the same content in other Models, are Versions of their own.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
@@ -229,6 +239,7 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
         * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+        * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
         * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
         * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
         * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -253,11 +264,13 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _promotion_service_pb2.ListPromotionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_promotion_service_pb2.ListPromotionsResponse, _abc.Awaitable[_promotion_service_pb2.ListPromotionsResponse]]:
-        """Answers Promotions, the newest first, a page at a time.
+        """Answers Promotions that pass a filter, a page at a time; the newest first without an order.
 
         Errors:
-        * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+        * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+        * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
         * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+        * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
         """
 
     @_abc_1.abstractmethod
@@ -317,8 +330,8 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_promotion_service_pb2.OverridePromotionResponse, _abc.Awaitable[_promotion_service_pb2.OverridePromotionResponse]]:
         """Applies a Promotion although a Policy does not allow it, in an emergency.
 
-        It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-        whom and why.
+        It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+        Version say for ever that this was done, by whom and why.
 
         Errors:
         * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -335,10 +348,12 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_promotion_service_pb2.RevokeVersionResponse, _abc.Awaitable[_promotion_service_pb2.RevokeVersionResponse]]:
         """Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-        and nothing is pointed to it.
+        nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
 
-        What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-        person besides what Policies demand.
+        What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+        with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+        use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+        made before, and the same content in other Models, are Versions of their own.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.

@@ -145,6 +145,8 @@ class VersionServiceStub:
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
     * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+    * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+      to another one first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     UndeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_service_pb2.UndeleteVersionRequest, _version_service_pb2.UndeleteVersionResponse]
@@ -407,6 +409,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
     * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
     * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+    * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+      to another one first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     UndeleteVersion: _aio.UnaryUnaryMultiCallable[_version_service_pb2.UndeleteVersionRequest, _version_service_pb2.UndeleteVersionResponse]  # type: ignore[assignment]
@@ -708,6 +712,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
         * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
         * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+        * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+          to another one first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -48,7 +48,7 @@ class Driver:
 
 
 class Scope(Protocol):
-    """A list of versions, of models or of events."""
+    """A list of versions, of models, of events or of promotions."""
 
     @property
     def driver(self) -> Driver | None:
@@ -106,7 +106,7 @@ def probe(scope: Scope, rows: Rows, condition: Condition) -> Condition:
     return exists(found.correlate_except(rows.table))
 
 
-def _readable(
+def readable_only(
     namespace_id: int, names: tuple[str, ...] | None, *, key: ColumnElement[int] = _M.c.id
 ) -> list[Condition]:
     """Return what keeps models of other names out, by the *key* of the model that something belongs to."""
@@ -163,7 +163,7 @@ class VersionScope:
         return select(_M.c.id).where(*self._of_models())
 
     def _of_models(self) -> list[Condition]:
-        readable = _readable(self.namespace_id, self.readable)
+        readable = readable_only(self.namespace_id, self.readable)
         return [_M.c.namespace_id == self.namespace_id, _M.c.delete_time.is_(None), *readable]
 
     def driven(self, driver: Driver) -> VersionScope:
@@ -256,7 +256,7 @@ class ModelScope:
         return self._inside(columns, key=columns["model_id"])
 
     def _inside(self, columns: Columns, *, key: ColumnElement[int]) -> Condition:
-        readable = _readable(self.namespace_id, self.readable, key=key)
+        readable = readable_only(self.namespace_id, self.readable, key=key)
         return and_(columns["namespace_id"] == self.namespace_id, *readable)
 
     def having(self, rows: Rows, condition: Condition) -> Condition:

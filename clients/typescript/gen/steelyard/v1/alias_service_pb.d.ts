@@ -60,6 +60,13 @@ export declare type SetAliasRequest = Message<"steelyard.v1.SetAliasRequest"> & 
    * @generated from field: string reason = 6;
    */
   reason: string;
+
+  /**
+   * Says what would happen, and changes nothing.
+   *
+   * @generated from field: bool validate_only = 10;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -75,14 +82,15 @@ export declare const SetAliasRequestSchema: GenMessage<SetAliasRequest>;
  */
 export declare type SetAliasResponse = Message<"steelyard.v1.SetAliasResponse"> & {
   /**
-   * The Alias where it points now.
+   * The Alias where it points now; with `validate_only` where it would point, without uid, times and etag.
    *
    * @generated from field: steelyard.v1.Alias alias = 1;
    */
   alias?: Alias | undefined;
 
   /**
-   * Sequence of the event that was made; of the last one when it pointed there already.
+   * Sequence of the event that was made; of the last one when it pointed there already; 0 with
+   * `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */
@@ -360,6 +368,13 @@ export declare type RollbackAliasRequest = Message<"steelyard.v1.RollbackAliasRe
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * Says what would happen, and changes nothing.
+   *
+   * @generated from field: bool validate_only = 10;
+   */
+  validateOnly: boolean;
 };
 
 /**
@@ -375,14 +390,14 @@ export declare const RollbackAliasRequestSchema: GenMessage<RollbackAliasRequest
  */
 export declare type RollbackAliasResponse = Message<"steelyard.v1.RollbackAliasResponse"> & {
   /**
-   * The Alias where it points now.
+   * The Alias where it points now; with `validate_only` where it would point, without uid, times and etag.
    *
    * @generated from field: steelyard.v1.Alias alias = 1;
    */
   alias?: Alias | undefined;
 
   /**
-   * Sequence of the event that was made.
+   * Sequence of the event that was made; 0 with `validate_only`.
    *
    * @generated from field: int64 sequence = 2;
    */

@@ -1397,6 +1397,17 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_VERSION_REVOKED = 185;
    */
   VERSION_REVOKED = 185,
+
+  /**
+   * NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+   *
+   * Metadata: `environment`.
+   *
+   * Advice: Promote to a stage or an Alias.
+   *
+   * @generated from enum value: ERROR_REASON_ENVIRONMENT_NOT_FOUND = 186;
+   */
+  ENVIRONMENT_NOT_FOUND = 186,
 }
 
 /**

@@ -42,6 +42,16 @@ export declare type Target = Message<"steelyard.v1.Target"> & {
     case: "alias";
   } | {
     /**
+     * An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
+     * any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
+     * protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+     *
+     * @generated from field: string environment = 3;
+     */
+    value: string;
+    case: "environment";
+  } | {
+    /**
      * A Policy of the Namespace, by its name. Only Promotions have it, those that SetPolicy and
      * DeletePolicy make.
      *
@@ -112,7 +122,7 @@ export declare type Policy = Message<"steelyard.v1.Policy"> & {
   models: string[];
 
   /**
-   * Required. What it protects: a stage or an Alias.
+   * Required. What it protects: a stage, an Alias or environments.
    *
    * @generated from field: steelyard.v1.Target target = 7;
    */
@@ -270,7 +280,8 @@ export declare const ApprovalRuleSchema: GenMessage<ApprovalRule>;
  */
 export declare type EvaluationRule = Message<"steelyard.v1.EvaluationRule"> & {
   /**
-   * Whether only those count that somebody else recorded than who created the Version.
+   * Whether only those count that somebody else recorded than who created the content of the Version, in any
+   * Model. Who proposes the Promotion may have recorded them: a job may do both.
    *
    * @generated from field: bool independent = 1;
    */

@@ -174,6 +174,13 @@ export declare type Promotion = Message<"steelyard.v1.Promotion"> & {
    * @generated from field: repeated steelyard.v1.PromotionAction available_actions = 22;
    */
   availableActions: PromotionAction[];
+
+  /**
+   * Output only. Why it is not open any more, for people; empty while it is.
+   *
+   * @generated from field: string closed_because = 23;
+   */
+  closedBecause: string;
 };
 
 /**
@@ -403,7 +410,7 @@ export enum PromotionState {
   APPLIED = 2,
 
   /**
-   * A check failed, or somebody rejected it.
+   * A check failed, somebody rejected it, or its Version was revoked.
    *
    * @generated from enum value: PROMOTION_STATE_REFUSED = 3;
    */
@@ -424,7 +431,7 @@ export enum PromotionState {
   EXPIRED = 5,
 
   /**
-   * Another Policy protects the target now than when the checks ran; propose it again.
+   * Another Policy came to protect the target, or one changed, since the checks ran; propose it again.
    *
    * @generated from enum value: PROMOTION_STATE_SUPERSEDED = 6;
    */

@@ -27,7 +27,7 @@ export declare type CreatePromotionRequest = Message<"steelyard.v1.CreatePromoti
   version?: VersionRef | undefined;
 
   /**
-   * Required. Where to: a stage or an Alias.
+   * Required. Where to: a stage or an Alias. No environment yet; see Target.environment.
    *
    * @generated from field: steelyard.v1.Target target = 2;
    */
@@ -171,11 +171,12 @@ export declare type ListPromotionsRequest = Message<"steelyard.v1.ListPromotions
   scope: string;
 
   /**
-   * Only those that are open.
+   * Only what passes it, as docs/filters.md says: `state = open AND target.stage = production`. Empty for
+   * all; at most Limits.filter_bytes.
    *
-   * @generated from field: bool open_only = 2;
+   * @generated from field: string filter = 2;
    */
-  openOnly: boolean;
+  filter: string;
 
   /**
    * Entries wanted; 0 means Limits.page_size_default, above the maximum means the maximum.
@@ -197,6 +198,21 @@ export declare type ListPromotionsRequest = Message<"steelyard.v1.ListPromotions
    * @generated from field: int64 minimum_sequence = 5;
    */
   minimumSequence: bigint;
+
+  /**
+   * Fields to order by, as `expire_time, number desc`; at most Limits.filter_bytes. The newest come first
+   * when it is empty.
+   *
+   * @generated from field: string order_by = 6;
+   */
+  orderBy: string;
+
+  /**
+   * Only open ones of which an approval or a report by the caller would count now.
+   *
+   * @generated from field: bool waits_for_caller = 7;
+   */
+  waitsForCaller: boolean;
 };
 
 /**
@@ -212,14 +228,15 @@ export declare const ListPromotionsRequestSchema: GenMessage<ListPromotionsReque
  */
 export declare type ListPromotionsResponse = Message<"steelyard.v1.ListPromotionsResponse"> & {
   /**
-   * Promotions, the newest first.
+   * Promotions, in the order asked for.
    *
    * @generated from field: repeated steelyard.v1.Promotion promotions = 1;
    */
   promotions: Promotion[];
 
   /**
-   * Token of the next page; empty on the last one. A page may be empty and yet not the last.
+   * Token of the next page; empty on the last one. With `waits_for_caller` a page may be empty and yet not
+   * the last.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -624,6 +641,7 @@ export declare const PromotionService: GenService<{
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
    * * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+   * * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
    * * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
    * * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
    * * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
@@ -650,11 +668,13 @@ export declare const PromotionService: GenService<{
     output: typeof GetPromotionResponseSchema;
   },
   /**
-   * Answers Promotions, the newest first, a page at a time.
+   * Answers Promotions that pass a filter, a page at a time; the newest first without an order.
    *
    * Errors:
-   * * NOT_FOUND, NAMESPACE_NOT_FOUND or MODEL_NOT_FOUND.
+   * * NOT_FOUND, NAMESPACE_NOT_FOUND, MODEL_NOT_FOUND or MODEL_DELETED.
+   * * INVALID_ARGUMENT, FILTER_INVALID or ORDER_BY_INVALID: `column` says where.
    * * INVALID_ARGUMENT, PAGE_TOKEN_INVALID: the token belongs to another query.
+   * * RESOURCE_EXHAUSTED, QUERY_TOO_EXPENSIVE: the search took too long.
    *
    * @generated from rpc steelyard.v1.PromotionService.ListPromotions
    */
@@ -718,8 +738,8 @@ export declare const PromotionService: GenService<{
   /**
    * Applies a Promotion although a Policy does not allow it, in an emergency.
    *
-   * It may be open, REFUSED or SUPERSEDED. The Promotion and the Version say for ever that this was done, by
-   * whom and why.
+   * It may be open, REFUSED or SUPERSEDED, but not because its Version was revoked. The Promotion and the
+   * Version say for ever that this was done, by whom and why.
    *
    * Errors:
    * * NOT_FOUND, PROMOTION_NOT_FOUND, VERSION_NOT_FOUND or VERSION_DELETED.
@@ -737,10 +757,12 @@ export declare const PromotionService: GenService<{
   },
   /**
    * Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
-   * and nothing is pointed to it.
+   * nothing is pointed to it, and a rollback passes it over. Open Promotions of it are REFUSED.
    *
-   * What points to it goes on to do so. It is put into use again by a Promotion, which then needs a second
-   * person besides what Policies demand.
+   * What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
+   * with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
+   * use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
+   * made before, and the same content in other Models, are Versions of their own.
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.

@@ -1698,6 +1698,8 @@ export declare const VersionService: GenService<{
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND or ALIAS_NOT_FOUND.
    * * NOT_FOUND, MODEL_DELETED or VERSION_DELETED: it is deleted already.
    * * FAILED_PRECONDITION, VERSION_IN_USE: an Alias points to it; `aliases` names the first ones.
+   * * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: it stands in a stage that a Policy protects; promote it
+   *   to another one first.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
    * @generated from rpc steelyard.v1.VersionService.DeleteVersion

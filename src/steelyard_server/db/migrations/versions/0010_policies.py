@@ -43,7 +43,7 @@ def upgrade() -> None:
         *_integers("namespace_id", "model_id", "number"),
         *_texts("target_kind", "target_name"),
         *_integers("version_number"),
-        *_texts("state", "content", "author"),
+        *_texts("state", "ended", "policies", "content", "author_id", "author"),
         *_integers("create_time", "update_time", "expire_time", "create_sequence", "sequence"),
         sa.PrimaryKeyConstraint("id", name="pk_promotions"),
         sa.UniqueConstraint(
@@ -56,6 +56,11 @@ def upgrade() -> None:
         "promotions",
         ["model_id", "target_kind", "target_name", "id"],
     )
+    for columns in ((), ("model_id",), ("state",), ("author_id",)):
+        within = ["namespace_id", *columns, "create_sequence"]
+        op.create_index("_".join(["ix_promotions", *within]), "promotions", within)
+    of_target = ["namespace_id", "target_kind", "target_name", "create_sequence"]
+    op.create_index("ix_promotions_namespace_target", "promotions", of_target)
 
 
 def _texts(*names: str) -> list[sa.Column[str]]:
