@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,9 +65,49 @@ def test_what_is_wrong_is_an_error_of_its_own(pushed: steelyard.Client, tmp_path
         pushed.policies.set(POLICY | {"namespace": space, "checks": checks})
     with pytest.raises(reasons.PromotionNotFound):
         pushed.promotions.cancel(f"{space}/fraud", 9)
+    with pytest.raises(reasons.EnvironmentNotFound):
+        pushed.promotions.create("fraud:1", environment="production-eu")
+
+
+def test_a_revoked_version_is_not_pulled_from_the_cache_and_not_exported(
+    pushed: steelyard.Client, tmp_path: Path
+) -> None:
+    pushed.aliases.set("fraud:1", "champion")
+    pushed.pull("fraud:1", tmp_path / "before")
     assert pushed.promotions.revoke("fraud:1", reason="it leaks").message.HasField("revocation")
+    for ref in ("fraud:1", "fraud@champion"):
+        with pytest.raises(reasons.VersionRevoked):
+            pushed.pull(ref, tmp_path / "after")
     with pytest.raises(reasons.VersionRevoked):
-        pushed.pull("fraud:1", tmp_path / "copy")
+        pushed.export_bundle(["fraud:1"], tmp_path / "one.bundle")
+    done = pushed.export_bundle(["fraud"], tmp_path / "fraud.bundle")
+    assert (done.version_count, done.revoked_count) == (1, 1)
+
+
+def test_promotions_are_found_by_filters(pushed: steelyard.Client) -> None:
+    model = pushed.models.get("fraud").name
+    for number, stage in ((1, "staging"), (2, "staging"), (2, "production")):
+        pushed.promotions.create(f"fraud:{number}", stage=stage)
+
+    def numbers(**query: Any) -> list[int]:
+        return [each.number for each in pushed.promotions.list(model, **query)]
+
+    assert numbers(filter="target.stage = staging OR version = 9", order_by="number") == [1, 2]
+    assert numbers(filter="version = 2 OR version = 1", open_only=True) == []
+    assert numbers(waits_for_me=True) == []
+    with pytest.raises(reasons.FilterInvalid, match="Column 9 "):
+        numbers(filter="state = waiting")
+
+
+def test_where_an_alias_would_point_is_told_and_changes_nothing(pushed: steelyard.Client) -> None:
+    told = pushed.aliases.set("fraud:2", "champion", validate_only=True)
+    assert (told.name, told.number, told.etag) == ("champion", 2, "")
+    with pytest.raises(reasons.AliasNotFound):
+        pushed.aliases.get("fraud", "champion")
+    for number in (1, 2):
+        pushed.aliases.set(f"fraud:{number}", "champion")
+    assert pushed.aliases.rollback("fraud", "champion", validate_only=True).number == 1
+    assert pushed.aliases.get("fraud", "champion").number == 2
 
 
 async def test_with_asyncio_it_is_the_same(pushed: steelyard.Client, shared: ServerProcess) -> None:

@@ -17,6 +17,7 @@ from steelyard import manifest
 from steelyard.content import require_several
 from steelyard.download import Download
 from steelyard.errors import DestinationNotEmpty, InvalidArgument, LocalFileError
+from steelyard.reasons import VersionRevoked
 
 if TYPE_CHECKING:
     from steelyard.cache import BlobCache
@@ -65,8 +66,10 @@ def pull(
     Raises:
         DestinationNotEmpty: there is something at *dest* and *overwrite* is not set.
         DownloadCorrupt: bytes that arrived are not those that the version names.
+        VersionRevoked: the version was revoked.
     """
     require_several(include, name="include")
+    _require_usable(version)
     files = manifest.files(versions.manifest(version).encoded, version=version)
     wanted = _included(files, patterns=tuple(include))
     stored = tuple(file for file in wanted if not file.uri)
@@ -82,6 +85,12 @@ def pull(
         raise LocalFileError(f"{error.filename or dest} cannot be written: {error.strerror}.") from None
     skipped = tuple(file.path for file in wanted if file.uri)
     return PullResult(version, dest, stored, downloaded_bytes, skipped)
+
+
+def _require_usable(version: Version) -> None:
+    """Refuse a revoked version: what the cache has is no byte that the server would refuse."""
+    if version.message.HasField("revocation"):
+        raise VersionRevoked(f"{version} was revoked, so it is not pulled; use another version.")
 
 
 def _included(files: tuple[File, ...], *, patterns: tuple[str, ...]) -> tuple[File, ...]:

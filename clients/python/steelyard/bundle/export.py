@@ -38,6 +38,7 @@ class ExportResult:
 
     Args:
         deleted_count: versions of whole models that were left out because they are deleted.
+        revoked_count: those that were left out because they were revoked, so that nothing is read of them.
         external_count: files that stay at their own address.
     """
 
@@ -48,6 +49,7 @@ class ExportResult:
     blob_count: int
     size_bytes: int
     deleted_count: int
+    revoked_count: int
     external_count: int
 
 
@@ -216,6 +218,7 @@ def export(
         blob_count=len(ongoing.blobs),
         size_bytes=size_bytes,
         deleted_count=sum(selection.deleted_count for selection in selections),
+        revoked_count=sum(selection.revoked_count for selection in selections),
         external_count=ongoing.external_count,
     )
 

@@ -24,12 +24,14 @@ class Selection:
         versions: by number, without their content.
         whole: whether the model itself was asked for.
         deleted_count: versions that are left out because they are deleted.
+        revoked_count: those that are left out because they were revoked.
     """
 
     record: ModelRecord
     versions: dict[int, version_pb2.Version]
     whole: bool = False
     deleted_count: int = 0
+    revoked_count: int = 0
 
     @property
     def ordered(self) -> list[version_pb2.Version]:
@@ -64,12 +66,14 @@ def _of(model: str, found: dict[str, Selection], *, client: Client) -> Selection
 
 
 def _take_all(selection: Selection, *, client: Client) -> None:
-    selection.whole, selection.deleted_count = True, 0
+    selection.whole, selection.deleted_count, selection.revoked_count = True, 0, 0
     for version in client.versions.list(selection.record.message.name, show_deleted=True):
-        if version.delete_time is None:
-            selection.versions[version.number] = _bare(version)
-        else:
+        if version.delete_time is not None:
             selection.deleted_count += 1
+        elif version.message.HasField("revocation"):
+            selection.revoked_count += 1
+        else:
+            selection.versions[version.number] = _bare(version)
 
 
 def _take_aliases(selection: Selection, *, client: Client) -> None:

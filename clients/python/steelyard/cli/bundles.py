@@ -90,6 +90,8 @@ def import_(
 def _note_left_out(done: ExportResult) -> None:
     if done.deleted_count:
         output.note(f"left out: {output.count(done.deleted_count, 'deleted version')}.")
+    if done.revoked_count:
+        output.note(f"left out: {output.count(done.revoked_count, 'revoked version')}.")
     if done.external_count:
         files = output.count(done.external_count, "external file")
         output.note(f"of {files} only the address is in it: the bytes stay where they are.")
