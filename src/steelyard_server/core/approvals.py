@@ -1,7 +1,8 @@
 """Approvals: who must approve a promotion, who may not, and how many have.
 
 The rules that keep duties apart stand here, and no policy can switch them off: nobody approves what they
-proposed, made or measured; a person counts once; services and stated names never count.
+proposed, made or measured, nor with a token that goes back to who did; a person counts once; services and
+stated names never count.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 AUTHOR: Final = "author"
 CREATOR: Final = "creator"
 EVALUATOR: Final = "evaluator"
+TOKEN: Final = "token"
 # What a change of a policy needs, and a version that was revoked, whatever the policies say.
 SECOND_PERSON: Final = Approvals(count=1)
 
@@ -113,6 +115,35 @@ def require_person(caller: Caller) -> None:
         raise ReviewerNotPerson(message, actor=caller.id)
 
 
+def require_own_login(caller: Caller, promotion: Promotion, *, barred: Mapping[str, str]) -> None:
+    """Demand that *caller* did not log in with a token that goes back to somebody who is barred.
+
+    Raises:
+        ReviewerNotIndependent: they did, so that it may be somebody else who calls.
+    """
+    makers = caller.rights.makers if caller.rights is not None else frozenset()
+    found = next((each for each in sorted(makers) if each in barred or each == access.UNTRACED), None)
+    if found is None:
+        return
+    why = f"{found} made, who {_BECAUSE[barred[found]]}" if found else "is too far back to tell who made it"
+    message = (
+        f"This token of {caller.id} goes back to one that {why}, so it does not count for {promotion.text}. "
+        "Log in at the identity provider, or with a token that another admin made."
+    )
+    raise ReviewerNotIndependent(message, because=TOKEN, maker=found)
+
+
+def require_may_override(caller: Caller, promotion: Promotion) -> None:
+    """Demand a person whom the author of a promotion did not let in; where nobody logs in, anybody may.
+
+    Raises:
+        ReviewerNotPerson, ReviewerNotIndependent: it is not one.
+    """
+    if caller.rights is not None:
+        require_person(caller)
+        require_own_login(caller, promotion, barred={promotion.author["id"]: AUTHOR})
+
+
 def require_may_approve(
     tx: Transaction,
     caller: Caller,
@@ -135,6 +166,7 @@ def require_may_approve(
     if because is not None:
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)
+    require_own_login(caller, promotion, barred=barred)
     if any(standing(caller, each) for each in promotion.reviews):
         message = f"{caller.id} has approved {promotion.text} already; each person counts once."
         raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)

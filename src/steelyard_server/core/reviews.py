@@ -49,7 +49,7 @@ from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from steelyard_server.core.approvals import Demand
     from steelyard_server.core.evidence import Judged
@@ -287,12 +287,12 @@ def override(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
         PromotionNotFound, PromotionClosed: there is none that could be applied.
         FieldRequired: there is no reason.
         ReviewerNotPerson: a service calls.
+        ReviewerNotIndependent: the token goes back to who proposed it.
         VersionNotFound, VersionDeleted, VersionRevoked: its version is gone, or must not be used.
     """
     _require_reason(act)
-    if act.caller.rights is not None:
-        approvals.require_person(act.caller)
     found = promotions.find(tx, scope=scope, number=number, lock=True)
+    approvals.require_may_override(act.caller, found)
     state = found.state_at(events.now())
     if not _overridable(found, state):
         why = _because(found, state) if found.scope.model else "it changes a policy"
@@ -410,12 +410,8 @@ def _actions(
 ) -> Iterator[str]:
     """Name what *caller* may do with a promotion."""
     scope = promotion.scope.text
-    if (
-        _overridable(promotion, state)
-        and caller.kind != "service"
-        and access.allows(caller, roles.OVERRIDE, scope)
-    ):
-        yield OVERRIDE
+    if _overridable(promotion, state) and access.allows(caller, roles.OVERRIDE, scope):
+        yield from _if_passes(OVERRIDE, approvals.require_may_override, caller, promotion)
     if state != OPEN:
         return
     if access.allows(caller, roles.REVIEW, scope):
@@ -441,13 +437,19 @@ def _verdicts(
     barred: Mapping[str, str],
     caller: Caller,
 ) -> Iterator[str]:
-    try:
-        approvals.require_may_approve(tx, caller, promotion, asked=asked, barred=barred)
-        yield APPROVE
-    except RegistryError:
-        pass
+    demand = approvals.require_may_approve
+    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked, barred=barred)
     if caller.authenticated and caller.kind == "person":
         yield REJECT
     if any(approvals.standing(caller, each) for each in promotion.reviews):
         yield WITHDRAW
     yield COMMENT
+
+
+def _if_passes(action: str, demand: Callable[..., object], *args: Any, **wanted: Any) -> Iterator[str]:
+    """Name an action when what it demands is met."""
+    try:
+        demand(*args, **wanted)
+        yield action
+    except RegistryError:
+        pass

@@ -1,0 +1,120 @@
+"""Authority that somebody gave themselves does not count: by a token for another, by a role, by a group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from steelyard_server import errors
+from steelyard_server.core import access, evaluations, reviews, tokens
+from steelyard_server.core.content import Metric
+from steelyard_server.core.policy_drafts import Check, Draft
+from steelyard_server.core.reviews import View
+from steelyard_server.db.database import Database
+from steelyard_server.history.act import Act
+from tests.contracts.promoting import PRODUCTION, Board, demanding, named
+from tests.contracts.registry import create, everything, number
+
+NEVER = Draft(PRODUCTION, checks=(Check("never", "false"),))
+
+
+@pytest.fixture
+async def board(registry: Database) -> Board:
+    """Add a version to the registry."""
+    await create(registry, 0)
+    return Board(registry)
+
+
+async def minted(board: Board, maker: Act, who: str) -> Act:
+    """Log in with a token that *maker* made."""
+    secret = tokens.make()
+    keys = {"uid": secret.uid, "digest": secret.digest}
+    await board.database.write(tokens.create, await board.again(maker), principal=who, **keys)
+    return Act(await board.database.read(access.log_in, **keys), reason="now")
+
+
+async def proposed(board: Board) -> tuple[Act, View]:
+    """Let an admin of the registry propose what one person has to approve."""
+    await board.set_policy(demanding())
+    root = await board.person("user:root", "admin", scope="")
+    await board.person("user:ann", "approver")
+    return root, await board.promote(root, 1)
+
+
+async def refused(board: Board, who: Act, view: View) -> dict[str, str]:
+    """Demand that an approval is refused and changes nothing; return what the error says."""
+    before = await board.database.read(everything)
+    assert "approve" not in (await board.see(view, caller=who.caller)).actions
+    with pytest.raises(errors.ReviewerNotIndependent) as error:
+        await board.say(who, view)
+    assert await board.database.read(everything) == before
+    return error.value.metadata
+
+
+async def test_an_admin_does_not_approve_what_they_proposed_with_a_token_for_another(board: Board) -> None:
+    root, view = await proposed(board)
+
+    ann = await minted(board, root, "user:ann")
+
+    assert await refused(board, ann, view) == {"because": "token", "maker": "user:root"}
+    assert (await board.say(await board.login("user:ann"), view)).state == "applied"
+
+
+async def test_a_token_that_was_made_with_such_a_token_counts_no_more_than_that(board: Board) -> None:
+    root, view = await proposed(board)
+    await board.person("user:puppet", "admin", scope="")
+
+    own = await minted(board, await minted(board, root, "user:ann"), "user:ann")
+    by_puppet = await minted(board, await minted(board, root, "user:puppet"), "user:ann")
+
+    for ann in (own, by_puppet, await board.again(own)):
+        assert await refused(board, ann, view) == {"because": "token", "maker": "user:root"}
+
+
+async def test_tokens_of_other_admins_and_ones_own_count(board: Board) -> None:
+    _, view = await proposed(board)
+    other = await board.person("user:other", "admin", scope="")
+
+    ann = await minted(board, await minted(board, other, "user:ann"), "user:ann")
+
+    assert ann.caller.rights is not None
+    assert ann.caller.rights.makers == {"user:other"}
+    assert (await board.say(ann, view)).state == "applied"
+
+
+async def test_a_token_of_who_measured_the_version_does_not_count_either(board: Board) -> None:
+    root = await board.person("user:root", "admin", scope="")
+    await board.set_policy(demanding())
+    view = await board.promote(await board.person("user:wim", "writer"), 1)
+    draft = evaluations.Draft((Metric("f1", "", "", 0.5),))
+    await board.database.write(evaluations.record, root, reference=number(1), draft=draft)
+    await board.person("user:ann", "approver")
+
+    assert (await refused(board, await minted(board, root, "user:ann"), view))["maker"] == "user:root"
+
+
+async def test_a_token_whose_makers_cannot_be_told_any_more_does_not_count(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, view = await proposed(board)
+    monkeypatch.setattr(access, "_LINKS", 2)
+    ann = await board.login("user:ann")
+    for _ in range(2):
+        ann = await minted(board, ann, "user:ann")
+
+    assert await refused(board, ann, view) == {"because": "token", "maker": access.UNTRACED}
+
+
+async def test_an_admin_does_not_override_for_themselves_with_a_token_for_another(board: Board) -> None:
+    await board.set_policy(NEVER)
+    root = await board.person("user:root", "admin", scope="")
+    view = await board.promote(root, 1)
+    bob = replace(await board.person("user:bob", "break-glass"), reason="now")
+
+    borrowed = await minted(board, root, "user:bob")
+
+    assert (await board.see(view, caller=borrowed.caller)).actions == []
+    with pytest.raises(errors.ReviewerNotIndependent):
+        await board.database.write(reviews.override, borrowed, **named(view))
+    assert (await board.database.write(reviews.override, bob, **named(view))).state == "overridden"
