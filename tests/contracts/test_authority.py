@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import access, evaluations, reviews, tokens
+from steelyard_server.core import access, evaluations, grants, groups, reviews, roles, tokens
 from steelyard_server.core.content import Metric
 from steelyard_server.core.policy_drafts import Check, Draft
 from steelyard_server.core.reviews import View
 from steelyard_server.db.database import Database
 from steelyard_server.history.act import Act
 from tests.contracts.promoting import PRODUCTION, Board, demanding, named
-from tests.contracts.registry import create, everything, number
+from tests.contracts.registry import act, create, everything, number
+from tests.contracts.stored import require_equal
 
 NEVER = Draft(PRODUCTION, checks=(Check("never", "false"),))
 
@@ -118,3 +120,47 @@ async def test_an_admin_does_not_override_for_themselves_with_a_token_for_anothe
     with pytest.raises(errors.ReviewerNotIndependent):
         await board.database.write(reviews.override, borrowed, **named(view))
     assert (await board.database.write(reviews.override, bob, **named(view))).state == "overridden"
+
+
+async def self_made(board: Board, who: Act, use_case: Any, **wanted: Any) -> None:
+    """Demand that somebody cannot give themselves a role, and that nothing changes."""
+    before = await board.database.read(everything)
+    with pytest.raises(errors.RoleNotForOneself):
+        await board.database.write(use_case, await board.again(who), **wanted)
+    assert await board.database.read(everything) == before
+
+
+@pytest.mark.parametrize("role", roles.DECIDING)
+async def test_nobody_gives_themselves_a_role_that_decides(board: Board, role: str) -> None:
+    root = await board.person("user:root", "admin", scope="")
+    puppet = await minted(board, root, "user:puppet")
+    await board.group("team", "user:root", "user:ann")
+    await board.group("late", "user:ann")
+
+    for who, subject in ((root, "user:root"), (root, "group:team"), (puppet, "user:root")):
+        await self_made(board, who, grants.grant, subject=subject, role=role, scope="default")
+    for subject in ("user:ann", "group:late"):
+        await board.database.write(
+            grants.grant, await board.again(root), subject=subject, role=role, scope="default"
+        )
+    await board.database.write(
+        grants.grant, await board.again(root), subject="user:root", role="writer", scope="default"
+    )
+    await board.database.read(require_equal)
+
+
+async def test_nobody_comes_into_a_group_that_decides_by_their_own_will(board: Board) -> None:
+    root = await board.person("user:root", "admin", scope="")
+    await board.group("team", "user:ann")
+    for subject in ("group:team", "group:later"):
+        await board.database.write(grants.grant, act(), subject=subject, role="approver", scope="default")
+    joined = groups.Draft(members=("user:ann", "user:root"))
+    join = {"name": "team", "draft": joined, "mask": ("members",)}
+
+    await self_made(board, root, groups.create, name="later", draft=joined)
+    await self_made(board, root, groups.modify, **join)
+    await board.database.write(groups.modify, act(), **join)
+    stay = groups.Draft(members=("user:ann", "user:bob", "user:root"))
+    await board.database.write(groups.modify, await board.again(root), **join | {"draft": stay})
+    await board.database.write(groups.create, await board.again(root), name="other", draft=joined)
+    await board.database.read(require_equal)
