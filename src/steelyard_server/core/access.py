@@ -284,9 +284,8 @@ def _login(tx: Transaction, row: Row) -> Login:
         revoke_time = events.time_text(row.revoke_time)
         message = f"The token {row.uid} was revoked at {revoke_time}; log in with another one."
         raise TokenRevoked(message, token=row.uid, revoke_time=revoke_time)
-    return Login(
-        row.principal, expire_time=row.expire_time, token_uid=row.uid, makers=_makers(tx, row) - {row.principal}
-    )
+    makers = _makers(tx, row) - {row.principal}
+    return Login(row.principal, expire_time=row.expire_time, token_uid=row.uid, makers=makers)
 
 
 def _makers(tx: Transaction, row: Row | None) -> frozenset[str]:

@@ -88,13 +88,17 @@ def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
 
 def given(promotion: Promotion, demand: Demand, *, barred: Mapping[str, str], now: int) -> int:
     """Count the persons whose approvals meet a demand at a time in microseconds."""
+    return len(_persons(promotion, demand, now=now) - barred.keys())
+
+
+def _persons(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
+    """Return whose approvals are for a demand and not too old for it."""
     oldest = now - demand.rule.lifetime_seconds * 1_000_000 if demand.rule.lifetime_seconds else 0
-    persons = {
+    return {
         each.reviewer["id"]
         for each in promotion.reviews
         if each.approves and demand.policy in each.policies and each.create_time > events.time_text(oldest)
     }
-    return len(persons - barred.keys())
 
 
 def standing(caller: Caller, review: Review) -> bool:
@@ -151,8 +155,11 @@ def require_may_approve(
     *,
     asked: Sequence[Demand],
     barred: Mapping[str, str],
+    now: int,
 ) -> tuple[str, ...]:
     """Demand that an approval of *caller* would count; return the policies that it counts for.
+
+    One that is too old by now, or is for other policies than a new one would be, may be given again.
 
     Args:
         barred: what `excluded` found.
@@ -167,10 +174,11 @@ def require_may_approve(
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)
     require_own_login(caller, promotion, barred=barred)
-    if any(standing(caller, each) for each in promotion.reviews):
+    met = tuple(each.policy for each in asked if _meets(tx, caller, promotion, each.rule))
+    held = {each.policy for each in asked if caller.id in _persons(promotion, each, now=now)}
+    if held and held.issuperset(met):
         message = f"{caller.id} has approved {promotion.text} already; each person counts once."
         raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)
-    met = tuple(each.policy for each in asked if _meets(tx, caller, promotion, each.rule))
     if not met:
         wanted = {role for each in asked for role in each.rule.roles}
         groups = {group for each in asked for group in each.rule.groups}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import bindparam, delete, func, literal, select, true, update
+from sqlalchemy import bindparam, delete, func, or_, select, true, update
 
 from steelyard_server.core import access, names, pages, roles, scopes
 from steelyard_server.db import tables
@@ -36,11 +36,15 @@ _FIND = select(tables.grants).where(
     _G.subject == bindparam("subject"), _G.role == bindparam("role"), _G.scope_key == bindparam("scope_key")
 )
 _COUNT = select(func.count().label("grants")).where(_G.subject == bindparam("subject"))
-_DECIDING = select(_G.role).where(_G.subject == bindparam("subject"), _G.role.in_(roles.DECIDING)).limit(1)
+_DECIDING = (
+    select(_G.role)
+    .where(_G.subject == bindparam("subject"), or_(*(_G.role == role for role in roles.DECIDING)))
+    .limit(1)
+)
 _MEMBERS = (
     select(_GM.principal)
     .join(tables.groups, _GR.id == _GM.group_id)
-    .where(literal(names.GROUP) + _GR.name == bindparam("subject"))
+    .where(_GR.name == bindparam("group"))
 )
 _INSERT = insert_generated(tables.grants)
 _DELETE = delete(tables.grants).where(_G.id == bindparam("grant"))
@@ -245,7 +249,7 @@ def _check(*, subject: str, role: str) -> None:
 
 
 def _members(tx: Transaction, subject: str) -> list[str]:
-    return [subject, *(row.principal for row in tx.all(_MEMBERS, subject=subject))]
+    return [subject, *(row.principal for row in tx.all(_MEMBERS, group=subject.removeprefix(names.GROUP)))]
 
 
 def _find(tx: Transaction, *, subject: str, role: str, scope: Scope) -> Row | None:

@@ -213,10 +213,8 @@ def review(
     if verdict == OVERRIDE:
         raise EnumInvalid("`verdict` is no override; call OverridePromotion for that.", field="verdict")
     at, found, policies = _open(tx, scope=scope, number=number)
-    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies)
-    if len(found.reviews) >= LIMITS.reviews_count:
-        message = f"{found.text} has {len(found.reviews)} reviews; cancel it and propose it again."
-        raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=len(found.reviews))
+    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies, now=at.time)
+    _require_room(act.caller, found, verdict=verdict)
     said = Review(act.caller.as_json(), verdict, events.time_text(at.time), str(at.sequence), counts_for)
     before = found.reviews
     if verdict == WITHDRAW:
@@ -372,12 +370,24 @@ def _open(tx: Transaction, *, scope: str, number: int) -> tuple[Stamp, Promotion
     return at, found, policies
 
 
+def _require_room(caller: Caller, found: Promotion, *, verdict: str) -> None:
+    """Bound comments, and the approvals of each person, so that neither keeps anybody from deciding."""
+    if verdict not in {COMMENT, APPROVE}:
+        return
+    same = (each for each in found.reviews if each.verdict == verdict)
+    counted = sum(verdict == COMMENT or each.reviewer["id"] == caller.id for each in same)
+    if counted >= LIMITS.reviews_count:
+        what = "comments" if verdict == COMMENT else f"approvals of {caller.id}"
+        message = f"{found.text} has {counted} {what}; say it elsewhere, or cancel it and propose it again."
+        raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=counted + 1)
+
+
 def _require_may_say(
-    tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy]
+    tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy], now: int
 ) -> tuple[str, ...]:
     if verdict == APPROVE:
         asked, barred = approvals.demands(found, policies), approvals.excluded(tx, found)
-        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred)
+        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred, now=now)
     if verdict == COMMENT and not act.reason:
         raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")
     if verdict == REJECT:
@@ -438,7 +448,8 @@ def _verdicts(
     caller: Caller,
 ) -> Iterator[str]:
     demand = approvals.require_may_approve
-    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked, barred=barred)
+    now = events.now()
+    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked, barred=barred, now=now)
     if caller.authenticated and caller.kind == "person":
         yield REJECT
     if any(approvals.standing(caller, each) for each in promotion.reviews):
