@@ -147,7 +147,7 @@ def require_others(caller: Caller, role: str, *, subject: str, members: Iterable
         return
     own = caller.rights.makers | {caller.id}
     if not own.isdisjoint(members) or subject in {names.GROUP + each for each in caller.groups}:
-        message = f"{caller.id} cannot give the role {role} to themselves, by {subject}; let another admin."
+        message = f"Nobody gives themselves the role {role}, as {caller.id} would by {subject}; let another admin."
         raise RoleNotForOneself(message, role=role, subject=subject)
 
 
