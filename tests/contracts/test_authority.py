@@ -149,6 +149,19 @@ async def test_nobody_gives_themselves_a_role_that_decides(board: Board, role: s
     await board.database.read(require_equal)
 
 
+async def test_nobody_gives_such_a_role_to_a_group_that_a_provider_says_they_are_in(board: Board) -> None:
+    root = await board.person("user:root", "admin", scope="")
+    login = access.Login(
+        "user:root",
+        expire_time=root.caller.rights.expire_time if root.caller.rights else 0,
+        issuer="https://login.example",
+        groups=("risk",),
+    )
+    claiming = Act(await board.database.read(access.entered, login=login))
+
+    await self_made(board, claiming, grants.grant, subject="group:risk", role="approver", scope="default")
+
+
 async def test_nobody_comes_into_a_group_that_decides_by_their_own_will(board: Board) -> None:
     root = await board.person("user:root", "admin", scope="")
     await board.group("team", "user:ann")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 AUTHOR: Final = "author"
 CREATOR: Final = "creator"
 EVALUATOR: Final = "evaluator"
-TOKEN: Final = "token"
+BORROWED: Final = "token"
 # What a change of a policy needs, and a version that was revoked, whatever the policies say.
 SECOND_PERSON: Final = Approvals(count=1)
 
@@ -134,7 +134,7 @@ def require_own_login(caller: Caller, promotion: Promotion, *, barred: Mapping[s
         f"This token of {caller.id} goes back to one that {why}, so it does not count for {promotion.text}. "
         "Log in at the identity provider, or with a token that another admin made."
     )
-    raise ReviewerNotIndependent(message, because=TOKEN, maker=found)
+    raise ReviewerNotIndependent(message, because=BORROWED, maker=found)
 
 
 def require_may_override(caller: Caller, promotion: Promotion) -> None:

@@ -19,7 +19,7 @@ from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Set
 
     from sqlalchemy import ColumnElement, Select
 
@@ -115,7 +115,7 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
     at = events.stamp(tx)
     _require_room(tx, subject)
     if role in roles.DECIDING:
-        require_others(act.caller, role, subject=subject, members=_members(tx, subject))
+        require_others(act.caller, role, subject=subject, members=_members(tx, act.caller, subject))
     # Once more, behind the lock of the head: a rename that came first is seen.
     where = present(tx, scope)
     made = Grant(
@@ -134,7 +134,7 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
     return made, True, at.sequence
 
 
-def require_others(caller: Caller, role: str, *, subject: str, members: Iterable[str]) -> None:
+def require_others(caller: Caller, role: str, *, subject: str, members: Set[str]) -> None:
     """Demand that a caller who logged in does not give a role that decides on promotions to themselves.
 
     Args:
@@ -145,9 +145,8 @@ def require_others(caller: Caller, role: str, *, subject: str, members: Iterable
     """
     if caller.rights is None:
         return
-    own = caller.rights.makers | {caller.id}
-    if not own.isdisjoint(members) or subject in {names.GROUP + each for each in caller.groups}:
-        message = f"Nobody gives themselves the role {role}, as {caller.id} would by {subject}; let another admin."
+    if not members.isdisjoint(caller.rights.makers | {caller.id}):
+        message = f"Nobody gives themselves the role {role}, as {caller.id} would by {subject}. Let another admin."
         raise RoleNotForOneself(message, role=role, subject=subject)
 
 
@@ -248,8 +247,11 @@ def _check(*, subject: str, role: str) -> None:
         )
 
 
-def _members(tx: Transaction, subject: str) -> list[str]:
-    return [subject, *(row.principal for row in tx.all(_MEMBERS, group=subject.removeprefix(names.GROUP)))]
+def _members(tx: Transaction, caller: Caller, subject: str) -> set[str]:
+    """Return who gets what a subject gets, as far as it is known; *caller* by groups of a provider too."""
+    group = subject.removeprefix(names.GROUP)
+    claimed = {caller.id} if group in caller.groups else set()
+    return claimed | {subject} | {row.principal for row in tx.all(_MEMBERS, group=group)}
 
 
 def _find(tx: Transaction, *, subject: str, role: str, scope: Scope) -> Row | None:
