@@ -146,7 +146,8 @@ def require_others(caller: Caller, role: str, *, subject: str, members: Set[str]
     if caller.rights is None:
         return
     if not members.isdisjoint(caller.rights.makers | {caller.id}):
-        message = f"Nobody gives themselves the role {role}, as {caller.id} would by {subject}. Let another admin."
+        who = f"as {caller.id} would by {subject}"
+        message = f"Nobody gives themselves the role {role}, {who}; let another admin."
         raise RoleNotForOneself(message, role=role, subject=subject)
 
 
