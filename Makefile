@@ -34,7 +34,7 @@ serve: .venv/.ready ## Start a server to keep, on 127.0.0.1:7433 (options: ARGS=
 
 test: test-python test-compat test-go test-typescript ## Run all tests, of every language
 
-check: $(GENERATORS) ## Format, lint, types, protos, generated code, fast tests: a few minutes
+check: $(GENERATORS) ## Format, lint, types, protos, generated code, fast tests: about 11 minutes
 	@$(MAKE) --jobs=2 --output-sync=target --keep-going format lint types protos breaking gen-check docs-check test-fast
 	@echo "check: all good"
 
