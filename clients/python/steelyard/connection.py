@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ DEFAULT_PORT = 7433
 PACKAGE = "steelyard.v1"
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s\[\]]+)(?::(?P<port>\d{1,5}))?")
 _PORTS = range(1, 65536)
+_CLOSE_SECONDS = 2.0
 _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[::1\]")
 # A server that restarts is back well within these attempts; each waits twice as long as the one before.
 _RETRY = {
@@ -147,12 +149,15 @@ class Connection:
             raise errors.from_call(error, server=self.server, tls=self._tls) from None
 
     def close(self) -> None:
-        """Close the channel of this process."""
+        """Close the channel of this process, and leave it after a few seconds if that does not end."""
         self._closed = True
         for other in self._others:
             other.close()
         if channel := self._channels.pop(os.getpid(), None):
-            channel.close()
+            # A Ctrl-C while gRPC began a call leaves one that nobody drives, and it would wait for its end.
+            closing = threading.Thread(target=channel.close, name="steelyard-close", daemon=True)
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
 
     def _channel(self) -> grpc.Channel:
         if self._closed:

@@ -81,22 +81,23 @@ def _follow(client: Client, scope: str, *, filter: str, limit: int | None, json:
     Raises:
         typer.Exit: somebody interrupted it.
     """
+    from steelyard import Stop
+
+    stop = Stop()
     # Before the list, so that nothing can lie between that and what follows.
     info = client.server_info()
-    try:
-        shown = list(_found(client, scope, filter=filter, limit=limit))
-        after = max(info.sequence, *(event.sequence for event in shown[-1:]))
+    shown = list(_found(client, scope, filter=filter, limit=limit))
+    after = max(info.sequence, *(event.sequence for event in shown[-1:]))
+    with interrupts.ending(stop):
         if json:
             _print_json(shown)
         lines = None if json else output.Lines(HEADERS, list(map(_row, shown)))
-        for event in client.events.watch(scope, filter=filter, after=after, epoch=info.epoch):
+        for event in client.events.watch(scope, filter=filter, after=after, epoch=info.epoch, stop=stop):
             if lines is None:
                 output.message_line(event.message)
             else:
                 lines.put(_row(event))
-    except KeyboardInterrupt:
-        raise typer.Exit(interrupts.EXIT_INTERRUPTED) from None
-    raise RuntimeError("A watch that nobody stopped has ended.")
+    raise typer.Exit(interrupts.EXIT_INTERRUPTED)
 
 
 def _found(client: Client, scope: str, *, filter: str, limit: int | None) -> Iterable[Event]:  # noqa: A002
