@@ -320,6 +320,10 @@ class StageUnknown(InvalidArgument):
     """The namespace has no such stage."""
 
 
+class StageInUse(FailedPrecondition):
+    """A stage that goes out of the list of a namespace is needed."""
+
+
 class PolicyNotFound(NotFound):
     """The namespace has no policy of this name."""
 

@@ -362,6 +362,9 @@ async def test_a_promotion_and_an_approval_end_with_their_time(board: Board) -> 
 
     await board.database.write(age)
     assert (await board.say(eve, view)).state == "open"
+    assert "approve" in (await board.see(view, caller=ann.caller)).actions
+    with pytest.raises(errors.ReviewGiven):
+        await board.say(eve, view)
     await board.database.write(lambda tx: tx.run(update(tables.promotions).values(expire_time=1), {}))
     assert (await board.see(view)).state == "expired"
     with pytest.raises(errors.PromotionClosed) as refused:

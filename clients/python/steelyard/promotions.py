@@ -107,6 +107,7 @@ class Promotions:
 
         Raises:
             InvalidArgument: not one of *stage*, *alias* and *environment* is given.
+            StageUnknown: the namespace has no such stage, or no `archived` for the incumbent.
             AlreadyAtTarget: the version is there.
             EnvironmentNotFound: there is no such environment.
         """

@@ -743,6 +743,12 @@ class EnvironmentNotFound(errors.NotFound):
     reason = "ENVIRONMENT_NOT_FOUND"
 
 
+class StageInUse(errors.FailedPrecondition):
+    """A stage that is to go out of the list of a Namespace is needed: a Policy protects it."""
+
+    reason = "STAGE_IN_USE"
+
+
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "INTERNAL": InternalError,
     "MALFORMED_MESSAGE": MalformedMessage,
@@ -867,4 +873,5 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "PROMOTION_OPEN": PromotionOpen,
     "VERSION_REVOKED": VersionRevoked,
     "ENVIRONMENT_NOT_FOUND": EnvironmentNotFound,
+    "STAGE_IN_USE": StageInUse,
 }

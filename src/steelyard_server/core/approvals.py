@@ -55,18 +55,33 @@ _BECAUSE = {
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The approvals that a policy demands; its name is empty for a second person that none asks for."""
+    """The approvals that a policy demands; its name is empty for a second person that none asks for.
+
+    Args:
+        since: sequence of an event; approvals that were given before it do not count.
+    """
 
     policy: str
     rule: Approvals
+    since: int = 0
 
 
-def demands(promotion: Promotion, policies: Sequence[Policy]) -> list[Demand]:
-    """Return the approvals that a promotion needs under the policies of its target."""
+def demands(
+    promotion: Promotion, policies: Sequence[Policy], *, beside: Sequence[Policy] = ()
+) -> list[Demand]:
+    """Return the approvals that a promotion needs: by the policies of its target, and of places *beside*."""
     if promotion.target.kind == POLICY:
         return [Demand("", SECOND_PERSON)]
-    again = [Demand("", SECOND_PERSON)] if promotion.reinstates else []
-    return again + [Demand(each.name, each.draft.approvals) for each in policies if each.draft.approvals]
+    # Nothing of these is frozen into the promotion: whoever approved before they changed did not see them.
+    others = [
+        Demand(each.name, each.draft.approvals, since=each.sequence)
+        for each in beside
+        if each.draft.approvals
+    ]
+    alone = bool(promotion.reinstates) or (bool(beside) and not others)
+    second = [Demand("", SECOND_PERSON)] if alone else []
+    asked = [Demand(each.name, each.draft.approvals) for each in policies if each.draft.approvals]
+    return [*second, *asked, *others]
 
 
 def creators(tx: Transaction, *, digest: str) -> frozenset[str]:
@@ -86,13 +101,19 @@ def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
 
 def given(promotion: Promotion, demand: Demand, *, barred: Mapping[str, str], now: int) -> int:
     """Count the persons whose approvals meet a demand at a time in microseconds."""
+    return len(_approving(promotion, demand, now=now) - barred.keys())
+
+
+def _approving(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
     oldest = now - demand.rule.lifetime_seconds * 1_000_000 if demand.rule.lifetime_seconds else 0
-    persons = {
+    return {
         each.reviewer["id"]
         for each in promotion.reviews
-        if each.approves and demand.policy in each.policies and each.create_time > events.time_text(oldest)
+        if each.approves
+        and demand.policy in each.policies
+        and each.create_time > events.time_text(oldest)
+        and int(each.sequence) > demand.since
     }
-    return len(persons - barred.keys())
 
 
 def standing(caller: Caller, review: Review) -> bool:
@@ -128,17 +149,17 @@ def require_may_approve(
 
     Raises:
         ReviewerNotPerson, ReviewerNotIndependent, ReviewerNotAsked: it would not.
-        ReviewGiven: they have approved it already.
+        ReviewGiven: they have approved it already, and that counts.
     """
     require_person(caller)
     because = barred.get(caller.id)
     if because is not None:
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)
-    if any(standing(caller, each) for each in promotion.reviews):
+    met = [each for each in asked if _meets(tx, caller, promotion, each.rule)]
+    if _has_approved(caller, promotion, met):
         message = f"{caller.id} has approved {promotion.text} already; each person counts once."
         raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)
-    met = tuple(each.policy for each in asked if _meets(tx, caller, promotion, each.rule))
     if not met:
         wanted = {role for each in asked for role in each.rule.roles}
         groups = {group for each in asked for group in each.rule.groups}
@@ -146,7 +167,14 @@ def require_may_approve(
         message = f"No policy asks {caller.id} to approve {promotion.text}; asked are {shown}."
         facts = {"roles": " ".join(sorted(wanted)), "groups": " ".join(sorted(groups))}
         raise ReviewerNotAsked(message, **facts)
-    return met
+    return tuple(each.policy for each in met)
+
+
+def _has_approved(caller: Caller, promotion: Promotion, met: Sequence[Demand]) -> bool:
+    """Return whether an approval of *caller* stands and another would add nothing to it."""
+    now = events.now()
+    stands = any(standing(caller, each) for each in promotion.reviews)
+    return stands and all(caller.id in _approving(promotion, each, now=now) for each in met)
 
 
 def _meets(tx: Transaction, caller: Caller, promotion: Promotion, rule: Approvals) -> bool:

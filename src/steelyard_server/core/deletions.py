@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from steelyard_server.core import blockers, governance, masks, quotas, references, stages, terms, versions
+from steelyard_server.core import (
+    blockers,
+    governance,
+    masks,
+    namespaces,
+    quotas,
+    references,
+    stages,
+    terms,
+    versions,
+)
 from steelyard_server.core.targets import STAGE, Target
 from steelyard_server.db import tables
 from steelyard_server.db.statements import any_of
@@ -115,7 +125,7 @@ def _delete(tx: Transaction, act: Act, *, model: Model, before: Sequence[Version
 
 
 def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Version:
-    """Bring a deleted version back as it was, but for a stage that a policy protects.
+    """Bring a deleted version back as it was, but for a stage that is not any more or that a policy protects.
 
     Raises:
         NotDeleted: it is not deleted.
@@ -142,9 +152,11 @@ def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") 
 
 
 def _stage_after(tx: Transaction, row: Row, *, model: Model) -> str:
-    """Return the stage in which a version comes back: not in one to which only a promotion leads."""
-    protected = governance.protecting(tx, model=model, target=Target(STAGE, row.stage))
-    return stages.FIRST if protected else str(row.stage)
+    """Return the stage in which a version comes back: none that went, or to which only a promotion leads."""
+    known = stages.of(namespaces.find(tx, name=model.namespace))
+    if row.stage not in known or governance.protecting(tx, model=model, target=Target(STAGE, row.stage)):
+        return stages.FIRST
+    return str(row.stage)
 
 
 def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Purged:

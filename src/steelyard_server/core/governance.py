@@ -125,7 +125,16 @@ def protecting(tx: Transaction, *, model: Model, target: Target) -> list[Policy]
     """Return the policies that protect *target* in *model*, in the order of their names."""
     rows = tx.all(_OF_TARGET, namespace=model.namespace_id, kind=target.kind, target=target.name)
     policies = [_value(row, namespace=model.namespace) for row in rows]
-    policies = [each for each in policies if each.draft.target.covers(target)]
+    return _of_model(tx, [each for each in policies if each.draft.target.covers(target)], model=model)
+
+
+def holding(tx: Transaction, *, model: Model) -> list[Policy]:
+    """Return the policies that protect any target in *model*, in the order of their names."""
+    rows = tx.all(_OF_NAMESPACE, namespace=model.namespace_id)
+    return _of_model(tx, [_value(row, namespace=model.namespace) for row in rows], model=model)
+
+
+def _of_model(tx: Transaction, policies: list[Policy], *, model: Model) -> list[Policy]:
     if not any(each.draft.models for each in policies):
         return policies
     # A rename must not lead out of a policy, so former names count too.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from steelyard_server.core import access, grants, masks, names, pages, quotas, roles, stages
+from steelyard_server.core import access, grants, masks, names, pages, quotas, roles, stage_usage, stages
 from steelyard_server.core.quotas import Quota, Usage
 from steelyard_server.core.retention import KEEP_ALL, Retention
 from steelyard_server.db import tables
@@ -194,6 +194,7 @@ def modify(
     Raises:
         NamespaceNotFound: there is none of this name.
         EtagMismatch: it changed since *etag* was given out.
+        StageInUse: a stage that is not listed any more is needed.
     """
     names.namespace(name, field="namespace.name")
     given = draft.check(prefix="namespace.")
@@ -204,6 +205,7 @@ def modify(
     masks.check_etag(etag, before.sequence)
     at = events.stamp(tx)
     after = replace(masks.changed(before, wanted), update_time=at.time, sequence=at.sequence)
+    stage_usage.require_unused(tx, before=before, after=after)
     tx.run(_UPDATE, _row(after) | {"namespace": after.id})
     events.append(tx, act, at, action="namespace.update", changes=[_change(after, previous=before.sequence)])
     return after

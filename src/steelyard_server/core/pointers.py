@@ -183,17 +183,19 @@ def carry(
         override: the mark of who did this although a policy did not allow it.
 
     Raises:
+        StageUnknown: the stage was taken out of the list of the namespace.
         VersionRevoked: the version was revoked, and the promotion is not there to undo that.
         PolicyRequiresPromotion: the incumbent is to be archived, and a policy protects that stage.
     """
     target = authority.target
     if (authority.model_id, authority.digest) != (model.id, version.digest):
         raise RuntimeError("A promotion is no authority for another version.")
-    if authority.reinstates != marks.revocation(version):
-        marks.require_usable(version, model=model)
     kept = marks.of(version)
     # Only a promotion that was made for it puts a revoked version into use again.
-    kept.pop(marks.REVOCATION, None)
+    if authority.reinstates == marks.revocation(version):
+        kept.pop(marks.REVOCATION, None)
+    elif authority.reinstates or target.kind == ALIAS:
+        marks.require_usable(version, model=model)
     if override is not None:
         kept[marks.OVERRIDE] = override
     if target.kind == ALIAS:
@@ -202,9 +204,12 @@ def carry(
         )
         same = kept == marks.of(version)
         return [change] if same else [change, save(tx, at, model=model, version=version, marked=kept)]
+    target.require(namespace=authority.scope.namespace)
     moved = [save(tx, at, model=model, version=version, stage=target.name, marked=kept)]
     there = incumbent(tx, model=model, target=target, but=version.number)
     if authority.archive_incumbent and there is not None:
+        space = authority.scope.namespace
+        stages.require(stages.ARCHIVED, namespace=space, field="archive_incumbent")
         governance.require_unprotected(tx, model=model, target=Target(STAGE, stages.ARCHIVED))
         moved.append(save(tx, at, model=model, version=there, stage=stages.ARCHIVED))
     return moved

@@ -19,6 +19,7 @@ from steelyard_server.core import (
     masks,
     models,
     namespaces,
+    places,
     pointers,
     policy_drafts,
     promotions,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from steelyard_server.core.approvals import Demand
     from steelyard_server.core.evidence import Inputs, Judged
     from steelyard_server.core.governance import Policy, Revision
     from steelyard_server.core.models import Model
@@ -98,11 +100,14 @@ def propose(
         Stale: checks have to run first; *judged* is then what they found.
     """
     model, version = references.resolve(tx, reference, lock=True)
-    scope = Scoped(namespaces.find(tx, name=model.namespace), model)
-    _require_target(scope, target, archive_incumbent=archive_incumbent)
-    _require_elsewhere(tx, model, target, version)
-    # Behind the stamp no policy can come that this would not see.
+    # Behind the stamp no policy and no list of stages can come that this would not see.
     at = events.stamp(tx)
+    scope = Scoped(namespaces.find(tx, name=model.namespace), model)
+    target.require(namespace=scope.namespace)
+    if archive_incumbent:
+        _require_archive(tx, scope, target, model=model)
+    lifted = places.reinstates(tx, model=model, version=version, target=target)
+    _require_elsewhere(tx, model, target, version, lifted=lifted)
     policies = governance.protecting(tx, model=model, target=target)
     revisions = governance.revisions(policies)
     _require_not_open(tx, scope, target, version=version.number, revisions=revisions)
@@ -115,18 +120,27 @@ def propose(
         digest=version.digest,
         incumbent=incumbent,
         archive_incumbent=archive_incumbent,
-        reinstates=marks.revocation(version),
+        reinstates=lifted,
         evaluations=judged.evaluations if judged else (),
         checks=judged.checks if judged else (),
     )
     return _create(tx, act, at, _Move(new, policies, version))
 
 
-def _require_target(scope: Scoped, target: Target, *, archive_incumbent: bool) -> None:
-    target.require(namespace=scope.namespace)
-    if archive_incumbent and target.kind != STAGE:
+def _require_archive(tx: Transaction, scope: Scoped, target: Target, *, model: Model) -> None:
+    """Demand that the incumbent can go to the archive with the promotion."""
+    if target.kind != STAGE:
         message = "An alias has no incumbent to archive; leave `archive_incumbent` out, or name a stage."
         raise ResourceMismatch(message, field="archive_incumbent")
+    known = stages.of(scope.namespace)
+    if stages.ARCHIVED not in known:
+        message = (
+            f"{scope.namespace.name} has no stage {stages.ARCHIVED} for the incumbent, only "
+            f"{', '.join(known)}; leave `archive_incumbent` out, or add that stage to its list."
+        )
+        facts = {"stage": stages.ARCHIVED, "stages": " ".join(known)}
+        raise StageUnknown(message, field="archive_incumbent", **facts)
+    governance.require_unprotected(tx, model=model, target=Target(STAGE, stages.ARCHIVED))
 
 
 def _incumbent(tx: Transaction, model: Model, target: Target, version: Row) -> int:
@@ -172,6 +186,22 @@ def policies_of(tx: Transaction, promotion: Promotion) -> list[Policy]:
         return governance.protecting(tx, model=promotion.scope.model, target=promotion.target)
     found = governance.find(tx, namespace=promotion.scope.namespace, name=promotion.target.name)
     return [found] if found else []
+
+
+def beside(tx: Transaction, promotion: Promotion) -> list[Policy]:
+    """Return the policies of other places whose approvals a promotion needs now, as `places.beside`."""
+    model, target, lifts = promotion.scope.model, promotion.target, bool(promotion.reinstates)
+    if model is None or not (lifts or target.kind == STAGE):
+        return []
+    version = references.find_live(tx, model=model, number=promotion.version)
+    if version is None:
+        return []
+    return places.beside(tx, model=model, version=version, target=target, lifts=lifts)
+
+
+def demands(tx: Transaction, promotion: Promotion, policies: Sequence[Policy]) -> list[Demand]:
+    """Return the approvals that a promotion needs now; *policies* are those of its target."""
+    return approvals.demands(promotion, policies, beside=beside(tx, promotion))
 
 
 def state_of(promotion: Promotion, revisions: tuple[Revision, ...], *, now: int) -> str:
@@ -261,6 +291,8 @@ def _change_policy(tx: Transaction, at: Stamp, promotion: Promotion, *, before: 
     draft, space = proposed(promotion), promotion.scope.namespace
     if draft is None:
         return governance.remove(tx, namespace=space, policy=before[0])
+    # The list of stages may have changed since it was proposed.
+    draft.target.check(namespace=space, field="policy.target")
     name, creator = promotion.target.name, promotion.author
     return governance.put(tx, at, namespace=space, name=name, draft=draft, creator=creator)
 
@@ -281,7 +313,7 @@ def _waits(tx: Transaction, promotion: Promotion, policies: Sequence[Policy], *,
     """Return whether a report or an approval is wanting."""
     if any(each.state == WAITING for each in promotion.checks):
         return True
-    wanted = approvals.demands(promotion, policies)
+    wanted = demands(tx, promotion, policies)
     if not promotion.author["authenticated"]:
         # Where nobody logs in there is no second person.
         wanted = [each for each in wanted if each.policy]
@@ -334,16 +366,18 @@ def _new(
     )
 
 
-def _require_elsewhere(tx: Transaction, model: Model, target: Target, version: Row) -> None:
+def _require_elsewhere(tx: Transaction, model: Model, target: Target, version: Row, *, lifted: str) -> None:
     if target.kind == ALIAS:
         alias = pointers.find(tx, model=model, name=target.name)
         there = alias is not None and alias.number == version.number
     else:
         there = version.stage == target.name
     # A version that was revoked and is there still is put into use again.
-    if there and not marks.revocation(version):
+    if there and not lifted:
         message = f"{model.text}:{version.number} is at the {target.text} already."
         raise AlreadyAtTarget(message, target=target.text)
+    if target.kind == ALIAS and not lifted:
+        marks.require_usable(version, model=model)
 
 
 def _require_not_open(

@@ -103,7 +103,7 @@ class Review:
     """What somebody said in the event *sequence*.
 
     Args:
-        policies: names of those that it counts for; empty text for the second person of a change.
+        policies: names of those that it counts for; empty text for a second person that none asks for.
         withdrawn: whether an approval was taken back.
     """
 

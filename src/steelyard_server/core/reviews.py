@@ -164,7 +164,7 @@ def _view(tx: Transaction, promotion: Promotion, *, caller: Caller, told: Mappin
     if state == OPEN:
         policies = promoting.policies_of(tx, promotion)
         state = promoting.state_of(promotion, governance.revisions(policies), now=now)
-        asked = approvals.demands(promotion, policies) if state == OPEN else []
+        asked = promoting.demands(tx, promotion, policies) if state == OPEN else []
     barred = approvals.excluded(tx, promotion) if asked else {}
     reason, *comments = (told.get(sequence, "") for sequence in _spoken(promotion))
     return View(
@@ -376,7 +376,7 @@ def _require_may_say(
     tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy]
 ) -> tuple[str, ...]:
     if verdict == APPROVE:
-        asked, barred = approvals.demands(found, policies), approvals.excluded(tx, found)
+        asked, barred = promoting.demands(tx, found, policies), approvals.excluded(tx, found)
         return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred)
     if verdict == COMMENT and not act.reason:
         raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")

@@ -799,6 +799,13 @@ const (
 	//
 	// Advice: Promote to a stage or an Alias.
 	ErrorReason_ERROR_REASON_ENVIRONMENT_NOT_FOUND ErrorReason = 186
+	// FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
+	// a Version that is not deleted is in it, or an open Promotion leads there.
+	//
+	// Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
+	//
+	// Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
+	ErrorReason_ERROR_REASON_STAGE_IN_USE ErrorReason = 189
 )
 
 // Enum value maps for ErrorReason.
@@ -928,6 +935,7 @@ var (
 		184: "ERROR_REASON_PROMOTION_OPEN",
 		185: "ERROR_REASON_VERSION_REVOKED",
 		186: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
+		189: "ERROR_REASON_STAGE_IN_USE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -1054,6 +1062,7 @@ var (
 		"ERROR_REASON_PROMOTION_OPEN":                  184,
 		"ERROR_REASON_VERSION_REVOKED":                 185,
 		"ERROR_REASON_ENVIRONMENT_NOT_FOUND":           186,
+		"ERROR_REASON_STAGE_IN_USE":                    189,
 	}
 )
 
@@ -1088,7 +1097,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x9f\"\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xbf\"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -1214,7 +1223,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_ALREADY_AT_TARGET\x10\xb7\x01\x12 \n" +
 	"\x1bERROR_REASON_PROMOTION_OPEN\x10\xb8\x01\x12!\n" +
 	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01\x12'\n" +
-	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01B\xb0\x01\n" +
+	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_STAGE_IN_USE\x10\xbd\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

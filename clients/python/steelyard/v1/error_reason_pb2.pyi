@@ -914,6 +914,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Advice: Promote to a stage or an Alias.
     """
+    ERROR_REASON_STAGE_IN_USE: _ErrorReason.ValueType  # 189
+    """FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
+    a Version that is not deleted is in it, or an open Promotion leads there.
+
+    Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
+
+    Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that an error of this API can have.
@@ -1815,5 +1823,13 @@ ERROR_REASON_ENVIRONMENT_NOT_FOUND: ErrorReason.ValueType  # 186
 Metadata: `environment`.
 
 Advice: Promote to a stage or an Alias.
+"""
+ERROR_REASON_STAGE_IN_USE: ErrorReason.ValueType  # 189
+"""FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
+a Version that is not deleted is in it, or an open Promotion leads there.
+
+Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
+
+Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1408,6 +1408,18 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ENVIRONMENT_NOT_FOUND = 186;
    */
   ENVIRONMENT_NOT_FOUND = 186,
+
+  /**
+   * FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
+   * a Version that is not deleted is in it, or an open Promotion leads there.
+   *
+   * Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
+   *
+   * Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
+   *
+   * @generated from enum value: ERROR_REASON_STAGE_IN_USE = 189;
+   */
+  STAGE_IN_USE = 189,
 }
 
 /**
