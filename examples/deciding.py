@@ -20,7 +20,7 @@ PRECISION = "precision@holdout"
 # Exit code of the command line.
 REFUSED = 3
 STORY = [
-    ("user:admin", "promotion.create"),
+    ("user:mia", "promotion.create"),
     ("user:grace", "promotion.approve"),
     ("user:ada", "promotion.create"),
     ("user:ada", "promotion.create"),
@@ -67,7 +67,8 @@ def decide(registry: Registry) -> None:
         step(14, "Let a policy protect the champion, which a second person agrees to")
         ada = hire(admin, clients, "ada", "writer", "approver")
         grace = hire(admin, clients, "grace", "approver")
-        protect(admin, grace)
+        # Who makes the tokens of others proposes nothing: they could use them.
+        protect(hire(admin, clients, "mia", "admin"), grace)
         step(15, "Propose a version that is worse: does it go through?")
         propose_worse(ada)
         step(16, "Propose a better one: does it go through, and by whom?")
@@ -105,16 +106,16 @@ def _log_in(registry: Registry, name: str, token: str, clients: ExitStack) -> Pe
     return Person(name, token, clients.enter_context(client), registry)
 
 
-def protect(admin: Person, grace: Person) -> None:
+def protect(mia: Person, grace: Person) -> None:
     """Set a policy, which begins to hold when a second person has approved it."""
-    file = admin.registry.directory / "policy.yaml"
+    file = mia.registry.directory / "policy.yaml"
     file.write_text(POLICY)
     console.print("   policy.yaml:")
     console.print("".join(f"     {line}\n" for line in POLICY.splitlines()), end="", markup=False)
-    admin.run("policy", "set", "-f", str(file), "--reason", "only what is not less precise")
-    require("one person alone sets no policy", holds=not admin.client.policies.list("default"))
+    mia.run("policy", "set", "-f", str(file), "--reason", "only what is not less precise")
+    require("one person alone sets no policy", holds=not mia.client.policies.list("default"))
     grace.run("approve", "default#1", "--reason", "as agreed in the risk board")
-    require("two persons do", holds=len(admin.client.policies.list("default")) == 1)
+    require("two persons do", holds=len(mia.client.policies.list("default")) == 1)
 
 
 def propose_worse(ada: Person) -> None:

@@ -364,6 +364,10 @@ class ReviewerNotAsked(FailedPrecondition):
     """No policy asks for an approval of theirs."""
 
 
+class RoleNotForOneself(FailedPrecondition):
+    """Somebody gives a role that decides on promotions to themselves."""
+
+
 class ReviewGiven(FailedPrecondition):
     """A person approves twice."""
 

@@ -54,6 +54,7 @@ async def people(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peop
         found = People(running)
         await found.ask("admin", "CreateNamespace", {"name": "risk"})
         for name, roles in (
+            ("max", {"admin": "risk"}),
             ("wim", {"writer": "risk"}),
             ("eve", {"evaluator": "risk"}),
             ("ann", {"approver": "risk"}),
@@ -102,7 +103,7 @@ async def refused(people: People, who: str, rpc: str, fields: dict[str, Any]) ->
 
 
 async def test_a_bank_lets_a_better_version_through_and_stops_a_worse_one(people: People) -> None:
-    proposed = (await people.ask("admin", "SetPolicy", {"policy": POLICY, "reason": "as agreed"})).promotion
+    proposed = (await people.ask("max", "SetPolicy", {"policy": POLICY, "reason": "as agreed"})).promotion
     assert (proposed.scope, proposed.number, proposed.state) == ("risk", 1, OPEN)
     assert proposed.policy.checks[0].name == "no-worse"
     assert (await people.ask("ann", "ListPolicies", {"namespace": "risk"})).policies == []
@@ -112,7 +113,7 @@ async def test_a_bank_lets_a_better_version_through_and_stops_a_worse_one(people
     )
     assert (await review(people, "ann", proposed)).state == APPLIED
     policy = (await people.ask("vic", "GetPolicy", {"namespace": "risk", "name": "careful"})).policy
-    assert (policy.revision, policy.creator.id, list(policy.models)) == (1, "user:admin", ["fraud*"])
+    assert (policy.revision, policy.creator.id, list(policy.models)) == (1, "user:max", ["fraud*"])
 
     first = await promote(people, 1)
     assert (first.state, [(each.wanted, each.given) for each in first.approvals]) == (OPEN, [(1, 0)])
@@ -171,7 +172,7 @@ async def test_a_promotion_happens_once_for_its_request_id(people: People) -> No
 
 async def test_an_alias_cannot_be_set_past_a_policy(people: People) -> None:
     policy = {"namespace": "risk", "name": "alias", "target": {"alias": "champion"}}
-    proposed = (await people.ask("admin", "SetPolicy", {"policy": policy})).promotion
+    proposed = (await people.ask("max", "SetPolicy", {"policy": policy})).promotion
     await review(people, "ann", proposed)
 
     wanted = {"version": {"model": MODEL, "number": 1}, "alias": "champion"}

@@ -41,7 +41,7 @@ class Board:
 
     async def set_policy(self, name: str, **rules: Any) -> None:
         policy = {"namespace": SPACE, "name": name, "models": [name], "target": PRODUCTION} | rules
-        proposed = (await self.people.ask("admin", "SetPolicy", {"policy": policy})).promotion
+        proposed = (await self.people.ask("max", "SetPolicy", {"policy": policy})).promotion
         await self.say("tom", proposed)
 
     async def say(self, who: str, promotion: Any) -> Any:
@@ -69,6 +69,7 @@ async def board(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Board
     async with running_server(tmp_path_factory.mktemp("duties") / "data", auth="tokens") as running:
         people = People(running)
         await people.ask("admin", "CreateNamespace", {"name": SPACE})
+        await people.add("max", admin=SPACE)
         for who in ("wim", "cas"):
             await people.add(who, writer=SPACE, approver=SPACE)
         await people.add("eve", evaluator=SPACE, approver=SPACE)
@@ -93,6 +94,31 @@ async def test_the_author_does_not_approve_as_a_member_of_a_group(board: Board) 
     assert await board.refusal("wim", promotion) == ("REVIEWER_NOT_INDEPENDENT", "author")
     assert await board.refusal("tom", promotion) == ("REVIEWER_NOT_ASKED", "")
     assert (await board.say("ann", promotion)).state == pb.PROMOTION_STATE_APPLIED
+
+
+async def test_nobody_approves_with_a_token_that_the_author_made(board: Board) -> None:
+    promotion = await board.open()
+    fields = {"version": version(promotion.scope), "target": {"alias": "champion"}}
+    policy = {"namespace": SPACE, "name": "alias", "target": fields["target"], "approvals": {"count": 1}}
+    await board.say("tom", (await board.people.ask("max", "SetPolicy", {"policy": policy})).promotion)
+    proposed = (await board.people.ask("admin", "CreatePromotion", fields)).promotion
+
+    assert await board.refusal("ann", proposed) == ("REVIEWER_NOT_INDEPENDENT", "token")
+    made = await board.people.ask("ann", "CreateToken")
+    board.people.tokens["ann, by herself"] = made.secret
+    assert await board.refusal("ann, by herself", proposed) == ("REVIEWER_NOT_INDEPENDENT", "token")
+
+
+async def test_an_admin_does_not_become_an_approver_by_themselves(board: Board) -> None:
+    for role in ("ROLE_APPROVER", "ROLE_BREAK_GLASS"):
+        fields = {"subject": "user:max", "role": role, "scope": SPACE}
+        with pytest.raises(Refused) as refused:
+            await board.people.ask("max", "GrantRole", fields)
+        assert (refused.value.code, refused.value.reason) == ("FAILED_PRECONDITION", "ROLE_NOT_FOR_ONESELF")
+        assert dict(refused.value.info.metadata) == {
+            "role": role.removeprefix("ROLE_").lower().replace("_", "-"),
+            "subject": "user:max",
+        }
 
 
 async def test_a_service_does_not_approve(board: Board) -> None:

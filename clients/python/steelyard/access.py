@@ -151,6 +151,9 @@ class Access:
             subject: `user:ada`, `service:ci` or `group:fraud-team`.
             role: for example `writer` or `break-glass`.
             scope: empty for the whole registry, `risk`, `risk/fraud` or `environment:production-eu`.
+
+        Raises:
+            RoleNotForOneself: the role decides on promotions, and would be yours.
         """
         request = pb.GrantRoleRequest(
             subject=subject,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hmac
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import orjson
 from sqlalchemy import bindparam, select, update
 
 from steelyard_server.core import names, roles, scopes
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # Who may do everything, for lists that nobody is kept from.
 UNLIMITED = Caller("unlimited")
 _NOTHING: frozenset[str] = frozenset()
+# Stands among the makers of a token that goes back over more than these many others.
+UNTRACED: Final = ""
+_LINKS = 100
 # What is compared with the digest of a token that there is not.
 _NO_DIGEST = 64 * "0"
 
@@ -79,6 +83,7 @@ class Login:
         token_uid: of the token of the registry, or empty.
         issuer: URL of the identity provider that vouched for them, or empty.
         groups: that the provider said they are in.
+        makers: see `Rights`.
     """
 
     principal: str
@@ -86,6 +91,7 @@ class Login:
     token_uid: str = ""
     issuer: str = ""
     groups: tuple[str, ...] = ()
+    makers: frozenset[str] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ def log_in(tx: Transaction, *, uid: str, digest: str) -> Caller:
     known: str = _NO_DIGEST if row is None else row.digest
     if not hmac.compare_digest(known, digest) or row is None:
         raise TokenUnknown("The registry knows no such token; check that it is of this registry.")
-    return entered(tx, _login(row))
+    return entered(tx, _login(tx, row))
 
 
 def entered(tx: Transaction, login: Login) -> Caller:
@@ -196,6 +202,7 @@ def entered(tx: Transaction, login: Login) -> Caller:
             expire_time=login.expire_time,
             permissions=permissions,
             claimed_groups=login.groups,
+            makers=login.makers,
         ),
     )
 
@@ -269,15 +276,32 @@ def _again(tx: Transaction, caller: Caller) -> Login:
     row = tx.one(_TOKEN, uid=caller.token_uid)
     if row is None:
         raise TokenUnknown("The registry knows this token no longer.")
-    return _login(row)
+    return _login(tx, row)
 
 
-def _login(row: Row) -> Login:
+def _login(tx: Transaction, row: Row) -> Login:
     if row.revoke_time is not None:
         revoke_time = events.time_text(row.revoke_time)
         message = f"The token {row.uid} was revoked at {revoke_time}; log in with another one."
         raise TokenRevoked(message, token=row.uid, revoke_time=revoke_time)
-    return Login(row.principal, expire_time=row.expire_time, token_uid=row.uid)
+    makers = _makers(tx, row) - {row.principal}
+    return Login(row.principal, expire_time=row.expire_time, token_uid=row.uid, makers=makers)
+
+
+def _makers(tx: Transaction, row: Row | None) -> frozenset[str]:
+    """Return who made a token, the token that it was made with, and so on.
+
+    Who has a token can make others with it, so that one which somebody made for themselves is not theirs
+    alone when the first of them was made by another. Names that nobody verified are passed over.
+    """
+    found: set[str] = set()
+    for _ in range(_LINKS):
+        creator = orjson.loads(row.creator) if row is not None else {}
+        if not creator.get("authenticated"):
+            return frozenset(found)
+        found.add(creator["id"])
+        row = tx.one(_TOKEN, uid=creator.get("token_uid", ""))
+    return frozenset(found) | {UNTRACED}
 
 
 def require_unexpired(uid: str, *, expire_time: int) -> None:

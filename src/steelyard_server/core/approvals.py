@@ -1,7 +1,8 @@
 """Approvals: who must approve a promotion, who may not, and how many have.
 
 The rules that keep duties apart stand here, and no policy can switch them off: nobody approves what they
-proposed, made or measured; a person counts once; services and stated names never count.
+proposed, made or measured, nor with a token that goes back to who did; a person counts once; services and
+stated names never count.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 AUTHOR: Final = "author"
 CREATOR: Final = "creator"
 EVALUATOR: Final = "evaluator"
+BORROWED: Final = "token"
 # What a change of a policy needs, and a version that was revoked, whatever the policies say.
 SECOND_PERSON: Final = Approvals(count=1)
 
@@ -101,10 +103,11 @@ def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
 
 def given(promotion: Promotion, demand: Demand, *, barred: Mapping[str, str], now: int) -> int:
     """Count the persons whose approvals meet a demand at a time in microseconds."""
-    return len(_approving(promotion, demand, now=now) - barred.keys())
+    return len(_persons(promotion, demand, now=now) - barred.keys())
 
 
-def _approving(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
+def _persons(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
+    """Return whose approvals are for a demand and not too old for it."""
     oldest = now - demand.rule.lifetime_seconds * 1_000_000 if demand.rule.lifetime_seconds else 0
     return {
         each.reviewer["id"]
@@ -134,6 +137,35 @@ def require_person(caller: Caller) -> None:
         raise ReviewerNotPerson(message, actor=caller.id)
 
 
+def require_own_login(caller: Caller, promotion: Promotion, *, barred: Mapping[str, str]) -> None:
+    """Demand that *caller* did not log in with a token that goes back to somebody who is barred.
+
+    Raises:
+        ReviewerNotIndependent: they did, so that it may be somebody else who calls.
+    """
+    makers = caller.rights.makers if caller.rights is not None else frozenset()
+    found = next((each for each in sorted(makers) if each in barred or each == access.UNTRACED), None)
+    if found is None:
+        return
+    why = f"{found} made, who {_BECAUSE[barred[found]]}" if found else "is too far back to tell who made it"
+    message = (
+        f"This token of {caller.id} goes back to one that {why}, so it does not count for {promotion.text}. "
+        "Log in at the identity provider, or with a token that another admin made."
+    )
+    raise ReviewerNotIndependent(message, because=BORROWED, maker=found)
+
+
+def require_may_override(caller: Caller, promotion: Promotion) -> None:
+    """Demand a person whom the author of a promotion did not let in; where nobody logs in, anybody may.
+
+    Raises:
+        ReviewerNotPerson, ReviewerNotIndependent: it is not one.
+    """
+    if caller.rights is not None:
+        require_person(caller)
+        require_own_login(caller, promotion, barred={promotion.author["id"]: AUTHOR})
+
+
 def require_may_approve(
     tx: Transaction,
     caller: Caller,
@@ -141,8 +173,11 @@ def require_may_approve(
     *,
     asked: Sequence[Demand],
     barred: Mapping[str, str],
+    now: int,
 ) -> tuple[str, ...]:
     """Demand that an approval of *caller* would count; return the policies that it counts for.
+
+    One that is too old by now, or is for other policies than a new one would be, may be given again.
 
     Args:
         barred: what `excluded` found.
@@ -156,8 +191,10 @@ def require_may_approve(
     if because is not None:
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)
+    require_own_login(caller, promotion, barred=barred)
     met = [each for each in asked if _meets(tx, caller, promotion, each.rule)]
-    if _has_approved(caller, promotion, met):
+    held = [each for each in asked if caller.id in _persons(promotion, each, now=now)]
+    if held and all(each in held for each in met):
         message = f"{caller.id} has approved {promotion.text} already; each person counts once."
         raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)
     if not met:
@@ -168,13 +205,6 @@ def require_may_approve(
         facts = {"roles": " ".join(sorted(wanted)), "groups": " ".join(sorted(groups))}
         raise ReviewerNotAsked(message, **facts)
     return tuple(each.policy for each in met)
-
-
-def _has_approved(caller: Caller, promotion: Promotion, met: Sequence[Demand]) -> bool:
-    """Return whether an approval of *caller* stands and another would add nothing to it."""
-    now = events.now()
-    stands = any(standing(caller, each) for each in promotion.reviews)
-    return stands and all(caller.id in _approving(promotion, each, now=now) for each in met)
 
 
 def _meets(tx: Transaction, caller: Caller, promotion: Promotion, rule: Approvals) -> bool:

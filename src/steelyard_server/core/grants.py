@@ -8,30 +8,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import bindparam, delete, func, select, true, update
+from sqlalchemy import bindparam, delete, func, or_, select, true, update
 
 from steelyard_server.core import access, names, pages, roles, scopes
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
-from steelyard_server.errors import EnumInvalid, GrantNotFound, LimitExceeded
+from steelyard_server.errors import EnumInvalid, GrantNotFound, LimitExceeded, RoleNotForOneself
 from steelyard_server.history import canonical, events
 from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from sqlalchemy import ColumnElement, Select
 
     from steelyard_server.core.scopes import Scope
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
+    from steelyard_server.history.caller import Caller
     from steelyard_server.history.canonical import Json
     from steelyard_server.history.events import Stamp
 
+_GM, _GR = tables.group_members.c, tables.groups.c
 _G, _M, _N, _S = tables.grants.c, tables.models.c, tables.model_names.c, tables.namespaces.c
 _FIND = select(tables.grants).where(
     _G.subject == bindparam("subject"), _G.role == bindparam("role"), _G.scope_key == bindparam("scope_key")
 )
 _COUNT = select(func.count().label("grants")).where(_G.subject == bindparam("subject"))
+_DECIDING = (
+    select(_G.role)
+    .where(_G.subject == bindparam("subject"), or_(*(_G.role == role for role in roles.DECIDING)))
+    .limit(1)
+)
+_MEMBERS = (
+    select(_GM.principal)
+    .join(tables.groups, _GR.id == _GM.group_id)
+    .where(_GR.name == bindparam("group"))
+)
 _INSERT = insert_generated(tables.grants)
 _DELETE = delete(tables.grants).where(_G.id == bindparam("grant"))
 # The name that a model has now which has or had another.
@@ -92,6 +106,7 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
     Raises:
         InvalidArgument: subject, role or scope is of another form.
         LimitExceeded: the subject has too many.
+        RoleNotForOneself: it decides on promotions, and the caller would have it.
     """
     _check(subject=subject, role=role)
     found = _find(tx, subject=subject, role=role, scope=present(tx, scope))
@@ -99,6 +114,8 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
         return value(found), False, events.seen(tx)
     at = events.stamp(tx)
     _require_room(tx, subject)
+    if role in roles.DECIDING:
+        require_others(act.caller, role, subject=subject, members=_members(tx, act.caller, subject))
     # Once more, behind the lock of the head: a rename that came first is seen.
     where = present(tx, scope)
     made = Grant(
@@ -115,6 +132,29 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
     access.move(tx, at)
     events.append(tx, act, at, action="role.grant", changes=[_change(made)])
     return made, True, at.sequence
+
+
+def require_others(caller: Caller, role: str, *, subject: str, members: Set[str]) -> None:
+    """Demand that a caller who logged in does not give a role that decides on promotions to themselves.
+
+    Args:
+        members: who get it; among them must be nobody who made the token of the caller either.
+
+    Raises:
+        RoleNotForOneself: they would have it.
+    """
+    if caller.rights is None:
+        return
+    if not members.isdisjoint(caller.rights.makers | {caller.id}):
+        who = f"as {caller.id} would by {subject}"
+        message = f"Nobody gives themselves the role {role}, {who}; let another admin."
+        raise RoleNotForOneself(message, role=role, subject=subject)
+
+
+def deciding(tx: Transaction, subject: str) -> str:
+    """Return a role of a subject that decides on promotions, empty for none."""
+    row = tx.one(_DECIDING, subject=subject)
+    return "" if row is None else row.role
 
 
 def revoke(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> int:
@@ -206,6 +246,13 @@ def _check(*, subject: str, role: str) -> None:
         raise EnumInvalid(
             f"{names.quoted(role)} is no role; use one of {', '.join(roles.ROLES)}.", field="role"
         )
+
+
+def _members(tx: Transaction, caller: Caller, subject: str) -> set[str]:
+    """Return who gets what a subject gets, as far as it is known; *caller* by groups of a provider too."""
+    group = subject.removeprefix(names.GROUP)
+    claimed = {caller.id} if group in caller.groups else set()
+    return claimed | {subject} | {row.principal for row in tx.all(_MEMBERS, group=group)}
 
 
 def _find(tx: Transaction, *, subject: str, role: str, scope: Scope) -> Row | None:

@@ -85,6 +85,7 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Group:
 
     Raises:
         GroupAlreadyExists: the name is taken.
+        RoleNotForOneself: it has a role that decides on promotions, and the caller would be in it.
     """
     names.group(name)
     fields = draft.check()
@@ -102,6 +103,7 @@ def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Group:
         update_time=at.time,
         sequence=at.sequence,
     )
+    _require_others(tx, act, group, before=())
     inserted = tx.one(_INSERT, **_row(group))
     if inserted is None:
         raise RuntimeError("An insert returned no key.")
@@ -119,6 +121,7 @@ def modify(
     Raises:
         GroupNotFound: there is none of this name.
         EtagMismatch: it changed since *etag* was given out.
+        RoleNotForOneself: it has a role that decides on promotions, and the caller would come into it.
     """
     names.group(name, field="group.name")
     wanted = masks.chosen(draft.check(prefix="group."), mask, mutable=MUTABLE, immutable=IMMUTABLE)
@@ -126,6 +129,7 @@ def modify(
     masks.check_etag(etag, before.sequence)
     at = events.stamp(tx)
     after = replace(before, **wanted, update_time=at.time, sequence=at.sequence)
+    _require_others(tx, act, after, before=before.members)
     tx.run(_UPDATE, _row(after) | {"group": after.id})
     tx.run(_DELETE_MEMBERS, {"group": after.id})
     _set_members(tx, after)
@@ -171,6 +175,13 @@ def page(tx: Transaction, *, after_name: str = "", page_size: int = 0) -> tuple[
         values={},
     )
     return [_value(row, members=members[row.id]) for row in rows], more
+
+
+def _require_others(tx: Transaction, act: Act, group: Group, *, before: Sequence[str]) -> None:
+    """Demand that nobody comes to decide on promotions by their own will; whoever is in it may stay."""
+    new, subject = set(group.members) - set(before), names.GROUP + group.name
+    if new and (role := grants.deciding(tx, subject)):
+        grants.require_others(act.caller, role, subject=subject, members=new)
 
 
 def _found(tx: Transaction, name: str) -> Group:

@@ -49,7 +49,7 @@ from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from steelyard_server.core.approvals import Demand
     from steelyard_server.core.evidence import Judged
@@ -213,10 +213,8 @@ def review(
     if verdict == OVERRIDE:
         raise EnumInvalid("`verdict` is no override; call OverridePromotion for that.", field="verdict")
     at, found, policies = _open(tx, scope=scope, number=number)
-    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies)
-    if len(found.reviews) >= LIMITS.reviews_count:
-        message = f"{found.text} has {len(found.reviews)} reviews; cancel it and propose it again."
-        raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=len(found.reviews))
+    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies, now=at.time)
+    _require_room(act.caller, found, verdict=verdict)
     said = Review(act.caller.as_json(), verdict, events.time_text(at.time), str(at.sequence), counts_for)
     before = found.reviews
     if verdict == WITHDRAW:
@@ -287,12 +285,12 @@ def override(tx: Transaction, act: Act, *, scope: str, number: int) -> View:
         PromotionNotFound, PromotionClosed: there is none that could be applied.
         FieldRequired: there is no reason.
         ReviewerNotPerson: a service calls.
+        ReviewerNotIndependent: the token goes back to who proposed it.
         VersionNotFound, VersionDeleted, VersionRevoked: its version is gone, or must not be used.
     """
     _require_reason(act)
-    if act.caller.rights is not None:
-        approvals.require_person(act.caller)
     found = promotions.find(tx, scope=scope, number=number, lock=True)
+    approvals.require_may_override(act.caller, found)
     state = found.state_at(events.now())
     if not _overridable(found, state):
         why = _because(found, state) if found.scope.model else "it changes a policy"
@@ -372,12 +370,24 @@ def _open(tx: Transaction, *, scope: str, number: int) -> tuple[Stamp, Promotion
     return at, found, policies
 
 
+def _require_room(caller: Caller, found: Promotion, *, verdict: str) -> None:
+    """Bound comments, and the approvals of each person, so that neither keeps anybody from deciding."""
+    if verdict not in {COMMENT, APPROVE}:
+        return
+    same = (each for each in found.reviews if each.verdict == verdict)
+    counted = sum(verdict == COMMENT or each.reviewer["id"] == caller.id for each in same)
+    if counted >= LIMITS.reviews_count:
+        what = "comments" if verdict == COMMENT else f"approvals of {caller.id}"
+        message = f"{found.text} has {counted} {what}; say it elsewhere, or cancel it and propose it again."
+        raise LimitExceeded(message, field="verdict", limit=LIMITS.reviews_count, actual=counted + 1)
+
+
 def _require_may_say(
-    tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy]
+    tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy], now: int
 ) -> tuple[str, ...]:
     if verdict == APPROVE:
         asked, barred = promoting.demands(tx, found, policies), approvals.excluded(tx, found)
-        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred)
+        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred, now=now)
     if verdict == COMMENT and not act.reason:
         raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")
     if verdict == REJECT:
@@ -410,12 +420,8 @@ def _actions(
 ) -> Iterator[str]:
     """Name what *caller* may do with a promotion."""
     scope = promotion.scope.text
-    if (
-        _overridable(promotion, state)
-        and caller.kind != "service"
-        and access.allows(caller, roles.OVERRIDE, scope)
-    ):
-        yield OVERRIDE
+    if _overridable(promotion, state) and access.allows(caller, roles.OVERRIDE, scope):
+        yield from _if_passes(OVERRIDE, approvals.require_may_override, caller, promotion)
     if state != OPEN:
         return
     if access.allows(caller, roles.REVIEW, scope):
@@ -441,13 +447,20 @@ def _verdicts(
     barred: Mapping[str, str],
     caller: Caller,
 ) -> Iterator[str]:
-    try:
-        approvals.require_may_approve(tx, caller, promotion, asked=asked, barred=barred)
-        yield APPROVE
-    except RegistryError:
-        pass
+    demand = approvals.require_may_approve
+    now = events.now()
+    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked, barred=barred, now=now)
     if caller.authenticated and caller.kind == "person":
         yield REJECT
     if any(approvals.standing(caller, each) for each in promotion.reviews):
         yield WITHDRAW
     yield COMMENT
+
+
+def _if_passes(action: str, demand: Callable[..., object], *args: Any, **wanted: Any) -> Iterator[str]:
+    """Name an action when what it demands is met."""
+    try:
+        demand(*args, **wanted)
+        yield action
+    except RegistryError:
+        pass

@@ -35,6 +35,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
 }
 
 
+# Roles that decide on promotions; nobody gives them to themselves.
+DECIDING: Final = tuple(role for role, given in ROLES.items() if {REVIEW, OVERRIDE} & given)
+
+
 def allowing(permission: str) -> list[str]:
     """Return the roles that give *permission*, the least of them first."""
     return sorted(

@@ -18,12 +18,14 @@ class Rights:
         expire_time: when the login ends, in microseconds.
         permissions: those that hold on each scope, by the key of the scope.
         claimed_groups: groups that an identity provider said the caller is in, without `group:`.
+        makers: who else made the token of the login, or one of those that it goes back to.
     """
 
     sequence: int
     expire_time: int
     permissions: Mapping[str, frozenset[str]]
     claimed_groups: tuple[str, ...] = ()
+    makers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -392,7 +392,8 @@ func (x *PolicyCheck) GetPassesWithoutIncumbent() bool {
 // Who must approve a Promotion.
 //
 // Persons count, each once, whatever token or group they use. Who proposed the Promotion, who created
-// the content of the Version in any Model, and who measured what the checks looked at never counts.
+// the content of the Version in any Model, and who measured what the checks looked at never counts, nor does
+// somebody whose Token goes back to one of them.
 type ApprovalRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. How many persons; 1 to Limits.approvals_count.

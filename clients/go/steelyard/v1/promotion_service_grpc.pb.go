@@ -80,7 +80,8 @@ type PromotionServiceClient interface {
 	// * NOT_FOUND, PROMOTION_NOT_FOUND.
 	// * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+	//   their Token goes back to who did.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
 	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
 	// * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -102,6 +103,7 @@ type PromotionServiceClient interface {
 	// * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
 	// * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
 	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
 	OverridePromotion(ctx context.Context, in *OverridePromotionRequest, opts ...grpc.CallOption) (*OverridePromotionResponse, error)
 	// Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,
@@ -258,7 +260,8 @@ type PromotionServiceServer interface {
 	// * NOT_FOUND, PROMOTION_NOT_FOUND.
 	// * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+	//   their Token goes back to who did.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
 	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
 	// * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -280,6 +283,7 @@ type PromotionServiceServer interface {
 	// * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
 	// * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
 	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
 	OverridePromotion(context.Context, *OverridePromotionRequest) (*OverridePromotionResponse, error)
 	// Stops the use of a Version that turned out bad: from now on its bytes are not read, it is not copied,

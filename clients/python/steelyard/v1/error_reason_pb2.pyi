@@ -830,11 +830,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REVIEWER_NOT_INDEPENDENT: _ErrorReason.ValueType  # 175
     """FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
-    it.
+    it; or they logged in with a Token that goes back to somebody who did.
 
-    Metadata: `because`: `author`, `creator` or `evaluator`.
+    Metadata: `because`: `author`, `creator`, `evaluator` or `token`; `maker`: with `token`, who made it or a
+    Token that it goes back to, empty when that is too far back to tell.
 
-    Advice: Let somebody else approve.
+    Advice: Let somebody else approve. With `token` log in at the identity provider, or with a Token that
+    another admin made.
     """
     ERROR_REASON_REVIEWER_NOT_PERSON: _ErrorReason.ValueType  # 176
     """FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.
@@ -1740,11 +1742,13 @@ Advice: Look at it; propose it again if it still is wanted.
 """
 ERROR_REASON_REVIEWER_NOT_INDEPENDENT: ErrorReason.ValueType  # 175
 """FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
-it.
+it; or they logged in with a Token that goes back to somebody who did.
 
-Metadata: `because`: `author`, `creator` or `evaluator`.
+Metadata: `because`: `author`, `creator`, `evaluator` or `token`; `maker`: with `token`, who made it or a
+Token that it goes back to, empty when that is too far back to tell.
 
-Advice: Let somebody else approve.
+Advice: Let somebody else approve. With `token` log in at the identity provider, or with a Token that
+another admin made.
 """
 ERROR_REASON_REVIEWER_NOT_PERSON: ErrorReason.ValueType  # 176
 """FAILED_PRECONDITION: Only a person who logged in can approve or reject: no service, no stated name.

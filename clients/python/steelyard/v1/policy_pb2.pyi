@@ -204,7 +204,8 @@ class ApprovalRule(_message.Message):
     """Who must approve a Promotion.
 
     Persons count, each once, whatever token or group they use. Who proposed the Promotion, who created
-    the content of the Version in any Model, and who measured what the checks looked at never counts.
+    the content of the Version in any Model, and who measured what the checks looked at never counts, nor does
+    somebody whose Token goes back to one of them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -147,7 +147,8 @@ class PromotionServiceServicer(object):
         * NOT_FOUND, PROMOTION_NOT_FOUND.
         * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
         * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+        their Token goes back to who did.
         * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
         * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
         * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -179,6 +180,7 @@ class PromotionServiceServicer(object):
         * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
         * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
         * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
         * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -83,7 +83,8 @@ class PromotionServiceStub:
     * NOT_FOUND, PROMOTION_NOT_FOUND.
     * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
     * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+      their Token goes back to who did.
     * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
     * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
     * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -107,6 +108,7 @@ class PromotionServiceStub:
     * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
     * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
     * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
     * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
     """
     RevokeVersion: _grpc.UnaryUnaryMultiCallable[_promotion_service_pb2.RevokeVersionRequest, _promotion_service_pb2.RevokeVersionResponse]
@@ -179,7 +181,8 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     * NOT_FOUND, PROMOTION_NOT_FOUND.
     * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
     * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+      their Token goes back to who did.
     * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
     * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
     * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -203,6 +206,7 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
     * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
     * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+    * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
     * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
     """
     RevokeVersion: _aio.UnaryUnaryMultiCallable[_promotion_service_pb2.RevokeVersionRequest, _promotion_service_pb2.RevokeVersionResponse]  # type: ignore[assignment]
@@ -302,7 +306,8 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, PROMOTION_NOT_FOUND.
         * FAILED_PRECONDITION, PROMOTION_CLOSED: it is not open any more; `state` says how it ended.
         * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
-        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
+        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it, or
+          their Token goes back to who did.
         * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
         * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
         * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
@@ -338,6 +343,7 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         * INVALID_ARGUMENT, FIELD_REQUIRED: `reason` is empty.
         * FAILED_PRECONDITION, PROMOTION_CLOSED: it was applied, cancelled or expired, or changes a Policy.
         * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service calls.
+        * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: the Token of the caller goes back to who proposed it.
         * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked.
         """
 

@@ -760,6 +760,9 @@ export declare const AccessService: GenService<{
    * of it. A call that is repeated with the same `request_id` answers the first Token without its secret;
    * who lost that revokes the Token and makes another one.
    *
+   * Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is approved
+   * that its maker proposed, made or measured; ReviewPromotion says so.
+   *
    * Errors:
    * * INVALID_ARGUMENT, INVALID_NAME: the principal is of another form.
    * * INVALID_ARGUMENT, OUT_OF_BOUNDS: the lifetime is longer than Limits.token_seconds.

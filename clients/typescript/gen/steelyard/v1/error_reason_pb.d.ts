@@ -1277,11 +1277,13 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION: Who reviews proposed the Promotion, made the content of the Version, or measured
-   * it.
+   * it; or they logged in with a Token that goes back to somebody who did.
    *
-   * Metadata: `because`: `author`, `creator` or `evaluator`.
+   * Metadata: `because`: `author`, `creator`, `evaluator` or `token`; `maker`: with `token`, who made it or a
+   * Token that it goes back to, empty when that is too far back to tell.
    *
-   * Advice: Let somebody else approve.
+   * Advice: Let somebody else approve. With `token` log in at the identity provider, or with a Token that
+   * another admin made.
    *
    * @generated from enum value: ERROR_REASON_REVIEWER_NOT_INDEPENDENT = 175;
    */

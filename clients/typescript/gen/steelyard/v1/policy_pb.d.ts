@@ -231,7 +231,8 @@ export declare const PolicyCheckSchema: GenMessage<PolicyCheck>;
  * Who must approve a Promotion.
  *
  * Persons count, each once, whatever token or group they use. Who proposed the Promotion, who created
- * the content of the Version in any Model, and who measured what the checks looked at never counts.
+ * the content of the Version in any Model, and who measured what the checks looked at never counts, nor does
+ * somebody whose Token goes back to one of them.
  *
  * @generated from message steelyard.v1.ApprovalRule
  */
