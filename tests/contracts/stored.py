@@ -317,7 +317,10 @@ def require_promotions(tx: Transaction, history: Fold) -> None:
 
 
 def require_ends(tx: Transaction) -> None:
-    """What nothing else ended was judged under the policies of its target now, and is not revoked."""
+    """What nothing else ended was judged under the policies of now, and is neither revoked nor deleted."""
+    deleted = {
+        (row.model_id, row.number) for row in select_all(tx, "versions") if row.delete_time is not None
+    }
     revoked = {
         (row.model_id, row.number): json.loads(row.marks)["revocation"]["sequence"]
         for row in select_all(tx, "versions")
@@ -329,8 +332,9 @@ def require_ends(tx: Transaction) -> None:
     policies = [(row, json.loads(row.content)["models"]) for row in select_all(tx, "policies")]
     for row in select_all(tx, "promotions"):
         if row.state != "open" or row.ended or not row.model_id:
-            assert row.ended in {"", "superseded", "refused"}
+            assert row.ended in {"", "superseded", "refused", "cancelled"}
             continue
+        assert row.state != "open" or (row.model_id, row.version_number) not in deleted
         protecting = [
             {"name": each.name, "uid": each.uid, "revision": str(each.revision)}
             for each, models in sorted(policies, key=lambda found: found[0].name)

@@ -195,3 +195,23 @@ async def test_an_approval_does_not_undo_a_later_revocation(board: Board) -> Non
     with pytest.raises(errors.PromotionClosed):
         await board.say(ann, second)
     assert "revocation" in (await version(board)).marks
+
+
+async def test_a_deleted_version_ends_its_open_promotions_and_those_of_others_go_on(board: Board) -> None:
+    await board.set_policy(demanding())
+    wim = await board.person("user:wim", "writer")
+    view, other = await board.promote(wim, 1), await board.promote(wim, 2)
+    await board.database.write(deletions.remove, wim, reference=number(1))
+    await board.database.write(deletions.restore, wim, reference=number(1))
+
+    seen = await board.see(view)
+
+    assert (seen.state, seen.why) == ("cancelled", f"{FRAUD}#1 is not open: its version was deleted.")
+    assert (await board.see(other)).state == "open"
+    listed = {"scope": FRAUD, "caller": act().caller, "filter": "state = cancelled"}
+    found, _ = await board.database.read(reviews.page, **listed)
+    assert [each.promotion.number for each in found] == [1]
+    with pytest.raises(errors.PromotionClosed, match="its version was deleted"):
+        await board.say(await board.person("user:pia", "approver"), view)
+    assert (await board.promote(wim, 1)).promotion.number == 3
+    await board.database.read(require_equal)

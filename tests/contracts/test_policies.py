@@ -376,9 +376,9 @@ async def test_a_version_that_is_deleted_meanwhile_is_not_promoted(board: Board)
     view = await open_one(board)
     await board.database.write(deletions.remove, act(), reference=number(1))
 
-    with pytest.raises(errors.VersionDeleted):
+    with pytest.raises(errors.PromotionClosed):
         await board.say(await board.person("user:ann", "approver"), view)
-    assert (await board.see(view)).state == "open"
+    assert (await board.see(view)).state == "cancelled"
 
 
 async def test_a_version_in_a_protected_stage_is_not_deleted(board: Board) -> None:

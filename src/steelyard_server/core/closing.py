@@ -1,4 +1,4 @@
-"""Closing: what ends open promotions without a word of theirs, other policies or a revocation.
+"""Closing: what ends open promotions without a word of theirs: other policies, a revocation, a deletion.
 
 One change may end many, so this is written beside them and not into its event; it follows from the
 history all the same.
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, or_, select, update
 
 from steelyard_server.core import governance, promotion_states
-from steelyard_server.core.promotion_states import REFUSED, SUPERSEDED
+from steelyard_server.core.promotion_states import CANCELLED, REFUSED, SUPERSEDED
 from steelyard_server.core.targets import Target
 from steelyard_server.db import tables
 from steelyard_server.history import events
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steelyard_server.core.models import Model
     from steelyard_server.core.namespaces import Namespace
     from steelyard_server.db.database import Row, Transaction
@@ -45,10 +47,10 @@ _SUPERSEDE = (
     )
     .values(ended=SUPERSEDED)
 )
-_REFUSE = (
+_END = (
     update(tables.promotions)
     .where(_P.model_id == bindparam("model"), _P.version_number == bindparam("version"), _IS_OPEN)
-    .values(ended=REFUSED)
+    .values(ended=bindparam("as_state"))
 )
 
 
@@ -74,4 +76,14 @@ def renamed(tx: Transaction, *, model: Model) -> None:
 
 def refuse(tx: Transaction, *, model: Model, number: int) -> None:
     """End the open promotions of a version that is revoked."""
-    tx.run(_REFUSE, {"model": model.id, "version": number, "now": events.now()})
+    _end(tx, REFUSED, model=model, numbers=[number])
+
+
+def cancel(tx: Transaction, *, model: Model, numbers: Sequence[int]) -> None:
+    """End the open promotions of versions that are deleted."""
+    _end(tx, CANCELLED, model=model, numbers=numbers)
+
+
+def _end(tx: Transaction, state: str, *, model: Model, numbers: Sequence[int]) -> None:
+    named = {"as_state": state, "model": model.id, "now": events.now()}
+    tx.run(_END, [{**named, "version": number} for number in numbers])

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, delete, exists, insert, select, update
 
 from steelyard_server.core import (
     blockers,
+    closing,
     governance,
     masks,
     namespaces,
@@ -116,6 +117,7 @@ def _delete(tx: Transaction, act: Act, *, model: Model, before: Sequence[Version
     count = events.fitting(changes)
     deleted = after[:count]
     tx.run(_MARK, [{"version": each.id, "time": at.time, "event": at.sequence} for each in deleted])
+    closing.cancel(tx, model=model, numbers=[each.number for each in deleted])
     if any(each.number == model.latest_number for each in deleted):
         # Whatever is above the newest one is deleted already.
         newest = tx.one(_NEWEST_BELOW, model=model.id, number=model.latest_number)

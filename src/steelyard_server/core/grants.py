@@ -19,7 +19,7 @@ from steelyard_server.history.events import Change, Text
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Set as AbstractSet
 
     from sqlalchemy import ColumnElement, Select
 
@@ -42,9 +42,7 @@ _DECIDING = (
     .limit(1)
 )
 _MEMBERS = (
-    select(_GM.principal)
-    .join(tables.groups, _GR.id == _GM.group_id)
-    .where(_GR.name == bindparam("group"))
+    select(_GM.principal).join(tables.groups, _GR.id == _GM.group_id).where(_GR.name == bindparam("group"))
 )
 _INSERT = insert_generated(tables.grants)
 _DELETE = delete(tables.grants).where(_G.id == bindparam("grant"))
@@ -134,7 +132,7 @@ def grant(tx: Transaction, act: Act, *, subject: str, role: str, scope: str) -> 
     return made, True, at.sequence
 
 
-def require_others(caller: Caller, role: str, *, subject: str, members: Set[str]) -> None:
+def require_others(caller: Caller, role: str, *, subject: str, members: AbstractSet[str]) -> None:
     """Demand that a caller who logged in does not give a role that decides on promotions to themselves.
 
     Args:

@@ -1,7 +1,7 @@
 """How promotions stand: the words, and what a row says of it at a moment.
 
-Most states are written when they come. What follows from the clock is not, and what a change of policies
-or a revocation ends is written beside the row (`closing.py`).
+Most states are written when they come. What follows from the clock is not, and what a change of policies,
+a revocation or a deletion ends is written beside the row (`closing.py`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,4 @@ def holds(wanted: str, *, now: ColumnElement[int] | int) -> ColumnElement[bool]:
         return and_(_UNENDED, _P.expire_time > now)
     if wanted == EXPIRED:
         return and_(_UNENDED, _P.expire_time <= now)
-    if wanted == SUPERSEDED:
-        return and_(_P.state == OPEN, _P.ended == SUPERSEDED)
-    if wanted == REFUSED:
-        return or_(_P.state == REFUSED, and_(_P.state == OPEN, _P.ended == REFUSED))
-    return _P.state == wanted
+    return or_(_P.state == wanted, and_(_P.state == OPEN, _P.ended == wanted))

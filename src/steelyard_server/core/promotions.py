@@ -144,7 +144,8 @@ class Promotion:
 
     Args:
         state: also `open` when its time is over, or when *ended* says what ended it.
-        ended: `superseded` when its policies changed, `refused` when its version was revoked; else empty.
+        ended: `superseded` when its policies changed, `refused` when its version was revoked, `cancelled`
+            when that was deleted; else empty.
         reinstates: sequence, as text, of the event that revoked the version; empty when it is in use.
         proposal: a policy as it is to be, None when it is to be removed or this is about a version.
     """

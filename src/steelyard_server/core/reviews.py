@@ -79,6 +79,8 @@ _ENDS = {
     "superseded": "the policies of its target changed since its checks ran",
     "overridden": "it was overridden",
 }
+# What ended it without a word of its own.
+_ENDS_OF_VERSION = {REFUSED: "its version was revoked", CANCELLED: "its version was deleted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +192,10 @@ def _told(tx: Transaction, listed: Sequence[Promotion]) -> dict[int, str]:
 
 def _because(promotion: Promotion, state: str) -> str:
     """Say what ended a promotion, as a clause."""
+    if promotion.ended in _ENDS_OF_VERSION:
+        return _ENDS_OF_VERSION[promotion.ended]
     if state != REFUSED:
         return _ENDS[state]
-    if promotion.ended:
-        return "its version was revoked"
     failed = [f"{each.policy}/{each.name}" for each in promotion.checks if each.state == FAILED]
     if failed:
         return f"checks failed: {', '.join(failed)}"

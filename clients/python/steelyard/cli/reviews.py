@@ -67,7 +67,7 @@ def inbox(
 ) -> None:
     """List what waits for your approval, or for a report."""
     with session.of(context).client() as client:
-        found = [each for each in _open(client, namespace) if _wanted(each)]
+        found = list(_waiting(client, namespace))
     if json:
         output.messages_json(each.message for each in found)
         return
@@ -116,11 +116,11 @@ def _reviewed(context: typer.Context, promotion: str, *, verdict: str, reason: s
         return client.promotions.review(scope, number, verdict, reason=reason)
 
 
-def _open(client: Client, namespace: str) -> Iterator[PromotionValue]:
-    """Yield the open promotions of one namespace, or of all that the caller sees."""
+def _waiting(client: Client, namespace: str) -> Iterator[PromotionValue]:
+    """Yield what waits for the caller in one namespace, or in all that they see."""
     names = [namespace] if namespace else [each.name for each in client.namespaces.list()]
     for name in names:
-        yield from client.promotions.list(f"{name}/-", open_only=True)
+        yield from client.promotions.list(f"{name}/-", waits_for_me=True)
 
 
 def _wanted(promotion: PromotionValue) -> list[str]:

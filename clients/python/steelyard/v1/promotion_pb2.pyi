@@ -37,7 +37,7 @@ class _PromotionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Promot
     PROMOTION_STATE_REFUSED: _PromotionState.ValueType  # 3
     """A check failed, somebody rejected it, or its Version was revoked."""
     PROMOTION_STATE_CANCELLED: _PromotionState.ValueType  # 4
-    """It was withdrawn."""
+    """It was withdrawn, or its Version was deleted; it stays so when that is undeleted."""
     PROMOTION_STATE_EXPIRED: _PromotionState.ValueType  # 5
     """Its time was over before all was there."""
     PROMOTION_STATE_SUPERSEDED: _PromotionState.ValueType  # 6
@@ -57,7 +57,7 @@ PROMOTION_STATE_APPLIED: PromotionState.ValueType  # 2
 PROMOTION_STATE_REFUSED: PromotionState.ValueType  # 3
 """A check failed, somebody rejected it, or its Version was revoked."""
 PROMOTION_STATE_CANCELLED: PromotionState.ValueType  # 4
-"""It was withdrawn."""
+"""It was withdrawn, or its Version was deleted; it stays so when that is undeleted."""
 PROMOTION_STATE_EXPIRED: PromotionState.ValueType  # 5
 """Its time was over before all was there."""
 PROMOTION_STATE_SUPERSEDED: PromotionState.ValueType  # 6
@@ -250,7 +250,9 @@ class Promotion(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approvals]:
-        """Output only. How many approvals each Policy wants and has."""
+        """Output only. How many approvals each Policy wants and has: those of the target, and of places that the Version
+        leaves, or where it is used again.
+        """
 
     @_builtins.property
     def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Review]:
@@ -410,7 +412,7 @@ class Approvals(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Policy that demands them, without the Namespace; empty for the second person that a change of a
-    Policy and a revoked Version need.
+    Policy, a revoked Version and the way out of a protected stage need.
     """
     wanted: _builtins.int
     """How many it wants."""
