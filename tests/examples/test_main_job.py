@@ -58,12 +58,8 @@ deciding.POLICY = deciding.POLICY.replace('better("precision@holdout", 0.0)', "c
 """
 # The second person is the first one.
 ONE_PERSON = f"""{SHORTER}
-real = deciding.hire
-first = []
-def hire(*words):
-    first.append(real(*words))
-    return first[0]
-deciding.hire = hire
+real = deciding.propose_better
+deciding.propose_better = lambda ada, grace: real(ada, ada)
 """
 SABOTAGE = """
 import runpy, sys
