@@ -102,17 +102,19 @@ async def test_who_may_audit_reads_every_change_of_access_and_no_secret(people: 
 
 async def test_a_revoked_token_ends_its_watch_and_no_other(people: People) -> None:
     made = await people.ask("ada", "CreateToken")
-    own = Watch(people.running.channel, metadata=bearer(made.secret), scope="own")
+    metadata = bearer(made.secret)
+    own = Watch(people.running.channel, metadata=metadata, scope="own", heartbeat_seconds=120)
     other = watch(people, "ada", scope="own")
     for each in (own, other):
         await each.read()
 
     await people.ask("ada", "RevokeToken", {"uid": made.token.uid})
-    sequence = await change(people, name="later")
 
-    assert await other.until(sequence) == [sequence]
+    # At once, and not with the next event or heartbeat.
     refused = await own.refusal()
     assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
+    sequence = await change(people, name="later")
+    assert await other.until(sequence) == [sequence]
 
 
 @pytest.mark.parametrize("through", ["role", "group", "members"])
