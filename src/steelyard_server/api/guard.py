@@ -242,7 +242,7 @@ class Guard:
         if request is None:
             return
         # A request may come long after the call began; not every method looks again in a transaction.
-        while not self.holds(call.caller):
+        if not self.holds(call.caller):
             call.caller = await self.log_in(call.context.invocation_metadata() or ())
         _demand(method, call, request)
 
