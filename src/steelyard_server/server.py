@@ -175,7 +175,13 @@ async def start(config: Config) -> Server:
         log_in = opened.logins.caller if config.auth != "none" else admit.stated
         denials = Denials(opened.database)
         stack.push_async_callback(denials.close)
-        guard = Guard(_edge_limits(config), metrics=metrics, log_in=log_in, denials=denials)
+        guard = Guard(
+            _edge_limits(config),
+            metrics=metrics,
+            log_in=log_in,
+            holds=opened.logins.holds,
+            denials=denials,
+        )
         threads = _threads(stack, BYTE_THREADS, name="bytes")
         maintenance = _maintenance(config, stack, database=opened.database, store=store)
         parts = Parts(

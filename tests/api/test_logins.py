@@ -72,6 +72,8 @@ async def test_a_cut_altered_or_doubled_token_of_somebody_is_refused(people: Peo
     ):
         assert (await refusal(people, bearer(text)))[1] == "TOKEN_MALFORMED"
     assert (await refusal(people, bearer(good) + bearer(good)))[1] == "TOKEN_MALFORMED"
+    # A word of the same length in place of `Bearer`.
+    assert (await refusal(people, (("authorization", f"Digest {good}"),)))[1] == "TOKEN_MALFORMED"
 
 
 async def test_a_wrong_secret_is_told_like_an_unknown_uid_whatever_became_of_the_token(
@@ -157,6 +159,20 @@ async def test_groups_give_their_roles_and_whoami_tells_them(people: People) -> 
     with pytest.raises(Refused) as refused:
         await people.ask("joan", "CreateModel", {"name": "default/left"})
     assert refused.value.reason == "PERMISSION_MISSING"
+
+
+async def test_who_is_in_a_new_group_that_was_granted_a_role_before_has_it_at_once(people: People) -> None:
+    await people.add("lise")
+    fields = {"subject": "group:later", "role": "ROLE_WRITER", "scope": "default"}
+    await people.ask("admin", "GrantRole", fields)
+    made = {"name": "default/later"}
+    with pytest.raises(Refused) as refused:
+        await people.ask("lise", "CreateModel", made)
+    assert refused.value.reason == "PERMISSION_MISSING"
+
+    await people.ask("admin", "CreateGroup", {"name": "later", "members": ["user:lise"]})
+
+    await people.ask("lise", "CreateModel", made)
 
 
 async def test_everybody_makes_sees_and_revokes_tokens_of_their_own_only(people: People) -> None:

@@ -51,16 +51,31 @@ class Watch:
                 assert message.epoch
         return found
 
-    async def end(self) -> tuple[list[int], Refused]:
-        """Return the sequences of all events that still come, and the status that ends the stream."""
+    async def end(self, *, heartbeats: int = 8) -> tuple[list[int], Refused]:
+        """Return the sequences of all events that still come, and the status that ends the stream.
+
+        Args:
+            heartbeats: how many may come before; one that goes on beyond them does not end.
+        """
         found: list[int] = []
-        while True:
+        while heartbeats >= 0:
             try:
                 message = await self.read()
             except Refused as refused:
                 return found, refused
             if message.HasField("event"):
                 found.append(message.sequence)
+            else:
+                heartbeats -= 1
+        raise AssertionError(f"It goes on, and brought {found}.")
+
+    async def refusal(self) -> Refused:
+        """Return the status that comes next, in place of an event."""
+        try:
+            message = await self.read()
+        except Refused as refused:
+            return refused
+        raise AssertionError(f"This came instead: {message}")
 
     def cancel(self) -> None:
         """Leave."""

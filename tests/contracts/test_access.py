@@ -333,6 +333,11 @@ async def test_what_is_not_granted_cannot_be_taken_away(registry: Database) -> N
             await registry.write(grants.revoke, act(), **wanted)
 
 
+async def test_what_is_no_role_is_not_granted(registry: Database) -> None:
+    with pytest.raises(errors.EnumInvalid):
+        await grant(registry, "owner", "default")
+
+
 async def test_tokens_grants_and_members_have_limits(
     registry: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from steelyard_server.core import tokens
+from steelyard_server import errors
+from steelyard_server.api.logins import Logins
+from steelyard_server.core import access, tokens
+from steelyard_server.db.database import Database
+from steelyard_server.history.act import Act
 from tests.api.calls import Refused, call
 from tests.api.logins import People, bearer
 from tests.contracts.conftest import Open
+from tests.contracts.registry import act
 from tests.contracts.stored import require_equal
 from tests.issuers import AUDIENCE, URL, Provider, rsa_key, settings
 from tests.servers import running_server
@@ -116,3 +121,35 @@ async def test_the_first_token_comes_until_somebody_of_the_provider_administers(
         assert running.server.first_token == ""
         people = People(running)
         assert (await ask(people, BANK.login("ada"), "ListGrants")).grants
+
+
+class Overtaken:
+    """A database in which a token is revoked between a read and the moment when its reader goes on."""
+
+    def __init__(self, database: Database, uid: str) -> None:
+        self._database = database
+        self._uid = uid
+
+    async def read_hot(self, query: Any, **arguments: Any) -> Any:
+        found = await self._database.read_hot(query, **arguments)
+        await self._database.write(tokens.revoke, Act(access.UNLIMITED), uid=self._uid)
+        return found
+
+
+async def test_what_was_read_before_a_token_was_revoked_is_not_remembered(
+    location: str | Path, opened: Open
+) -> None:
+    logins = Logins()
+    database = await opened(location, on_commit=logins.on_commit)
+    secret = tokens.make()
+    names = {"uid": secret.uid, "digest": secret.digest}
+    await database.write(tokens.create, act(), principal="user:ada", **names)
+    metadata = [("authorization", f"Bearer {secret.text}")]
+    logins.database = Overtaken(database, secret.uid)  # type: ignore[assignment]
+
+    # It was good when it was read; whoever asks again hears what it is now.
+    found = await logins.caller(metadata)
+    assert not logins.holds(found)
+    logins.database = database
+    with pytest.raises(errors.TokenRevoked):
+        await logins.caller(metadata)

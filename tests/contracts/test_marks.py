@@ -7,9 +7,19 @@ from dataclasses import replace
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, copies, deletions, files, models, reviews, versions
+from steelyard_server.core import (
+    aliases,
+    copies,
+    deletions,
+    files,
+    models,
+    namespaces,
+    reviews,
+    versions,
+)
 from steelyard_server.core.policy_drafts import Check, Draft
 from steelyard_server.core.reviews import View
+from steelyard_server.core.targets import Target
 from steelyard_server.core.versions import Version
 from steelyard_server.db.database import Database
 from steelyard_server.history.act import Act
@@ -93,6 +103,54 @@ async def test_what_waits_and_what_is_superseded_can_be_overridden(board: Board,
     assert (await version(board)).aliases == ["champion"]
     assert "override" in (await version(board)).marks
     await board.database.read(require_equal)
+
+
+async def test_what_a_policy_stopped_is_not_overridden_once_its_version_is_revoked(board: Board) -> None:
+    await board.set_policy(NEVER)
+    refused = await board.promote(act(), 1)
+    assert refused.state == "refused"
+    await revoke(board)
+    before = await board.database.read(everything)
+
+    with pytest.raises(errors.VersionRevoked):
+        await override(board, act("user:bob", reason="now"), refused)
+    assert await board.database.read(everything) == before
+
+
+async def test_what_was_overridden_goes_to_no_stage_that_went_meanwhile(board: Board) -> None:
+    await board.set_policy(NEVER)
+    refused = await board.promote(act(), 1)
+    await board.set_policy(None)
+    draft = namespaces.Draft(stages=("development", "live"))
+    await board.database.write(namespaces.modify, act(), name="default", draft=draft, mask=("stages",))
+
+    with pytest.raises(errors.StageUnknown):
+        await override(board, act("user:bob", reason="now"), refused)
+
+
+async def test_a_copy_has_no_marks_of_its_source(board: Board) -> None:
+    await board.set_policy(NEVER)
+    await override(board, act("user:bob", reason="now"), await board.promote(act(), 1))
+    await board.database.write(models.create, act(), name="default/copy", draft=models.Draft())
+
+    copied = await board.database.write(copies.copy, act(), source=number(1), model="default/copy")
+
+    assert (copied.version.marks, copied.version.stage) == ({}, "development")
+    await board.database.read(require_equal)
+
+
+@pytest.mark.parametrize("stage", ["development", "archived"])
+async def test_what_is_taken_out_of_use_stays_revoked_also_where_nothing_is_protected(
+    board: Board, stage: str
+) -> None:
+    await board.promote(act(), 1)
+    await revoke(board)
+
+    moved = await board.promote(act(), 1, Target("stage", stage))
+
+    assert moved.state == "applied"
+    found = await version(board)
+    assert (found.stage, "revocation" in found.marks) == (stage, True)
 
 
 async def test_a_revoked_version_is_neither_read_nor_copied_nor_pointed_to(board: Board) -> None:

@@ -280,6 +280,34 @@ async def test_only_who_is_asked_approves(board: Board) -> None:
     assert (await board.say(await board.again(ann), view)).state == "applied"
 
 
+async def test_a_policy_that_names_nobody_asks_who_may_review(board: Board) -> None:
+    view = await open_one(board)
+
+    with pytest.raises(errors.ReviewerNotAsked):
+        await board.say(await board.person("user:eve", "writer"), view)
+    assert (await board.say(await board.person("user:ann", "approver"), view)).state == "applied"
+
+
+async def test_approvals_are_wanted_also_of_who_proposes_without_a_login(board: Board) -> None:
+    """As where a server with policies is started again without logins."""
+    await board.set_policy(demanding())
+
+    view = await board.promote(act(), 1)
+
+    assert (view.state, [given for _, given in view.approvals]) == ("open", [0])
+    assert (await board.say(await board.person("user:ann", "approver"), view)).state == "applied"
+
+
+async def test_a_policy_for_all_models_holds_beside_one_that_names_some(board: Board) -> None:
+    await board.set_policy(Draft(PRODUCTION, models=("other",), checks=(SMALL,)), name="another")
+    await board.set_policy(demanding())
+
+    view = await board.promote(await board.person("user:wim", "writer"), 1)
+
+    assert view.state == "open"
+    assert [each.name for each in view.promotion.policies] == ["careful"]
+
+
 async def test_a_role_that_is_asked_must_hold_on_the_model(board: Board) -> None:
     view = await open_one(board, roles=("approver",))
     await board.database.write(
@@ -323,6 +351,9 @@ async def test_a_comment_has_words_and_counts_for_nothing(board: Board) -> None:
 
     said = await board.say(replace(ann, reason="why so?"), view, "comment")
     assert (said.state, said.comments, said.approvals[0][1]) == ("open", ["why so?"], 0)
+    assert "withdraw" not in said.actions
+    with pytest.raises(errors.ReviewNotGiven):
+        await board.say(ann, view, "withdraw")
 
 
 @pytest.mark.parametrize("change", ["changed", "removed", "another one"])
@@ -397,8 +428,10 @@ async def test_a_copy_and_an_undelete_bring_nothing_past_a_policy(board: Board) 
     await board.database.write(deletions.remove, act(), reference=number(1))
     await set_policy(board, act(), Draft(PRODUCTION, checks=(SMALL,)))
     await board.database.write(deletions.restore, act(), reference=number(1))
+    await board.promote(act(), 2)
     await board.database.write(models.create, act(), name="default/copy", draft=models.Draft())
-    await board.database.write(copies.copy, act(), source=number(1), model="default/copy")
+    # One of a version that is at the target, and has been let there.
+    await board.database.write(copies.copy, act(), source=number(2), model="default/copy")
 
     for model in (FRAUD, "default/copy"):
         found = await board.database.read(versions.get, reference=number(1, model=model))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,9 +19,13 @@ from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction, WaitLimits, open_database
 from steelyard_server.db.work import Unsure
 from steelyard_server.history.act import Act
+from tests.api.calls import Refused
+from tests.api.logins import People, bearer
+from tests.api.watches import Watch
 from tests.contracts.blob_rows import ADD_BLOB, blob
 from tests.contracts.registry import act
 from tests.databases import Cluster
+from tests.servers import running_server
 
 Open = Callable[..., Awaitable[Database]]
 
@@ -226,14 +231,37 @@ async def test_a_token_whose_revocation_may_have_been_committed_is_looked_up_aga
         await logins.caller(metadata)
 
 
-def kill_when_committing(url: str, pids: list[int]) -> None:
-    """Wait until the backend sleeps in its COMMIT, then end it."""
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s) AND wait_event = 'PgSleep'"
+async def test_calls_and_watches_go_on_after_a_change_of_access_that_may_have_been_committed(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    settings = {"database": postgresql_url, "auth": "tokens"}
+    async with running_server(tmp_path / "data", **settings) as running:
+        people = People(running)
+        await people.ask("admin", "CreateNamespace", {"name": "own"})
+        await people.add("ada", reader="own")
+        stream = Watch(running.channel, metadata=bearer(people.tokens["ada"]), scope="own")
+        await stream.read()
+        slow_down_commits(postgresql_url, when="INSERT ON grants")
+        granting = asyncio.create_task(people.grant("grace", "reader", "own"))
+        await asyncio.to_thread(kill_when_committing, postgresql_url)
+        with pytest.raises(Refused) as refused:
+            await granting
+        assert refused.value.reason == "OUTCOME_UNKNOWN"
+
+        # Nobody knows whether it was, so all are looked up again, once for each call and event.
+        assert (await people.ask("ada", "WhoAmI")).actor.id == "user:ada"
+        sequence = (await people.ask("admin", "CreateModel", {"name": "own/model"})).sequence
+        assert await stream.until(sequence) == [sequence]
+
+
+def kill_when_committing(url: str, pids: Sequence[int] = ()) -> None:
+    """Wait until a backend sleeps in its COMMIT, one of *pids* if there are any, then end it."""
+    asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
     with psycopg.connect(url, autocommit=True) as connection:
         deadline = time.monotonic() + WAIT_SECONDS
-        while connection.execute(asleep, [pids]).fetchone() is None:
+        while (found := connection.execute(asleep).fetchone()) is None or (pids and found[0] not in pids):
             assert time.monotonic() < deadline
-    kill(url, pids[0])
+    kill(url, found[0])
 
 
 async def test_a_use_case_that_goes_on_after_an_error_is_not_committed(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from steelyard_server import errors
 from steelyard_server.core import models, reviews, versions
 from steelyard_server.core.policy_drafts import Draft
 from steelyard_server.core.targets import Target
+from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from tests.contracts.promoting import CHAMPION, PRODUCTION, SMALL, Board, demanding
 from tests.contracts.registry import FRAUD, act, create, number
@@ -166,6 +168,18 @@ async def test_what_a_change_of_policies_ended_stays_ended(board: Board) -> None
     seen = await board.see(view)
     assert (seen.state, seen.actions) == ("superseded", ["override"])
     assert await listed(board, filter="state = open") == []
+
+
+async def test_what_has_had_its_time_is_found_as_expired_and_waits_for_nobody(board: Board) -> None:
+    (view,) = await listed(board, filter="state = open")
+    late = update(tables.promotions).where(tables.promotions.c.number == view.promotion.number)
+    await board.database.write(lambda tx: tx.run(late.values(expire_time=1), {}))
+
+    assert await listed(board, filter="state = open") == []
+    (found,) = await listed(board, filter="state = expired")
+    assert (found.promotion.text, found.state) == (view.promotion.text, "expired")
+    kim = await board.person("user:kim", "approver")
+    assert await listed(board, caller=kim.caller, waits_for_caller=True) == []
 
 
 async def test_a_policy_of_other_models_ends_nothing_until_a_rename_leads_into_it(board: Board) -> None:

@@ -11,6 +11,7 @@ from steelyard_server.core import (
     aliases,
     copies,
     evaluations,
+    manifest,
     models,
     namespaces,
     promoting,
@@ -18,7 +19,7 @@ from steelyard_server.core import (
     reviews,
     versions,
 )
-from steelyard_server.core.content import Dataset, Metric
+from steelyard_server.core.content import Content, Dataset, File, Metric
 from steelyard_server.core.policy_drafts import Approvals, Check, Draft, Evaluations
 from steelyard_server.core.targets import Target
 from steelyard_server.core.versions import Version
@@ -186,6 +187,19 @@ async def test_only_evaluations_of_others_count_where_a_policy_says_so(board: Bo
 
     await measure(board, 1, 0.9)
     assert (await board.promote(act(), 1)).state == "applied"
+
+
+async def test_training_metrics_do_not_count_where_a_policy_says_of_evaluations_which(board: Board) -> None:
+    check = Check("measured", 'candidate.has_metric("precision@holdout")')
+    await board.set_policy(Draft(PRODUCTION, checks=(check,), evaluations=Evaluations(age_seconds=3600)))
+    trained = Content(files=(File("model.onnx", *BLOB),), metrics=(Metric("precision", "holdout", "", 0.9),))
+    made = await board.database.write(
+        versions.create, act(), model=FRAUD, built=manifest.build(trained), draft=versions.Draft()
+    )
+
+    assert (await board.promote(act(), made.version.number)).state == "refused"
+    await board.set_policy(Draft(PRODUCTION, checks=(check,)))
+    assert (await board.promote(act(), made.version.number)).state == "applied"
 
 
 async def test_who_made_the_content_in_another_model_is_no_other_evaluator(board: Board) -> None:

@@ -116,6 +116,19 @@ async def test_no_incumbent_is_archived_where_there_is_no_archive(board: Board) 
     assert (await board.promote(act(), 2, live)).state == "applied"
 
 
+async def test_no_incumbent_goes_to_an_archive_that_a_policy_has_protected_meanwhile(board: Board) -> None:
+    await board.promote(act(), 1)
+    await board.set_policy(demanding())
+    view = await board.promote(await board.person("user:wim", "writer"), 2, archive_incumbent=True)
+    await board.set_policy(demanding(ARCHIVED), name="archive")
+
+    with pytest.raises(errors.PolicyRequiresPromotion) as refused:
+        await board.say(await board.person("user:ann", "approver"), view)
+    assert refused.value.metadata["target"] == "stage archived"
+    assert (await board.database.read(versions.get, reference=number(1))).stage == "production"
+    assert (await board.see(view)).state == "open"
+
+
 async def test_what_an_archive_that_is_protected_would_stop_is_refused_at_once(board: Board) -> None:
     await board.set_policy(demanding())
     await board.set_policy(demanding(ARCHIVED), name="archive")

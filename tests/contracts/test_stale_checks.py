@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from steelyard_server import errors
 from steelyard_server.core import evaluations, evidence, promoting, reviews
 from steelyard_server.core.content import Metric
 from steelyard_server.core.policy_drafts import Approvals, Check, Draft
 from steelyard_server.core.reviews import View
+from steelyard_server.db import tables
 from steelyard_server.db.database import Database
-from tests.contracts.promoting import PRODUCTION, SMALL, Board, named
+from tests.contracts.promoting import CHAMPION, PRODUCTION, SMALL, Board, demanding, named
 from tests.contracts.registry import act, create, everything, number
 from tests.contracts.stored import require_equal
 
@@ -105,3 +108,45 @@ async def measure(board: Board, of: int, value: float) -> str:
     robot = act("service:ci")
     recorded = await board.database.write(evaluations.record, robot, reference=number(of), draft=draft)
     return recorded.evaluation.uid
+
+
+async def reopen(board: Board) -> None:
+    """Forget what ended promotions, as if nothing had been written when that came."""
+    await board.database.write(lambda tx: tx.run(update(tables.promotions).values(ended=""), {}))
+
+
+async def test_what_was_judged_under_other_policies_is_not_applied_whatever_was_written(board: Board) -> None:
+    await board.set_policy(demanding())
+    view = await board.promote(await board.person("user:wim", "writer"), 1)
+    await board.set_policy(demanding(count=1, lifetime_seconds=60))
+    await reopen(board)
+
+    assert (await board.see(view)).state == "superseded"
+    with pytest.raises(errors.PromotionClosed) as refused:
+        await board.say(await board.person("user:ann", "approver"), view)
+    assert refused.value.metadata["state"] == "superseded"
+
+
+async def test_an_alias_does_not_move_to_a_version_that_was_revoked_whatever_was_written(
+    board: Board,
+) -> None:
+    await board.set_policy(demanding(CHAMPION))
+    view = await board.promote(await board.person("user:wim", "writer"), 1, CHAMPION)
+    await board.database.write(reviews.revoke, act(reason="bad"), reference=number(1))
+    await reopen(board)
+
+    with pytest.raises(errors.VersionRevoked):
+        await board.say(await board.person("user:ann", "approver"), view)
+
+
+async def test_a_promotion_lifts_the_revocation_that_it_was_made_for_and_no_later_one(board: Board) -> None:
+    revoked = {"reference": number(1)}
+    await board.database.write(reviews.revoke, act(reason="bad"), **revoked)
+    wim, ann = await board.person("user:wim", "writer"), await board.person("user:ann", "approver")
+    first, second = await board.promote(wim, 1), await board.promote(wim, 1, CHAMPION)
+    assert (await board.say(ann, first)).state == "applied"
+    await board.database.write(reviews.revoke, act(reason="worse"), **revoked)
+    await reopen(board)
+
+    with pytest.raises(errors.VersionRevoked):
+        await board.say(ann, second)

@@ -64,8 +64,11 @@ class EventService:
         )
 
         async def admit() -> None:
-            # Again when access changed once more meanwhile.
-            while not self._logins.holds(call.caller):
+            heard = -1
+            # Again when access changed once more meanwhile. What may not have been committed is never
+            # seen in the database, so nothing holds until the next change is.
+            while not self._logins.holds(call.caller) and heard != self._logins.heard:
+                heard = self._logins.heard
                 await call.permit(request)
 
         async with self._feeds.watched(call, scope=request.scope, filter=request.filter) as (feed, head):

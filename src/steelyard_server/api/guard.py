@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from steelyard_server.api.admit import LogIn
     from steelyard_server.api.denials import Denials
     from steelyard_server.api.metrics import Metrics
+    from steelyard_server.history.caller import Caller
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[Any, Context], Awaitable[bytes | None]]
@@ -78,12 +79,14 @@ class Guard:
 
     Args:
         log_in: finds out who calls.
+        holds: says whether what was found out about somebody before is still good.
         denials: is told who was refused.
     """
 
     limits: EdgeLimits
     metrics: Metrics | None = None
     log_in: LogIn = admit.stated
+    holds: Callable[[Caller], bool] = field(default=lambda _: True)
     denials: Denials | None = None
     # Bound once: a proxy would bind anew for each line.
     log: Any = field(default_factory=lambda: structlog.get_logger("steelyard.call").bind())
@@ -216,7 +219,7 @@ class Guard:
                 request = await method.receive(stream)
                 arrived = True
                 timeout.reschedule(begin + method.seconds)
-                self._permit(method, call, request)
+                await self._permit(method, call, request)
                 # Only now: a call whose request does not come must not have another's place.
                 with method.pool:
                     return await method.serve(request, call, stream)
@@ -227,16 +230,21 @@ class Guard:
                 raise _too_late(method.seconds) from None
             raise _not_arrived(self.limits.request_read_seconds) from None
 
-    def _permit(self, method: Method, call: Call, request: Message | None) -> None:
+    async def _permit(self, method: Method, call: Call, request: Message | None) -> None:
         """Demand what a request asks; where a stream goes on, let the method do so again.
 
         Raises:
             PermissionMissing: the caller may not do it.
+            Unauthenticated: the login was good when the call began, and is not any more.
         """
         if request is None or method.watching:
             call.permit = partial(self._permit_again, method, call)
-        if request is not None:
-            _demand(method, call, request)
+        if request is None:
+            return
+        # A request may come long after the call began; not every method looks again in a transaction.
+        if not self.holds(call.caller):
+            call.caller = await self.log_in(call.context.invocation_metadata() or ())
+        _demand(method, call, request)
 
     async def _permit_again(self, method: Method, call: Call, message: Message) -> None:
         """Demand what a message asks, of who the caller is now.

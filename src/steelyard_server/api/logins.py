@@ -45,6 +45,11 @@ class Logins:
     _moved: int = 0
     _key_changes: int = 0
 
+    @property
+    def heard(self) -> int:
+        """Return the sequence of the last change of who may do what, or of one that may have been."""
+        return self._moved
+
     def holds(self, caller: Caller) -> bool:
         """Return whether what was found out about *caller* before is still good."""
         rights = caller.rights
