@@ -684,7 +684,7 @@ class ReviewerNotPerson(errors.FailedPrecondition):
 
 
 class ReviewGiven(errors.FailedPrecondition):
-    """The caller has approved the Promotion already."""
+    """The caller has approved the Promotion already, and that still counts."""
 
     reason = "REVIEW_GIVEN"
 
@@ -741,6 +741,12 @@ class EnvironmentNotFound(errors.NotFound):
     """There is no Environment of this name. Servers of this version keep none."""
 
     reason = "ENVIRONMENT_NOT_FOUND"
+
+
+class RoleNotForOneself(errors.FailedPrecondition):
+    """The caller would give a Role that decides on Promotions."""
+
+    reason = "ROLE_NOT_FOR_ONESELF"
 
 
 class StageInUse(errors.FailedPrecondition):
@@ -873,5 +879,6 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "PROMOTION_OPEN": PromotionOpen,
     "VERSION_REVOKED": VersionRevoked,
     "ENVIRONMENT_NOT_FOUND": EnvironmentNotFound,
+    "ROLE_NOT_FOR_ONESELF": RoleNotForOneself,
     "STAGE_IN_USE": StageInUse,
 }

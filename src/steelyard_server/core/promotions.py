@@ -163,6 +163,7 @@ class Promotion:
     proposal: Mapping[str, Any] | None
     policies: tuple[Revision, ...]
     evaluations: tuple[str, ...]
+    incumbent_evaluations: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     reviews: tuple[Review, ...]
     author: Mapping[str, Any]
@@ -333,6 +334,7 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         proposal=content["proposal"],
         policies=tuple(Revision(**each) for each in orjson.loads(row.policies)),
         evaluations=tuple(content["evaluations"]),
+        incumbent_evaluations=tuple(content["incumbent_evaluations"]),
         checks=tuple(CheckResult(**each) for each in content["checks"]),
         reviews=tuple(Review(**each | {"policies": tuple(each["policies"])}) for each in content["reviews"]),
         author=orjson.loads(row.author),
@@ -354,6 +356,7 @@ def content_of(promotion: Promotion) -> dict[str, Any]:
         "reinstates": promotion.reinstates,
         "proposal": promotion.proposal,
         "evaluations": list(promotion.evaluations),
+        "incumbent_evaluations": list(promotion.incumbent_evaluations),
         "checks": [asdict(each) for each in promotion.checks],
         "reviews": [asdict(each) | {"policies": list(each.policies)} for each in promotion.reviews],
     }

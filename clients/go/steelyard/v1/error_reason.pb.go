@@ -740,12 +740,12 @@ const (
 	//
 	// Advice: Log in as a person.
 	ErrorReason_ERROR_REASON_REVIEWER_NOT_PERSON ErrorReason = 176
-	// FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
-	// token or Group they use.
+	// FAILED_PRECONDITION: The caller has approved the Promotion already, and that still counts; a person
+	// counts once, whatever token or Group they use.
 	//
 	// Metadata: `scope`, `number`.
 	//
-	// Advice: Wait for others.
+	// Advice: Wait for others; give it again once it is too old to count.
 	ErrorReason_ERROR_REASON_REVIEW_GIVEN ErrorReason = 177
 	// FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
 	//
@@ -801,6 +801,13 @@ const (
 	//
 	// Advice: Promote to a stage or an Alias.
 	ErrorReason_ERROR_REASON_ENVIRONMENT_NOT_FOUND ErrorReason = 186
+	// FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
+	// themselves, to a Group that they are in, or to somebody who made their Token.
+	//
+	// Metadata: `role`, `subject`: who has it, or would.
+	//
+	// Advice: Let another admin do it.
+	ErrorReason_ERROR_REASON_ROLE_NOT_FOR_ONESELF ErrorReason = 187
 	// FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
 	// a Version that is not deleted is in it, or an open Promotion leads there.
 	//
@@ -937,6 +944,7 @@ var (
 		184: "ERROR_REASON_PROMOTION_OPEN",
 		185: "ERROR_REASON_VERSION_REVOKED",
 		186: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
+		187: "ERROR_REASON_ROLE_NOT_FOR_ONESELF",
 		189: "ERROR_REASON_STAGE_IN_USE",
 	}
 	ErrorReason_value = map[string]int32{
@@ -1064,6 +1072,7 @@ var (
 		"ERROR_REASON_PROMOTION_OPEN":                  184,
 		"ERROR_REASON_VERSION_REVOKED":                 185,
 		"ERROR_REASON_ENVIRONMENT_NOT_FOUND":           186,
+		"ERROR_REASON_ROLE_NOT_FOR_ONESELF":            187,
 		"ERROR_REASON_STAGE_IN_USE":                    189,
 	}
 )
@@ -1099,7 +1108,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xbf\"\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xe7\"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -1225,7 +1234,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_ALREADY_AT_TARGET\x10\xb7\x01\x12 \n" +
 	"\x1bERROR_REASON_PROMOTION_OPEN\x10\xb8\x01\x12!\n" +
 	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01\x12'\n" +
-	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01\x12\x1e\n" +
+	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01\x12&\n" +
+	"!ERROR_REASON_ROLE_NOT_FOR_ONESELF\x10\xbb\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_STAGE_IN_USE\x10\xbd\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 

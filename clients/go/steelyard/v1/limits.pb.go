@@ -203,7 +203,7 @@ type Limits struct {
 	ApprovalsCount int64 `protobuf:"varint,129,opt,name=approvals_count,json=approvalsCount,proto3" json:"approvals_count,omitempty"`
 	// Most roles and Groups in an ApprovalRule.
 	ApprovalSubjectsCount int64 `protobuf:"varint,130,opt,name=approval_subjects_count,json=approvalSubjectsCount,proto3" json:"approval_subjects_count,omitempty"`
-	// Most reviews of a Promotion.
+	// Most comments on a Promotion, and most approvals of one person, with those that were withdrawn.
 	ReviewsCount int64 `protobuf:"varint,131,opt,name=reviews_count,json=reviewsCount,proto3" json:"reviews_count,omitempty"`
 	// Longest time in an ApprovalRule and an EvaluationRule: 10 years.
 	PromotionSeconds int64 `protobuf:"varint,132,opt,name=promotion_seconds,json=promotionSeconds,proto3" json:"promotion_seconds,omitempty"`

@@ -103,8 +103,8 @@ class AccessServiceServicer(object):
         of it. A call that is repeated with the same `request_id` answers the first Token without its secret;
         who lost that revokes the Token and makes another one.
 
-        Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is approved
-        that its maker proposed, made or measured; ReviewPromotion says so.
+        Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is
+        approved that its maker proposed, made or measured; see ReviewPromotion.
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: the principal is of another form.
@@ -148,6 +148,7 @@ class AccessServiceServicer(object):
         * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
         * INVALID_ARGUMENT, ENUM_INVALID: no role.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: the subject has Limits.grants_count grants.
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: approver or break-glass, for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +182,7 @@ class AccessServiceServicer(object):
         * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
         * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller a member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +192,7 @@ class AccessServiceServicer(object):
         """Changes description or members of a Group.
 
         Errors:
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller would join.
         * NOT_FOUND, GROUP_NOT_FOUND: no such Group.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.

@@ -44,8 +44,8 @@ class AccessServiceStub:
     of it. A call that is repeated with the same `request_id` answers the first Token without its secret;
     who lost that revokes the Token and makes another one.
 
-    Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is approved
-    that its maker proposed, made or measured; ReviewPromotion says so.
+    Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is
+    approved that its maker proposed, made or measured; see ReviewPromotion.
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: the principal is of another form.
@@ -77,6 +77,7 @@ class AccessServiceStub:
     * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
     * INVALID_ARGUMENT, ENUM_INVALID: no role.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: the subject has Limits.grants_count grants.
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: approver or break-glass, for the caller.
     """
     RevokeRole: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeRoleRequest, _access_service_pb2.RevokeRoleResponse]
     """Takes a role in a scope from a subject.
@@ -98,11 +99,13 @@ class AccessServiceStub:
     * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
     * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller a member.
     """
     UpdateGroup: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.UpdateGroupRequest, _access_service_pb2.UpdateGroupResponse]
     """Changes description or members of a Group.
 
     Errors:
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller would join.
     * NOT_FOUND, GROUP_NOT_FOUND: no such Group.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
@@ -138,8 +141,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     of it. A call that is repeated with the same `request_id` answers the first Token without its secret;
     who lost that revokes the Token and makes another one.
 
-    Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is approved
-    that its maker proposed, made or measured; ReviewPromotion says so.
+    Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is
+    approved that its maker proposed, made or measured; see ReviewPromotion.
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: the principal is of another form.
@@ -171,6 +174,7 @@ class AccessServiceAsyncStub(AccessServiceStub):
     * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
     * INVALID_ARGUMENT, ENUM_INVALID: no role.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: the subject has Limits.grants_count grants.
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: approver or break-glass, for the caller.
     """
     RevokeRole: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeRoleRequest, _access_service_pb2.RevokeRoleResponse]  # type: ignore[assignment]
     """Takes a role in a scope from a subject.
@@ -192,11 +196,13 @@ class AccessServiceAsyncStub(AccessServiceStub):
     * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
     * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller a member.
     """
     UpdateGroup: _aio.UnaryUnaryMultiCallable[_access_service_pb2.UpdateGroupRequest, _access_service_pb2.UpdateGroupResponse]  # type: ignore[assignment]
     """Changes description or members of a Group.
 
     Errors:
+    * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller would join.
     * NOT_FOUND, GROUP_NOT_FOUND: no such Group.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
@@ -235,8 +241,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         of it. A call that is repeated with the same `request_id` answers the first Token without its secret;
         who lost that revokes the Token and makes another one.
 
-        Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is approved
-        that its maker proposed, made or measured; ReviewPromotion says so.
+        Whoever made a Token could use it. So with it, and with Tokens that were made with it, nothing is
+        approved that its maker proposed, made or measured; see ReviewPromotion.
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: the principal is of another form.
@@ -286,6 +292,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
         * INVALID_ARGUMENT, ENUM_INVALID: no role.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: the subject has Limits.grants_count grants.
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: approver or break-glass, for the caller.
         """
 
     @_abc_1.abstractmethod
@@ -325,6 +332,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
         * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller a member.
         """
 
     @_abc_1.abstractmethod
@@ -336,6 +344,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes description or members of a Group.
 
         Errors:
+        * FAILED_PRECONDITION, ROLE_NOT_FOR_ONESELF: it is approver, and the caller would join.
         * NOT_FOUND, GROUP_NOT_FOUND: no such Group.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.

@@ -846,12 +846,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Log in as a person.
     """
     ERROR_REASON_REVIEW_GIVEN: _ErrorReason.ValueType  # 177
-    """FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
-    token or Group they use.
+    """FAILED_PRECONDITION: The caller has approved the Promotion already, and that still counts; a person
+    counts once, whatever token or Group they use.
 
     Metadata: `scope`, `number`.
 
-    Advice: Wait for others.
+    Advice: Wait for others; give it again once it is too old to count.
     """
     ERROR_REASON_REVIEW_NOT_GIVEN: _ErrorReason.ValueType  # 178
     """FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
@@ -915,6 +915,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `environment`.
 
     Advice: Promote to a stage or an Alias.
+    """
+    ERROR_REASON_ROLE_NOT_FOR_ONESELF: _ErrorReason.ValueType  # 187
+    """FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
+    themselves, to a Group that they are in, or to somebody who made their Token.
+
+    Metadata: `role`, `subject`: who has it, or would.
+
+    Advice: Let another admin do it.
     """
     ERROR_REASON_STAGE_IN_USE: _ErrorReason.ValueType  # 189
     """FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,
@@ -1758,12 +1766,12 @@ Metadata: `actor`.
 Advice: Log in as a person.
 """
 ERROR_REASON_REVIEW_GIVEN: ErrorReason.ValueType  # 177
-"""FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
-token or Group they use.
+"""FAILED_PRECONDITION: The caller has approved the Promotion already, and that still counts; a person
+counts once, whatever token or Group they use.
 
 Metadata: `scope`, `number`.
 
-Advice: Wait for others.
+Advice: Wait for others; give it again once it is too old to count.
 """
 ERROR_REASON_REVIEW_NOT_GIVEN: ErrorReason.ValueType  # 178
 """FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
@@ -1827,6 +1835,14 @@ ERROR_REASON_ENVIRONMENT_NOT_FOUND: ErrorReason.ValueType  # 186
 Metadata: `environment`.
 
 Advice: Promote to a stage or an Alias.
+"""
+ERROR_REASON_ROLE_NOT_FOR_ONESELF: ErrorReason.ValueType  # 187
+"""FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
+themselves, to a Group that they are in, or to somebody who made their Token.
+
+Metadata: `role`, `subject`: who has it, or would.
+
+Advice: Let another admin do it.
 """
 ERROR_REASON_STAGE_IN_USE: ErrorReason.ValueType  # 189
 """FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,

@@ -299,7 +299,7 @@ class Limits(_message.Message):
     approval_subjects_count: _builtins.int
     """Most roles and Groups in an ApprovalRule."""
     reviews_count: _builtins.int
-    """Most reviews of a Promotion."""
+    """Most comments on a Promotion, and most approvals of one person, with those that were withdrawn."""
     promotion_seconds: _builtins.int
     """Longest time in an ApprovalRule and an EvaluationRule: 10 years."""
     promotion_open_seconds: _builtins.int

@@ -1301,12 +1301,12 @@ export enum ErrorReason {
   REVIEWER_NOT_PERSON = 176,
 
   /**
-   * FAILED_PRECONDITION: The caller has approved the Promotion already; a person counts once, whatever
-   * token or Group they use.
+   * FAILED_PRECONDITION: The caller has approved the Promotion already, and that still counts; a person
+   * counts once, whatever token or Group they use.
    *
    * Metadata: `scope`, `number`.
    *
-   * Advice: Wait for others.
+   * Advice: Wait for others; give it again once it is too old to count.
    *
    * @generated from enum value: ERROR_REASON_REVIEW_GIVEN = 177;
    */
@@ -1410,6 +1410,18 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ENVIRONMENT_NOT_FOUND = 186;
    */
   ENVIRONMENT_NOT_FOUND = 186,
+
+  /**
+   * FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
+   * themselves, to a Group that they are in, or to somebody who made their Token.
+   *
+   * Metadata: `role`, `subject`: who has it, or would.
+   *
+   * Advice: Let another admin do it.
+   *
+   * @generated from enum value: ERROR_REASON_ROLE_NOT_FOR_ONESELF = 187;
+   */
+  ROLE_NOT_FOR_ONESELF = 187,
 
   /**
    * FAILED_PRECONDITION: A stage that is to go out of the list of a Namespace is needed: a Policy protects it,

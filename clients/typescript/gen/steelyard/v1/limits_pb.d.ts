@@ -616,7 +616,7 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   approvalSubjectsCount: bigint;
 
   /**
-   * Most reviews of a Promotion.
+   * Most comments on a Promotion, and most approvals of one person, with those that were withdrawn.
    *
    * @generated from field: int64 reviews_count = 131;
    */
