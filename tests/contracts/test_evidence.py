@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from steelyard_server.core import copies, evaluations, manifest, models, reviews, versions
 from steelyard_server.core.content import Dataset, Metric
 from steelyard_server.core.policy_drafts import Approvals, Check, Draft, Evaluations
 from steelyard_server.core.reviews import View
+from steelyard_server.db import tables
 from steelyard_server.db.database import Database
 from steelyard_server.history.act import Act
 from steelyard_server.limits import LIMITS
@@ -151,3 +153,51 @@ async def test_what_was_looked_at_is_found_again_behind_any_number_of_later_meas
 
     assert (applied.state, applied.promotion.incumbent) == ("applied", 3)
     assert applied.promotion.evaluations == (uid,)
+
+
+@pytest.mark.parametrize("rule", ["age", "now"])
+async def test_what_time_has_changed_is_seen_when_the_last_approval_comes(board: Board, rule: str) -> None:
+    """A policy bounds the age of evaluations, or asks for it in a check."""
+    young = 'now - candidate.measure_time("precision@holdout") < duration("1h")'
+    text = young if rule == "now" else 'candidate.has_metric("precision@holdout")'
+    bound = Evaluations(age_seconds=3600) if rule == "age" else None
+    checks = (Check("young", text),)
+    await board.set_policy(Draft(PRODUCTION, checks=checks, approvals=Approvals(1), evaluations=bound))
+    wim, ann = await board.person("user:wim", "writer"), await board.person("user:ann", "approver")
+    uids = [await measure(board, of, 0.9) for of in (2, 3)]
+    second, third = await board.promote(wim, 2), await board.promote(wim, 3)
+
+    await grow_old(board, uids[0])
+    await measure(board, 2, 0.9)
+    stale, fresh = await board.say(ann, second), await board.say(ann, third)
+
+    assert (second.state, stale.state, fresh.state) == ("open", "refused", "applied")
+    assert reason_of(stale) == "FALSE"
+    assert (stale.promotion.incumbent, stale.promotion.evaluations) == (1, (uids[0],))
+
+
+async def grow_old(board: Board, uid: str) -> None:
+    """Let two hours go by for an evaluation."""
+    moved = tables.evaluations.c.evaluate_time - 7_200_000_000
+    old = update(tables.evaluations).where(tables.evaluations.c.uid == uid).values(evaluate_time=moved)
+    await board.database.write(lambda tx: tx.run(old, {}))
+
+
+async def test_where_time_changes_nothing_the_checks_do_not_run_again(board: Board) -> None:
+    wim, ann = await board.person("user:wim", "writer"), await board.person("user:ann", "approver")
+    await board.set_policy(Draft(PRODUCTION, checks=(BETTER,), approvals=Approvals(1)))
+    await measure(board, 1, 0.9)
+    await measure(board, 2, 0.9)
+    view = await board.promote(wim, 2)
+
+    said = await board.database.write(reviews.review, ann, **named(view), verdict="approve")
+
+    assert said.state == "applied"
+
+
+async def test_an_evaluation_of_the_incumbent_may_be_older_than_one_of_the_candidate(board: Board) -> None:
+    await board.set_policy(Draft(PRODUCTION, checks=(BETTER,), evaluations=Evaluations(age_seconds=3600)))
+    await grow_old(board, await measure(board, 1, 0.9))
+    await measure(board, 2, 0.95)
+
+    assert (await board.promote(act(), 2)).state == "applied"

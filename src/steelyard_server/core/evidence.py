@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from steelyard_server.core import approvals, evaluations, files, governance, pointers, versions
 from steelyard_server.core.policies.expressions import Need
 from steelyard_server.core.policies.facts import Facts, Measurement, ModelFacts, Side
+from steelyard_server.core.policies.language import NOW
 from steelyard_server.core.promotions import FAILED, PASSED, WAITING, CheckResult
 from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from steelyard_server.core.content import File
     from steelyard_server.core.evaluations import Evaluation
@@ -126,6 +127,13 @@ def _barred(
         return frozenset()
     made = (approvals.creators(tx, digest=each.digest) for each in sides if each is not None)
     return frozenset({author}).union(*made)
+
+
+def ages(policies: Iterable[Policy]) -> bool:
+    """Return whether their checks may find something else later although nothing changed."""
+    drafts = [each.draft for each in policies]
+    bounded = any(each.evaluations is not None and each.evaluations.age_seconds for each in drafts)
+    return bounded or any(NOW in check.program.names for each in drafts for check in each.checks)
 
 
 def judge(inputs: Inputs, *, formats: Mapping[str, str]) -> Judged:

@@ -248,13 +248,14 @@ def settle(
 
     Raises:
         VersionNotFound, VersionDeleted: its version is gone.
-        Stale: the incumbent moved, so that the checks have to run again first; *judged* is what they found.
+        Stale: the incumbent moved, or time may have changed what the checks find, so that they have to run
+            again first; *judged* is what they found.
     """
     if promotion.scope.model is None or _waits(tx, promotion, policies, now=at.time):
         return _settle(tx, act, at, _Move(promotion, policies))
     model, version = _version_of(tx, promotion)
     incumbent = _incumbent(tx, model, promotion.target, version)
-    if incumbent != promotion.incumbent:
+    if incumbent != promotion.incumbent or evidence.ages(policies):
         if judged is None or judged.key != (version.uid, incumbent, promotion.policies):
             raise Stale
         promotion = _judged_again(promotion, judged, incumbent=incumbent)
