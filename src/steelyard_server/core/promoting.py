@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard_server.core import (
@@ -327,7 +328,9 @@ def _waits(tx: Transaction, promotion: Promotion, policies: Sequence[Policy], *,
         # Where nobody logs in there is no second person.
         wanted = [each for each in wanted if each.policy]
     barred = approvals.excluded(tx, promotion) if wanted else {}
-    return any(approvals.given(promotion, each, barred=barred, now=now) < each.rule.count for each in wanted)
+    people = approvals.People(tx)
+    count = partial(approvals.given, promotion, people=people, barred=barred, now=now)
+    return any(count(each) < each.rule.count for each in wanted)
 
 
 def _create(tx: Transaction, act: Act, at: Stamp, move: _Move) -> Promotion:

@@ -105,6 +105,7 @@ class Review:
     Args:
         policies: names of those that it counts for; empty text for a second person that none asks for.
         withdrawn: whether an approval was taken back.
+        groups: of an identity provider, by which they might approve; it is not asked again.
     """
 
     reviewer: Mapping[str, Any]
@@ -113,6 +114,7 @@ class Review:
     sequence: str
     policies: tuple[str, ...] = ()
     withdrawn: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def approves(self) -> bool:
@@ -336,7 +338,7 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         evaluations=tuple(content["evaluations"]),
         incumbent_evaluations=tuple(content["incumbent_evaluations"]),
         checks=tuple(CheckResult(**each) for each in content["checks"]),
-        reviews=tuple(Review(**each | {"policies": tuple(each["policies"])}) for each in content["reviews"]),
+        reviews=tuple(_review(each) for each in content["reviews"]),
         author=orjson.loads(row.author),
         create_time=row.create_time,
         update_time=row.update_time,
@@ -345,6 +347,10 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         sequence=row.sequence,
         ended=row.ended,
     )
+
+
+def _review(read: Mapping[str, Any]) -> Review:
+    return Review(**{**read, "policies": tuple(read["policies"]), "groups": tuple(read["groups"])})
 
 
 def content_of(promotion: Promotion) -> dict[str, Any]:
@@ -358,7 +364,10 @@ def content_of(promotion: Promotion) -> dict[str, Any]:
         "evaluations": list(promotion.evaluations),
         "incumbent_evaluations": list(promotion.incumbent_evaluations),
         "checks": [asdict(each) for each in promotion.checks],
-        "reviews": [asdict(each) | {"policies": list(each.policies)} for each in promotion.reviews],
+        "reviews": [
+            asdict(each) | {"policies": list(each.policies), "groups": list(each.groups)}
+            for each in promotion.reviews
+        ],
     }
 
 

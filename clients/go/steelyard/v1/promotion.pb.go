@@ -804,7 +804,8 @@ type Review struct {
 	Comment string `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`
 	// When.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Whether it counts: of an approval, that it was not withdrawn; expiry aside.
+	// Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+	// are left aside here; Promotion.approvals has how many count now.
 	Counts        bool `protobuf:"varint,5,opt,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

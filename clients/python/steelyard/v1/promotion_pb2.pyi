@@ -455,7 +455,9 @@ class Review(_message.Message):
     comment: _builtins.str
     """Their words, as the reason of the call; empty when nothing was said, or when it was erased."""
     counts: _builtins.bool
-    """Whether it counts: of an approval, that it was not withdrawn; expiry aside."""
+    """Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+    are left aside here; Promotion.approvals has how many count now.
+    """
     @_builtins.property
     def reviewer(self) -> _actor_pb2.Actor:
         """Who."""

@@ -377,7 +377,8 @@ export declare type Review = Message<"steelyard.v1.Review"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Whether it counts: of an approval, that it was not withdrawn; expiry aside.
+   * Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+   * are left aside here; Promotion.approvals has how many count now.
    *
    * @generated from field: bool counts = 5;
    */
