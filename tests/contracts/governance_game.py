@@ -195,11 +195,21 @@ class Rules:
         return any((who, each) in self.approvers for each in around)
 
     def earned(self, proposal: Proposal) -> bool:
-        """Return whether as many independent persons as each policy wants have approved."""
-        barred = self.barred(proposal)
-        given = {who: met for who, met in proposal.approvals.items() if who not in barred}
+        """Return whether as many independent persons as each policy wants have approved, who still may."""
+        given = [self.held(who, proposal) for who in proposal.approvals.keys() - self.barred(proposal)]
         wanted = self.demands(proposal).items()
-        return all(sum(name in met for met in given.values()) >= count for name, (count, _) in wanted)
+        return all(sum(name in held for held in given) >= count for name, (count, _) in wanted)
+
+    def met(self, who: str, proposal: Proposal) -> frozenset[str]:
+        """Return the policies that ask somebody for an approval now."""
+        may, wanted = self.may_review(who, proposal.scope), self.demands(proposal).items()
+        return frozenset(
+            name for name, (_, by_group) in wanted if may and (not by_group or who in self.members)
+        )
+
+    def held(self, who: str, proposal: Proposal) -> frozenset[str]:
+        """Return the policies for which somebody has approved, and still might."""
+        return self.met(who, proposal) & proposal.approvals.get(who, frozenset())
 
     def incumbent(self, model: str, target: Target, *, but: int) -> int:
         """Return the number of what is at a target, 0 for nothing; a candidate is not its own."""
@@ -245,15 +255,15 @@ class Rules:
         self._require_reviewer(who, proposal)
         demand(not who.startswith("service:"), "no person")
         demand(who not in self.barred(proposal), "not independent")
-        demand(who not in proposal.approvals, "approved already")
-        wanted = self.demands(proposal).items()
-        met = frozenset(name for name, (_, by_group) in wanted if not by_group or who in self.members)
+        met, held = self.met(who, proposal), self.held(who, proposal)
+        demand(not held or met - held, "approved already")
         demand(met, "not asked")
-        proposal.approvals[who] = met
+        before = dict(proposal.approvals)
+        proposal.approvals[who] = met | before.get(who, frozenset())
         try:
             self._settle(proposal)
         except Refused:
-            del proposal.approvals[who]
+            proposal.approvals = before
             raise
 
     def withdraw(self, who: str, proposal: Proposal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from steelyard_server.core import access as core_access
@@ -55,7 +56,12 @@ class Board:
     async def promote(self, who: Act, version: int, target: Target = PRODUCTION, **options: Any) -> View:
         """Propose to move a version of the model that all tests have."""
         wanted: dict[str, Any] = {"reference": number(version, model=FRAUD), "target": target}
-        return await self.checked(who, reviews.propose, promoting.gather, wanted, **options)
+        return await self.propose(who, wanted, **options)
+
+    async def propose(self, who: Act, wanted: dict[str, Any], **options: Any) -> View:
+        """Propose to move any version."""
+        gather = partial(promoting.gather, author=who.caller.id)
+        return await self.checked(who, reviews.propose, gather, wanted, **options)
 
     async def say(self, who: Act, view: View, verdict: str = "approve") -> View:
         """Review a promotion."""

@@ -54,7 +54,7 @@ class PromotionMoves:
             try:
                 return await self.write(reviews.propose, judged=judged, **wanted, **options)
             except promoting.Stale:
-                inputs = await self.database.read(promoting.gather, **wanted)
+                inputs = await self.database.read(promoting.gather, author="ada", **wanted)
                 judged = evidence.judge(inputs, formats={})
 
     async def set_policy(self) -> None:

@@ -30,7 +30,9 @@ async def board(registry: Database) -> Board:
 
 
 async def judged(board: Board, **wanted: Any) -> evidence.Judged:
-    return evidence.judge(await board.database.read(promoting.gather, **WANTED | wanted), formats={})
+    return evidence.judge(
+        await board.database.read(promoting.gather, **WANTED | {"author": "user:wim"} | wanted), formats={}
+    )
 
 
 async def judged_again(board: Board, view: View) -> evidence.Judged:

@@ -57,6 +57,8 @@ class Promotion:
         state: `open`, `applied`, `refused`, `cancelled`, `expired`, `superseded` or `overridden`.
         target: as `stage production`, `alias champion` or `policy careful`.
         version: 0 where it is about a policy.
+        evaluations: those of the version that were there when the checks ran, by uid, the newest first.
+        incumbent_evaluations: the same of the incumbent.
         actions: what you may do with it now.
         closed_because: why it is not open any more, for people; empty while it is.
     """
@@ -67,6 +69,8 @@ class Promotion:
     target: str
     version: int
     incumbent: int
+    evaluations: tuple[str, ...]
+    incumbent_evaluations: tuple[str, ...]
     checks: tuple[Check, ...]
     actions: tuple[str, ...]
     author: Actor
@@ -290,6 +294,8 @@ def promotion(message: promotion_pb2.Promotion) -> Promotion:
         target=f"{kind} {getattr(message.target, kind)}" if kind else "",
         version=message.version,
         incumbent=message.incumbent,
+        evaluations=tuple(message.evaluations),
+        incumbent_evaluations=tuple(message.incumbent_evaluations),
         checks=tuple(map(_check, message.checks)),
         actions=tuple(enums.word(promotion_pb2.PromotionAction, each) for each in message.available_actions),
         author=types.actor(message.author),

@@ -92,6 +92,7 @@ def promotion(value: View) -> promotion_pb2.Promotion:
             for each in of.policies
         ],
         evaluations=of.evaluations,
+        incumbent_evaluations=of.incumbent_evaluations,
         checks=[_check(each) for each in of.checks],
         approvals=[
             promotion_pb2.Approvals(policy=demand.policy, wanted=demand.rule.count, given=given)

@@ -60,7 +60,7 @@ class PromotionService:
             request,
             reviews.propose,
             answer,
-            gather=partial(promoting.gather, **wanted),
+            gather=partial(promoting.gather, author=call.caller.id, **wanted),
             validate_only=request.validate_only,
             archive_incumbent=request.archive_incumbent,
             **wanted,

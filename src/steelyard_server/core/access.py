@@ -23,7 +23,7 @@ from steelyard_server.history import events
 from steelyard_server.history.caller import Caller, Rights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
@@ -205,6 +205,15 @@ def entered(tx: Transaction, login: Login) -> Caller:
             makers=login.makers,
         ),
     )
+
+
+def known(tx: Transaction, principal: str, *, groups: Sequence[str]) -> Caller:
+    """Return somebody who need not be calling, with the rights that they have now.
+
+    Args:
+        groups: that an identity provider said they are in.
+    """
+    return entered(tx, Login(principal, expire_time=names.INT64_MAXIMUM, groups=tuple(groups)))
 
 
 def renewed(tx: Transaction, caller: Caller, *, demand: Demand | None) -> Caller:

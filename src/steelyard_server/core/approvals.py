@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from sqlalchemy import bindparam, select
 
-from steelyard_server.core import access, roles, scopes
+from steelyard_server.core import access, names, roles, scopes
 from steelyard_server.core.policy_drafts import Approvals
 from steelyard_server.core.targets import POLICY
 from steelyard_server.db import tables
@@ -101,13 +101,32 @@ def excluded(tx: Transaction, promotion: Promotion) -> dict[str, str]:
     return found | {promotion.author["id"]: AUTHOR}
 
 
-def given(promotion: Promotion, demand: Demand, *, barred: Mapping[str, str], now: int) -> int:
+class People:
+    """Who approved, with the rights that they have in one transaction; each is read once."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._found: dict[tuple[str, tuple[str, ...]], Caller] = {}
+
+    def may(self, review: Review, promotion: Promotion, rule: Approvals) -> bool:
+        """Return whether somebody who approved might do so now, as far as a rule asks for roles or groups."""
+        key = (review.reviewer["id"], review.groups)
+        if key not in self._found:
+            self._found[key] = access.known(self._tx, key[0], groups=key[1])
+        caller = self._found[key]
+        reviews = access.allows(caller, roles.REVIEW, promotion.scope.text)
+        return reviews and _meets(self._tx, caller, promotion, rule)
+
+
+def given(
+    promotion: Promotion, demand: Demand, *, people: People, barred: Mapping[str, str], now: int
+) -> int:
     """Count the persons whose approvals meet a demand at a time in microseconds."""
-    return len(_persons(promotion, demand, now=now) - barred.keys())
+    return len(_persons(promotion, demand, people=people, now=now) - barred.keys())
 
 
-def _persons(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
-    """Return whose approvals are for a demand and not too old for it."""
+def _persons(promotion: Promotion, demand: Demand, *, people: People, now: int) -> set[str]:
+    """Return whose approvals are for a demand, not too old for it, and of who may still give them."""
     oldest = now - demand.rule.lifetime_seconds * 1_000_000 if demand.rule.lifetime_seconds else 0
     return {
         each.reviewer["id"]
@@ -116,7 +135,18 @@ def _persons(promotion: Promotion, demand: Demand, *, now: int) -> set[str]:
         and demand.policy in each.policies
         and each.create_time > events.time_text(oldest)
         and int(each.sequence) > demand.since
+        and people.may(each, promotion, demand.rule)
     }
+
+
+def vouched(tx: Transaction, caller: Caller, *, asked: Sequence[Demand]) -> tuple[str, ...]:
+    """Return the groups of an identity provider by which *caller* might approve, without `group:`."""
+    claimed = caller.rights.claimed_groups if caller.rights is not None else ()
+    if not claimed:
+        return ()
+    wanted = {group for each in asked for group in each.rule.groups}
+    wanted |= {row.subject for row in access.grants_of(tx, caller)}
+    return tuple(each for each in claimed if f"{names.GROUP}{each}" in wanted)
 
 
 def standing(caller: Caller, review: Review) -> bool:
@@ -172,6 +202,7 @@ def require_may_approve(
     promotion: Promotion,
     *,
     asked: Sequence[Demand],
+    people: People,
     barred: Mapping[str, str],
     now: int,
 ) -> tuple[str, ...]:
@@ -193,7 +224,7 @@ def require_may_approve(
         raise ReviewerNotIndependent(message, because=because)
     require_own_login(caller, promotion, barred=barred)
     met = [each for each in asked if _meets(tx, caller, promotion, each.rule)]
-    held = [each for each in asked if caller.id in _persons(promotion, each, now=now)]
+    held = [each for each in asked if caller.id in _persons(promotion, each, people=people, now=now)]
     if held and all(each in held for each in met):
         message = f"{caller.id} has approved {promotion.text} already; each person counts once."
         raise ReviewGiven(message, scope=promotion.scope.text, number=promotion.number)

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
 _E, _M = tables.evaluations.c, tables.evaluated_metrics.c
 _BY_UID = select(tables.evaluations).where(_E.version_id == bindparam("version"), _E.uid == bindparam("uid"))
+_NAMED = (
+    select(tables.evaluations)
+    .where(_E.version_id == bindparam("version"), any_of(_E.uid, "uids"))
+    .order_by(_E.evaluate_time.desc(), _E.sequence.desc())
+)
 _BY_ORIGIN = select(tables.evaluations).where(
     _E.version_id == bindparam("version"), _E.origin_uid == bindparam("uid")
 )
@@ -214,6 +219,12 @@ def newest(tx: Transaction, *, model: Model, version: Row, count: int) -> list[E
     """Return the newest evaluations of a version, at most *count*."""
     highest = {"before_time": names.INT64_MAXIMUM, "before_sequence": names.INT64_MAXIMUM}
     rows = tx.all(_PAGE, version=version.id, limit=count, **highest)
+    return [_value(row, model=model, version=version) for row in rows]
+
+
+def named(tx: Transaction, *, model: Model, version: Row, uids: Sequence[str]) -> list[Evaluation]:
+    """Return the evaluations of a version that have these uids, the newest first."""
+    rows = tx.all(_NAMED, version=version.id, uids=list(uids))
     return [_value(row, model=model, version=version) for row in rows]
 
 

@@ -6,17 +6,19 @@ Gathering reads one snapshot. Judging reads nothing more, so it runs outside of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard_server.core import approvals, evaluations, files, governance, pointers, versions
 from steelyard_server.core.policies.expressions import Need
 from steelyard_server.core.policies.facts import Facts, Measurement, ModelFacts, Side
+from steelyard_server.core.policies.language import NOW
 from steelyard_server.core.promotions import FAILED, PASSED, WAITING, CheckResult
 from steelyard_server.history import events
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from steelyard_server.core.content import File
     from steelyard_server.core.evaluations import Evaluation
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from steelyard_server.core.models import Model
     from steelyard_server.core.policies.findings import Finding
     from steelyard_server.core.policy_drafts import Evaluations
+    from steelyard_server.core.promotions import Promotion
     from steelyard_server.core.targets import Target
     from steelyard_server.core.versions import Version
     from steelyard_server.db.database import Row, Transaction
@@ -45,7 +48,8 @@ class Inputs:
     """Everything that the checks look at, but what is in the files; *now* is in microseconds.
 
     Args:
-        creators: who made the content of the candidate, in any model, where a policy asks for others.
+        barred: who proposes, and who made the content of either side in any model, where a policy asks for
+            measures of others.
     """
 
     model: Model
@@ -54,7 +58,7 @@ class Inputs:
     policies: tuple[Policy, ...]
     needs: frozenset[Need]
     now: int
-    creators: frozenset[str] = frozenset()
+    barred: frozenset[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -72,11 +76,12 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the checks found, and on what."""
+    """What the checks found, and on what; the evaluations of both sides by uid."""
 
     key: Key
     checks: tuple[CheckResult, ...]
     evaluations: tuple[str, ...]
+    incumbent_evaluations: tuple[str, ...] = ()
 
 
 def gather(
@@ -85,37 +90,50 @@ def gather(
     model: Model,
     version: Row,
     target: Target,
-    known: Sequence[str] | None = None,
+    author: str,
+    before: Promotion | None = None,
 ) -> Inputs:
     """Read everything that the checks of the policies of *target* look at.
 
     Args:
-        known: uids of the evaluations that count; None for all that there are now.
+        author: who proposes it.
+        before: the promotion whose checks run again: they look at no evaluation that came later, but at all
+            of an incumbent that was another then.
     """
     policies = tuple(governance.protecting(tx, model=model, target=target))
     needs = frozenset(
         need for each in policies for check in each.draft.checks for need in check.program.needs
     )
     there = pointers.incumbent(tx, model=model, target=target, but=version.number)
-    candidate = _subject(tx, model=model, version=version, needs=needs)
-    if known is not None:
-        counting = tuple(each for each in candidate.evaluations if each.uid in known)
-        candidate = Subject(candidate.version, candidate.files, counting)
+    subject = partial(_subject, tx, model=model, needs=needs)
+    same = before is not None and there is not None and before.incumbent == there.number
+    frozen = before.incumbent_evaluations if before is not None and same else None
     return Inputs(
         model=model,
-        candidate=candidate,
-        incumbent=_subject(tx, model=model, version=there, needs=needs) if there is not None else None,
+        candidate=subject(version, frozen=before.evaluations if before is not None else None),
+        incumbent=subject(there, frozen=frozen) if there is not None else None,
         policies=policies,
         needs=needs,
         now=events.now(),
-        creators=_creators(tx, version.digest, policies=policies),
+        barred=_barred(tx, [version, there], policies=policies, author=author),
     )
 
 
-def _creators(tx: Transaction, digest: str, *, policies: Sequence[Policy]) -> frozenset[str]:
+def _barred(
+    tx: Transaction, sides: Sequence[Row | None], *, policies: Sequence[Policy], author: str
+) -> frozenset[str]:
     rules = [each.draft.evaluations for each in policies]
-    asked = any(rule is not None and rule.independent for rule in rules)
-    return approvals.creators(tx, digest=digest) if asked else frozenset()
+    if not any(rule is not None and rule.independent for rule in rules):
+        return frozenset()
+    made = (approvals.creators(tx, digest=each.digest) for each in sides if each is not None)
+    return frozenset({author}).union(*made)
+
+
+def ages(policies: Iterable[Policy]) -> bool:
+    """Return whether their checks may find something else later although nothing changed."""
+    drafts = [each.draft for each in policies]
+    bounded = any(each.evaluations is not None and each.evaluations.age_seconds for each in drafts)
+    return bounded or any(NOW in check.program.names for each in drafts for check in each.checks)
 
 
 def judge(inputs: Inputs, *, formats: Mapping[str, str]) -> Judged:
@@ -125,15 +143,29 @@ def judge(inputs: Inputs, *, formats: Mapping[str, str]) -> Judged:
         formats: of `Inputs.heads`, by digest.
     """
     checks = [result for policy in inputs.policies for result in _results(policy, inputs, formats=formats)]
-    uids = tuple(each.uid for each in inputs.candidate.evaluations)
-    return Judged(inputs.key, tuple(checks), uids)
+    return Judged(inputs.key, tuple(checks), _uids(inputs.candidate), _uids(inputs.incumbent))
 
 
-def _subject(tx: Transaction, *, model: Model, version: Row, needs: frozenset[Need]) -> Subject:
+def _uids(subject: Subject | None) -> tuple[str, ...]:
+    return tuple(each.uid for each in subject.evaluations) if subject else ()
+
+
+def _subject(
+    tx: Transaction,
+    version: Row,
+    *,
+    model: Model,
+    needs: frozenset[Need],
+    frozen: Sequence[str] | None,
+) -> Subject:
+    """Read a version; *frozen* are the uids of the evaluations that count, None for the newest ones."""
     (found,) = versions.without_files(tx, [version], model=model)
     listed = files.all_of(tx, version_id=version.id) if Need.FILES in needs else []
-    count = LIMITS.promotion_evaluations_count
-    measured = evaluations.newest(tx, model=model, version=version, count=count)
+    if frozen is None:
+        count = LIMITS.promotion_evaluations_count
+        measured = evaluations.newest(tx, model=model, version=version, count=count)
+    else:
+        measured = evaluations.named(tx, model=model, version=version, uids=frozen)
     return Subject(found, tuple(listed), tuple(measured))
 
 
@@ -153,12 +185,12 @@ def _result(finding: Finding, *, policy: str, name: str) -> CheckResult:
 
 
 def _facts(inputs: Inputs, *, formats: Mapping[str, str], rule: Evaluations | None) -> Facts:
-    model = inputs.model
-    counting = tuple(each for each in inputs.candidate.evaluations if _counts(each, inputs, rule))
-    candidate = replace(inputs.candidate, evaluations=counting)
+    model, age_seconds = inputs.model, rule.age_seconds if rule else 0
+    oldest = inputs.now - age_seconds * 1_000_000 if age_seconds else 0
+    side = partial(_side, inputs, formats=formats, rule=rule)
     return Facts(
-        candidate=_side(candidate, formats=formats, with_training=rule is None),
-        incumbent=_side(inputs.incumbent, formats=formats) if inputs.incumbent else None,
+        candidate=side(inputs.candidate, oldest=oldest),
+        incumbent=side(inputs.incumbent) if inputs.incumbent else None,
         model=ModelFacts(
             name=model.text,
             description=model.description,
@@ -170,11 +202,19 @@ def _facts(inputs: Inputs, *, formats: Mapping[str, str], rule: Evaluations | No
     )
 
 
-def _side(subject: Subject, *, formats: Mapping[str, str], with_training: bool = True) -> Side:
+def _side(
+    inputs: Inputs, subject: Subject, *, formats: Mapping[str, str], rule: Evaluations | None, oldest: int = 0
+) -> Side:
+    """Write a side for checks, with the measurements that count; *oldest* is a time in microseconds."""
     version = subject.version
     content = version.content
-    measurements = [_measurement(each) for each in subject.evaluations]
-    if with_training and content.metrics:
+    barred = inputs.barred if rule and rule.independent else frozenset()
+    measurements = [
+        _measurement(each)
+        for each in subject.evaluations
+        if each.evaluator["id"] not in barred and each.evaluate_time >= oldest
+    ]
+    if rule is None and content.metrics:
         creator = version.creator["id"]
         measurements.append(Measurement(content.metrics, content.datasets, creator, version.create_time))
     return Side(
@@ -190,14 +230,6 @@ def _side(subject: Subject, *, formats: Mapping[str, str], with_training: bool =
         labels=version.labels,
         formats=formats,
     )
-
-
-def _counts(evaluation: Evaluation, inputs: Inputs, rule: Evaluations | None) -> bool:
-    if rule is None:
-        return True
-    if rule.independent and evaluation.evaluator["id"] in inputs.creators:
-        return False
-    return not rule.age_seconds or evaluation.evaluate_time >= inputs.now - rule.age_seconds * 1_000_000
 
 
 def _measurement(evaluation: Evaluation) -> Measurement:

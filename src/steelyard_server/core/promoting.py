@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard_server.core import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from steelyard_server.core.governance import Policy, Revision
     from steelyard_server.core.models import Model
     from steelyard_server.core.policy_drafts import Draft
-    from steelyard_server.core.promotions import CheckResult
     from steelyard_server.core.references import Reference
     from steelyard_server.db.database import Row, Transaction
     from steelyard_server.history.act import Act
@@ -68,17 +68,18 @@ class _Move:
     version: Row | None = None
 
 
-def gather(tx: Transaction, *, reference: Reference, target: Target) -> Inputs:
-    """Read what the checks of a new promotion look at."""
+def gather(tx: Transaction, *, reference: Reference, target: Target, author: str) -> Inputs:
+    """Read what the checks of a new promotion look at, that *author* proposes."""
     model, version = references.resolve(tx, reference)
-    return evidence.gather(tx, model=model, version=version, target=target)
+    return evidence.gather(tx, model=model, version=version, target=target, author=author)
 
 
 def gather_again(tx: Transaction, *, scope: str, number: int) -> Inputs:
-    """Read what the checks of a promotion look at now: of its version only what they looked at before."""
+    """Read what the checks of a promotion look at now, but no evaluation that came later."""
     found = promotions.find(tx, scope=scope, number=number)
     model, version = references.resolve(tx, references.Reference(found.scope.text, "number", found.version))
-    return evidence.gather(tx, model=model, version=version, target=found.target, known=found.evaluations)
+    author = found.author["id"]
+    return evidence.gather(tx, model=model, version=version, target=found.target, author=author, before=found)
 
 
 def propose(
@@ -122,6 +123,7 @@ def propose(
         archive_incumbent=archive_incumbent,
         reinstates=lifted,
         evaluations=judged.evaluations if judged else (),
+        incumbent_evaluations=judged.incumbent_evaluations if judged else (),
         checks=judged.checks if judged else (),
     )
     return _create(tx, act, at, _Move(new, policies, version))
@@ -227,7 +229,9 @@ def override(tx: Transaction, act: Act, at: Stamp, promotion: Promotion) -> tupl
     incumbent = _incumbent(tx, model, promotion.target, version)
     when = events.time_text(at.time)
     mark = {"actor": act.caller.as_json(), "time": when, "promotion": promotion.text}
-    after = replace(promotion, state=OVERRIDDEN, ended="", incumbent=incumbent)
+    # No check has looked at an incumbent that came since.
+    seen = promotion.incumbent_evaluations if incumbent == promotion.incumbent else ()
+    after = replace(promotion, state=OVERRIDDEN, ended="", incumbent=incumbent, incumbent_evaluations=seen)
     moved = pointers.carry(tx, act, at, authority=after, model=model, version=version, override=mark)
     return after, moved
 
@@ -245,23 +249,29 @@ def settle(
 
     Raises:
         VersionNotFound, VersionDeleted: its version is gone.
-        Stale: the incumbent moved, so that the checks have to run again first; *judged* is what they found.
+        Stale: the incumbent moved, or time may have changed what the checks find, so that they have to run
+            again first; *judged* is what they found.
     """
     if promotion.scope.model is None or _waits(tx, promotion, policies, now=at.time):
         return _settle(tx, act, at, _Move(promotion, policies))
     model, version = _version_of(tx, promotion)
     incumbent = _incumbent(tx, model, promotion.target, version)
-    if incumbent != promotion.incumbent:
+    if incumbent != promotion.incumbent or evidence.ages(policies):
         if judged is None or judged.key != (version.uid, incumbent, promotion.policies):
             raise Stale
-        promotion = replace(promotion, incumbent=incumbent, checks=_again(promotion, judged))
+        promotion = _judged_again(promotion, judged, incumbent=incumbent)
     return _settle(tx, act, at, _Move(promotion, policies, version))
 
 
-def _again(promotion: Promotion, judged: Judged) -> tuple[CheckResult, ...]:
-    """Return what the checks found now, with what was reported from outside before."""
+def _judged_again(promotion: Promotion, judged: Judged, *, incumbent: int) -> Promotion:
+    """Return a promotion with what its checks found now, and what was reported from outside before."""
     outside = (each for each in promotion.checks if each.outside)
-    return (*(each for each in judged.checks if not each.outside), *outside)
+    return replace(
+        promotion,
+        incumbent=incumbent,
+        incumbent_evaluations=judged.incumbent_evaluations,
+        checks=(*(each for each in judged.checks if not each.outside), *outside),
+    )
 
 
 def _version_of(tx: Transaction, promotion: Promotion) -> tuple[Model, Row]:
@@ -318,7 +328,9 @@ def _waits(tx: Transaction, promotion: Promotion, policies: Sequence[Policy], *,
         # Where nobody logs in there is no second person.
         wanted = [each for each in wanted if each.policy]
     barred = approvals.excluded(tx, promotion) if wanted else {}
-    return any(approvals.given(promotion, each, barred=barred, now=now) < each.rule.count for each in wanted)
+    people = approvals.People(tx)
+    count = partial(approvals.given, promotion, people=people, barred=barred, now=now)
+    return any(count(each) < each.rule.count for each in wanted)
 
 
 def _create(tx: Transaction, act: Act, at: Stamp, move: _Move) -> Promotion:
@@ -355,6 +367,7 @@ def _new(
         proposal=None,
         policies=revisions,
         evaluations=(),
+        incumbent_evaluations=(),
         checks=(),
         reviews=(),
         author=act.caller.as_json(),

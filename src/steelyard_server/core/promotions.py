@@ -105,6 +105,7 @@ class Review:
     Args:
         policies: names of those that it counts for; empty text for a second person that none asks for.
         withdrawn: whether an approval was taken back.
+        groups: of an identity provider, by which they might approve; it is not asked again.
     """
 
     reviewer: Mapping[str, Any]
@@ -113,6 +114,7 @@ class Review:
     sequence: str
     policies: tuple[str, ...] = ()
     withdrawn: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def approves(self) -> bool:
@@ -164,6 +166,7 @@ class Promotion:
     proposal: Mapping[str, Any] | None
     policies: tuple[Revision, ...]
     evaluations: tuple[str, ...]
+    incumbent_evaluations: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     reviews: tuple[Review, ...]
     author: Mapping[str, Any]
@@ -334,8 +337,9 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         proposal=content["proposal"],
         policies=tuple(Revision(**each) for each in orjson.loads(row.policies)),
         evaluations=tuple(content["evaluations"]),
+        incumbent_evaluations=tuple(content["incumbent_evaluations"]),
         checks=tuple(CheckResult(**each) for each in content["checks"]),
-        reviews=tuple(Review(**each | {"policies": tuple(each["policies"])}) for each in content["reviews"]),
+        reviews=tuple(_review(each) for each in content["reviews"]),
         author=orjson.loads(row.author),
         create_time=row.create_time,
         update_time=row.update_time,
@@ -344,6 +348,10 @@ def _value(row: Row, *, scope: Scoped) -> Promotion:
         sequence=row.sequence,
         ended=row.ended,
     )
+
+
+def _review(read: Mapping[str, Any]) -> Review:
+    return Review(**{**read, "policies": tuple(read["policies"]), "groups": tuple(read["groups"])})
 
 
 def content_of(promotion: Promotion) -> dict[str, Any]:
@@ -355,8 +363,12 @@ def content_of(promotion: Promotion) -> dict[str, Any]:
         "reinstates": promotion.reinstates,
         "proposal": promotion.proposal,
         "evaluations": list(promotion.evaluations),
+        "incumbent_evaluations": list(promotion.incumbent_evaluations),
         "checks": [asdict(each) for each in promotion.checks],
-        "reviews": [asdict(each) | {"policies": list(each.policies)} for each in promotion.reviews],
+        "reviews": [
+            asdict(each) | {"policies": list(each.policies), "groups": list(each.groups)}
+            for each in promotion.reviews
+        ],
     }
 
 

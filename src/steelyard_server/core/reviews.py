@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -51,7 +52,7 @@ from steelyard_server.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from steelyard_server.core.approvals import Demand
+    from steelyard_server.core.approvals import Demand, People
     from steelyard_server.core.evidence import Judged
     from steelyard_server.core.filters.search import Position
     from steelyard_server.core.governance import Policy
@@ -151,16 +152,20 @@ def page(
     open_at = events.now() if waits_for_caller else 0
     found, position = promotions.page(tx, caller=caller, open_at=open_at, **wanted)
     told = _told(tx, found)
-    seen = [_view(tx, each, caller=caller, told=told) for each in found]
+    people = approvals.People(tx)
+    seen = [_view(tx, each, caller=caller, told=told, people=people) for each in found]
     return [each for each in seen if each.waits_for_caller or not waits_for_caller], position
 
 
 def view(tx: Transaction, promotion: Promotion, *, caller: Caller) -> View:
     """Return a promotion as *caller* sees it."""
-    return _view(tx, promotion, caller=caller, told=_told(tx, [promotion]))
+    told = _told(tx, [promotion])
+    return _view(tx, promotion, caller=caller, told=told, people=approvals.People(tx))
 
 
-def _view(tx: Transaction, promotion: Promotion, *, caller: Caller, told: Mapping[int, str]) -> View:
+def _view(
+    tx: Transaction, promotion: Promotion, *, caller: Caller, told: Mapping[int, str], people: People
+) -> View:
     now = events.now()
     state, asked = promotion.state_at(now), []
     if state == OPEN:
@@ -168,12 +173,14 @@ def _view(tx: Transaction, promotion: Promotion, *, caller: Caller, told: Mappin
         state = promoting.state_of(promotion, governance.revisions(policies), now=now)
         asked = promoting.demands(tx, promotion, policies) if state == OPEN else []
     barred = approvals.excluded(tx, promotion) if asked else {}
+    count = partial(approvals.given, promotion, people=people, barred=barred, now=now)
+    may = partial(_actions, tx, promotion, state=state, asked=asked, people=people, barred=barred)
     reason, *comments = (told.get(sequence, "") for sequence in _spoken(promotion))
     return View(
         promotion,
         state=state,
-        approvals=[(each, approvals.given(promotion, each, barred=barred, now=now)) for each in asked],
-        actions=list(_actions(tx, promotion, state=state, asked=asked, barred=barred, caller=caller)),
+        approvals=[(each, count(each)) for each in asked],
+        actions=list(may(caller=caller)),
         reason=reason,
         comments=comments,
     )
@@ -215,9 +222,10 @@ def review(
     if verdict == OVERRIDE:
         raise EnumInvalid("`verdict` is no override; call OverridePromotion for that.", field="verdict")
     at, found, policies = _open(tx, scope=scope, number=number)
-    counts_for = _require_may_say(tx, act, found, verdict=verdict, policies=policies, now=at.time)
+    counts_for, vouched = _require_may_say(tx, act, found, verdict=verdict, policies=policies, now=at.time)
     _require_room(act.caller, found, verdict=verdict)
-    said = Review(act.caller.as_json(), verdict, events.time_text(at.time), str(at.sequence), counts_for)
+    when = events.time_text(at.time)
+    said = Review(act.caller.as_json(), verdict, when, str(at.sequence), counts_for, groups=vouched)
     before = found.reviews
     if verdict == WITHDRAW:
         before = tuple(
@@ -386,10 +394,18 @@ def _require_room(caller: Caller, found: Promotion, *, verdict: str) -> None:
 
 def _require_may_say(
     tx: Transaction, act: Act, found: Promotion, *, verdict: str, policies: Sequence[Policy], now: int
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Demand that somebody may say this; return the policies and groups that an approval is kept with."""
     if verdict == APPROVE:
-        asked, barred = promoting.demands(tx, found, policies), approvals.excluded(tx, found)
-        return approvals.require_may_approve(tx, act.caller, found, asked=asked, barred=barred, now=now)
+        asked, barred, people = (
+            promoting.demands(tx, found, policies),
+            approvals.excluded(tx, found),
+            approvals.People(tx),
+        )
+        counts_for = approvals.require_may_approve(
+            tx, act.caller, found, asked=asked, people=people, barred=barred, now=now
+        )
+        return counts_for, approvals.vouched(tx, act.caller, asked=asked)
     if verdict == COMMENT and not act.reason:
         raise FieldRequired("`reason` has the words of a comment, and is empty.", field="reason")
     if verdict == REJECT:
@@ -397,7 +413,7 @@ def _require_may_say(
     if verdict == WITHDRAW and not any(approvals.standing(act.caller, each) for each in found.reviews):
         message = f"{act.caller.id} has no approval of {found.text} to withdraw."
         raise ReviewNotGiven(message, scope=found.scope.text, number=found.number)
-    return ()
+    return (), ()
 
 
 def _require_waiting(found: Promotion, check: str) -> None:
@@ -417,6 +433,7 @@ def _actions(
     *,
     state: str,
     asked: Sequence[Demand],
+    people: People,
     barred: Mapping[str, str],
     caller: Caller,
 ) -> Iterator[str]:
@@ -427,7 +444,7 @@ def _actions(
     if state != OPEN:
         return
     if access.allows(caller, roles.REVIEW, scope):
-        yield from _verdicts(tx, promotion, asked=asked, barred=barred, caller=caller)
+        yield from _verdicts(tx, promotion, asked=asked, people=people, barred=barred, caller=caller)
     waiting = any(each.state == WAITING for each in promotion.checks)
     if waiting and access.allows(caller, roles.EVALUATE, scope):
         yield REPORT_CHECK
@@ -446,12 +463,12 @@ def _verdicts(
     promotion: Promotion,
     *,
     asked: Sequence[Demand],
+    people: People,
     barred: Mapping[str, str],
     caller: Caller,
 ) -> Iterator[str]:
-    demand = approvals.require_may_approve
-    now = events.now()
-    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked, barred=barred, now=now)
+    demand = partial(approvals.require_may_approve, people=people, barred=barred, now=events.now())
+    yield from _if_passes(APPROVE, demand, tx, caller, promotion, asked=asked)
     if caller.authenticated and caller.kind == "person":
         yield REJECT
     if any(approvals.standing(caller, each) for each in promotion.reviews):

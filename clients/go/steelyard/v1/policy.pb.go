@@ -468,13 +468,14 @@ func (x *ApprovalRule) GetLifetimeSeconds() int64 {
 	return 0
 }
 
-// Which evaluations of a candidate count. With such a rule its training metrics do not.
+// Which evaluations count. With such a rule training metrics do not, neither of the candidate nor of the incumbent.
 type EvaluationRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether only those count that somebody else recorded than who created the content of the Version, in any
-	// Model. Who proposes the Promotion may have recorded them: a job may do both.
+	// Whether only those count, of the candidate and of the incumbent, that were recorded by somebody who neither
+	// proposes the Promotion nor created the content of one of the two, in any Model.
 	Independent bool `protobuf:"varint,1,opt,name=independent,proto3" json:"independent,omitempty"`
-	// How old they may be, in seconds, at most Limits.promotion_seconds. 0 means any age.
+	// How old those of the candidate may be when the Promotion is applied, in seconds, at most
+	// Limits.promotion_seconds. 0 means any age.
 	AgeSeconds    int64 `protobuf:"varint,2,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -342,8 +342,10 @@ type Promotion struct {
 	AvailableActions []PromotionAction `protobuf:"varint,22,rep,packed,name=available_actions,json=availableActions,proto3,enum=steelyard.v1.PromotionAction" json:"available_actions,omitempty"`
 	// Output only. Why it is not open any more, for people; empty while it is.
 	ClosedBecause string `protobuf:"bytes,23,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Output only. The evaluations of the incumbent that were there when the checks ran, by uid, the newest first.
+	IncumbentEvaluations []string `protobuf:"bytes,24,rep,name=incumbent_evaluations,json=incumbentEvaluations,proto3" json:"incumbent_evaluations,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Promotion) Reset() {
@@ -535,6 +537,13 @@ func (x *Promotion) GetClosedBecause() string {
 		return x.ClosedBecause
 	}
 	return ""
+}
+
+func (x *Promotion) GetIncumbentEvaluations() []string {
+	if x != nil {
+		return x.IncumbentEvaluations
+	}
+	return nil
 }
 
 // A Policy as it was when checks ran.
@@ -795,7 +804,8 @@ type Review struct {
 	Comment string `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`
 	// When.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Whether it counts: of an approval, that it was not withdrawn; expiry aside.
+	// Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+	// are left aside here; Promotion.approvals has how many count now.
 	Counts        bool `protobuf:"varint,5,opt,name=counts,proto3" json:"counts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -870,7 +880,7 @@ var File_steelyard_v1_promotion_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_promotion_proto_rawDesc = "" +
 	"\n" +
-	"\x1csteelyard/v1/promotion.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/policy.proto\"\xd4\a\n" +
+	"\x1csteelyard/v1/promotion.proto\x12\fsteelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18steelyard/v1/actor.proto\x1a\x19steelyard/v1/policy.proto\"\x89\b\n" +
 	"\tPromotion\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x10\n" +
@@ -898,7 +908,8 @@ const file_steelyard_v1_promotion_proto_rawDesc = "" +
 	"expireTime\x12\x12\n" +
 	"\x04etag\x18\x15 \x01(\tR\x04etag\x12J\n" +
 	"\x11available_actions\x18\x16 \x03(\x0e2\x1d.steelyard.v1.PromotionActionR\x10availableActions\x12%\n" +
-	"\x0eclosed_because\x18\x17 \x01(\tR\rclosedBecause\"R\n" +
+	"\x0eclosed_because\x18\x17 \x01(\tR\rclosedBecause\x123\n" +
+	"\x15incumbent_evaluations\x18\x18 \x03(\tR\x14incumbentEvaluations\"R\n" +
 	"\x0ePolicyRevision\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +

@@ -248,18 +248,20 @@ Global___ApprovalRule: _TypeAlias = ApprovalRule  # noqa: Y015
 
 @_typing.final
 class EvaluationRule(_message.Message):
-    """Which evaluations of a candidate count. With such a rule its training metrics do not."""
+    """Which evaluations count. With such a rule training metrics do not, neither of the candidate nor of the incumbent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEPENDENT_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
     independent: _builtins.bool
-    """Whether only those count that somebody else recorded than who created the content of the Version, in any
-    Model. Who proposes the Promotion may have recorded them: a job may do both.
+    """Whether only those count, of the candidate and of the incumbent, that were recorded by somebody who neither
+    proposes the Promotion nor created the content of one of the two, in any Model.
     """
     age_seconds: _builtins.int
-    """How old they may be, in seconds, at most Limits.promotion_seconds. 0 means any age."""
+    """How old those of the candidate may be when the Promotion is applied, in seconds, at most
+    Limits.promotion_seconds. 0 means any age.
+    """
     def __init__(
         self,
         *,

@@ -206,6 +206,7 @@ class Promotion(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     AVAILABLE_ACTIONS_FIELD_NUMBER: _builtins.int
     CLOSED_BECAUSE_FIELD_NUMBER: _builtins.int
+    INCUMBENT_EVALUATIONS_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Output only. `namespace/model`; `namespace` when it is about a Policy."""
     number: _builtins.int
@@ -278,6 +279,10 @@ class Promotion(_message.Message):
     def available_actions(self) -> _containers.RepeatedScalarFieldContainer[Global___PromotionAction.ValueType]:
         """Output only. What the caller of this very call may do with it now."""
 
+    @_builtins.property
+    def incumbent_evaluations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The evaluations of the incumbent that were there when the checks ran, by uid, the newest first."""
+
     def __init__(
         self,
         *,
@@ -304,10 +309,11 @@ class Promotion(_message.Message):
         etag: _builtins.str = ...,
         available_actions: _abc.Iterable[Global___PromotionAction.ValueType] | None = ...,
         closed_because: _builtins.str = ...,
+        incumbent_evaluations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "expire_time", b"expire_time", "policy", b"policy", "target", b"target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "archive_incumbent", b"archive_incumbent", "author", b"author", "available_actions", b"available_actions", "checks", b"checks", "closed_because", b"closed_because", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "evaluations", b"evaluations", "expire_time", b"expire_time", "incumbent", b"incumbent", "number", b"number", "policies", b"policies", "policy", b"policy", "reason", b"reason", "reviews", b"reviews", "scope", b"scope", "state", b"state", "target", b"target", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "archive_incumbent", b"archive_incumbent", "author", b"author", "available_actions", b"available_actions", "checks", b"checks", "closed_because", b"closed_because", "create_time", b"create_time", "digest", b"digest", "etag", b"etag", "evaluations", b"evaluations", "expire_time", b"expire_time", "incumbent", b"incumbent", "incumbent_evaluations", b"incumbent_evaluations", "number", b"number", "policies", b"policies", "policy", b"policy", "reason", b"reason", "reviews", b"reviews", "scope", b"scope", "state", b"state", "target", b"target", "uid", b"uid", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,7 +455,9 @@ class Review(_message.Message):
     comment: _builtins.str
     """Their words, as the reason of the call; empty when nothing was said, or when it was erased."""
     counts: _builtins.bool
-    """Whether it counts: of an approval, that it was not withdrawn; expiry aside."""
+    """Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+    are left aside here; Promotion.approvals has how many count now.
+    """
     @_builtins.property
     def reviewer(self) -> _actor_pb2.Actor:
         """Who."""

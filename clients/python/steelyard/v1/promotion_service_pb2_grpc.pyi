@@ -37,7 +37,9 @@ class PromotionServiceStub:
     """Proposes to move a Version to a target, and moves it when nothing is in the way.
 
     The checks of all Policies that protect the target run at once, on what is known now: the digest of
-    the Version, its evaluations and the revisions of the Policies stand in the Promotion. Where a check
+    the Version, its evaluations, those of the incumbent and the revisions of the Policies stand in the Promotion.
+    They run again before it is applied if the incumbent moved, or if a Policy bounds the age of evaluations or a
+    check asks for the time; then evaluations that came later do not count, but for a new incumbent. Where a check
     fails, it is REFUSED, which is no error: the answer says why. Where nothing is left to wait for, or no
     Policy has a say, it is APPLIED, in the same transaction.
 
@@ -145,7 +147,9 @@ class PromotionServiceAsyncStub(PromotionServiceStub):
     """Proposes to move a Version to a target, and moves it when nothing is in the way.
 
     The checks of all Policies that protect the target run at once, on what is known now: the digest of
-    the Version, its evaluations and the revisions of the Policies stand in the Promotion. Where a check
+    the Version, its evaluations, those of the incumbent and the revisions of the Policies stand in the Promotion.
+    They run again before it is applied if the incumbent moved, or if a Policy bounds the age of evaluations or a
+    check asks for the time; then evaluations that came later do not count, but for a new incumbent. Where a check
     fails, it is REFUSED, which is no error: the answer says why. Where nothing is left to wait for, or no
     Policy has a say, it is APPLIED, in the same transaction.
 
@@ -256,7 +260,9 @@ class PromotionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Proposes to move a Version to a target, and moves it when nothing is in the way.
 
         The checks of all Policies that protect the target run at once, on what is known now: the digest of
-        the Version, its evaluations and the revisions of the Policies stand in the Promotion. Where a check
+        the Version, its evaluations, those of the incumbent and the revisions of the Policies stand in the Promotion.
+        They run again before it is applied if the incumbent moved, or if a Policy bounds the age of evaluations or a
+        check asks for the time; then evaluations that came later do not count, but for a new incumbent. Where a check
         fails, it is REFUSED, which is no error: the answer says why. Where nothing is left to wait for, or no
         Policy has a say, it is APPLIED, in the same transaction.
 

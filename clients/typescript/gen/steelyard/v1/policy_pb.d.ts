@@ -275,21 +275,22 @@ export declare type ApprovalRule = Message<"steelyard.v1.ApprovalRule"> & {
 export declare const ApprovalRuleSchema: GenMessage<ApprovalRule>;
 
 /**
- * Which evaluations of a candidate count. With such a rule its training metrics do not.
+ * Which evaluations count. With such a rule training metrics do not, neither of the candidate nor of the incumbent.
  *
  * @generated from message steelyard.v1.EvaluationRule
  */
 export declare type EvaluationRule = Message<"steelyard.v1.EvaluationRule"> & {
   /**
-   * Whether only those count that somebody else recorded than who created the content of the Version, in any
-   * Model. Who proposes the Promotion may have recorded them: a job may do both.
+   * Whether only those count, of the candidate and of the incumbent, that were recorded by somebody who neither
+   * proposes the Promotion nor created the content of one of the two, in any Model.
    *
    * @generated from field: bool independent = 1;
    */
   independent: boolean;
 
   /**
-   * How old they may be, in seconds, at most Limits.promotion_seconds. 0 means any age.
+   * How old those of the candidate may be when the Promotion is applied, in seconds, at most
+   * Limits.promotion_seconds. 0 means any age.
    *
    * @generated from field: int64 age_seconds = 2;
    */

@@ -182,6 +182,13 @@ export declare type Promotion = Message<"steelyard.v1.Promotion"> & {
    * @generated from field: string closed_because = 23;
    */
   closedBecause: string;
+
+  /**
+   * Output only. The evaluations of the incumbent that were there when the checks ran, by uid, the newest first.
+   *
+   * @generated from field: repeated string incumbent_evaluations = 24;
+   */
+  incumbentEvaluations: string[];
 };
 
 /**
@@ -370,7 +377,8 @@ export declare type Review = Message<"steelyard.v1.Review"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Whether it counts: of an approval, that it was not withdrawn; expiry aside.
+   * Whether it counts: of an approval, that it was not withdrawn. Expiry, and whether the reviewer still has the role,
+   * are left aside here; Promotion.approvals has how many count now.
    *
    * @generated from field: bool counts = 5;
    */
