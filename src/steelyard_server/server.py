@@ -348,7 +348,14 @@ def _schedule(config: Config, maintenance: Maintenance) -> list[asyncio.Task[Non
 
 
 def _issuers(config: Config) -> tuple[Issuer, ...]:
-    return providers.load(Path(config.oidc_issuers)) if config.oidc_issuers else ()
+    if not config.oidc_issuers:
+        return ()
+    from steelyard_server.api import signing_keys
+
+    found = providers.load(Path(config.oidc_issuers))
+    for each in found:
+        signing_keys.require_file(each)
+    return found
 
 
 def _certificates(config: Config) -> Certificates | None:
