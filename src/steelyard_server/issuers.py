@@ -6,8 +6,10 @@ groups of it. So two providers must not be able to name the same ones.
 
 from __future__ import annotations
 
+import json
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,10 @@ ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 ISSUERS_MAXIMUM = 32
+# Who got a login: where that is whose login it is, no person has part in it (RFC 9068; Google, Okta).
+CLIENT_CLAIMS = ("azp", "client_id", "appid", "cid")
+# What Microsoft and Auth0 write into a login that is an application's own.
+CLIENT_VALUES = {"idtyp": "app", "gty": "client-credentials"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,10 @@ class Issuer:
     """How it may sign."""
 
     kind: Literal["user", "service"] = "user"
-    """Whether its logins are of persons or of programs."""
+    """``user`` when its logins are of persons and of programs that are told apart, else of programs only."""
+
+    service_claim: str = ""
+    """A claim, as ``name`` or ``name=value``, that only logins of programs have; some are known without."""
 
     principal_claim: str = "sub"
     """The claim that names the principal."""
@@ -81,6 +90,35 @@ def load(file: Path) -> tuple[Issuer, ...]:
     return found
 
 
+def is_service(issuer: Issuer, claims: Mapping[str, Any]) -> bool:
+    """Return whether a login is that of a program, which a client of the provider got for itself."""
+    if issuer.kind == "service" or _is_of_client(claims):
+        return True
+    name, _, value = issuer.service_claim.partition("=")
+    return _says(claims, name, value) if value else bool(name) and claims.get(name) is not None
+
+
+def _is_of_client(claims: Mapping[str, Any]) -> bool:
+    """Return whether a login is a client's own, by what providers write when nobody has logged in there.
+
+    A person who is taken for a program may do less, a program that is taken for a person could approve.
+    """
+    name, address = claims.get("preferred_username"), claims.get("email")
+    return (
+        any(claims.get(claim) == claims.get("sub") for claim in CLIENT_CLAIMS)
+        or any(_says(claims, claim, value) for claim, value in CLIENT_VALUES.items())
+        or (isinstance(name, str) and name.startswith("service-account-"))
+        or (isinstance(address, str) and address.endswith(".gserviceaccount.com"))
+    )
+
+
+def _says(claims: Mapping[str, Any], claim: str, value: str) -> bool:
+    """Return whether a claim is *value*, or has it in its list; true is written as in JSON."""
+    found = claims.get(claim)
+    texts = found if isinstance(found, list) else [found]
+    return any(value == (each if isinstance(each, str) else json.dumps(each)) for each in texts)
+
+
 def _issuer(table: Any, *, where: str) -> Issuer:
     known = {each.name: each for each in fields(Issuer)}
     if not isinstance(table, dict) or not table.keys() <= known.keys():
@@ -116,6 +154,11 @@ def _check(issuer: Issuer, *, where: str) -> None:
         raise ConfigError(f"{where}: jwks_url is {issuer.jwks_url!r}; it must begin with https://.")
     if issuer.kind not in {"user", "service"}:
         raise ConfigError(f"{where}: kind is {issuer.kind!r}; it must be user or service.")
+    name, has_value, value = issuer.service_claim.partition("=")
+    if issuer.service_claim and not (name and (value or not has_value)):
+        raise ConfigError(f"{where}: service_claim is {issuer.service_claim!r}; write name or name=value.")
+    if issuer.service_claim and issuer.kind == "service":
+        raise ConfigError(f"{where}: service_claim says nothing where kind is service; remove one of them.")
     refused = sorted(set(issuer.algorithms) - ALGORITHMS)
     if refused or not issuer.algorithms:
         allowed = ", ".join(sorted(ALGORITHMS))

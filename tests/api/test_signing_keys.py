@@ -224,6 +224,11 @@ async def test_only_so_many_logins_are_remembered(tmp_path: Path, monkeypatch: p
         # The sign of Kelvin, whose small letter is that of the alphabet.
         ({"principal_claim": "upn", "lower_case": True}, {"upn": "\N{KELVIN SIGN}ate"}, "CLAIM_INVALID"),
         ({"kind": "service"}, {}, "service:ada"),
+        ({}, {"azp": "ada"}, "service:ada"),
+        ({}, {"idtyp": "app"}, "service:ada"),
+        ({"service_claim": "robot"}, {"robot": 1}, "service:ada"),
+        ({"service_claim": "robot"}, {"azp": "steelyard-cli"}, "user:ada"),
+        ({"prefix": "partner."}, {"azp": "ada"}, "service:partner.ada"),
         ({"prefix": "partner."}, {}, "user:partner.ada"),
         ({"algorithms": ["ES256"]}, {}, "ALGORITHM_REFUSED"),
     ],
