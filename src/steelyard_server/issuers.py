@@ -7,6 +7,7 @@ groups of it. So two providers must not be able to name the same ones.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 ISSUERS_MAXIMUM = 32
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Who got a login: where that is whose login it is, no person has part in it (RFC 9068; Google, Okta).
 CLIENT_CLAIMS = ("azp", "client_id", "appid", "cid")
 # What Microsoft and Auth0 write into a login that is an application's own.
@@ -65,11 +67,19 @@ class Issuer:
     prefix: str = ""
     """What stands before its names of principals and groups."""
 
+    groups_prefix: str = "oidc."
+    """What stands before its names of groups, after ``prefix``; empty lets them be those of local groups."""
+
     client_id: str = ""
     """As which of its clients ``steelyard login`` logs in; empty when it cannot."""
 
     scopes: tuple[str, ...] = ("openid", "offline_access")
     """Scopes that ``steelyard login`` asks for."""
+
+    @property
+    def group_names_begin_with(self) -> str:
+        """Return what no local group may begin with; empty when it shares the names with them."""
+        return self.prefix + self.groups_prefix
 
 
 def load(file: Path) -> tuple[Issuer, ...]:
@@ -154,6 +164,9 @@ def _check(issuer: Issuer, *, where: str) -> None:
         raise ConfigError(f"{where}: jwks_url is {issuer.jwks_url!r}; it must begin with https://.")
     if issuer.kind not in {"user", "service"}:
         raise ConfigError(f"{where}: kind is {issuer.kind!r}; it must be user or service.")
+    for name, begin in (("prefix", issuer.prefix), ("groups_prefix", issuer.group_names_begin_with)):
+        if begin and _PREFIX.fullmatch(begin) is None:
+            raise ConfigError(f"{where}: {name} makes {begin!r}, with which no name can begin.")
     name, has_value, value = issuer.service_claim.partition("=")
     if issuer.service_claim and not (name and (value or not has_value)):
         raise ConfigError(f"{where}: service_claim is {issuer.service_claim!r}; write name or name=value.")

@@ -50,6 +50,8 @@ def test_little_is_enough_and_the_rest_has_defaults(tmp_path: Path) -> None:
         (GOOD + "algorithms = ['none']", r"algorithms are \['none'\]"),
         (GOOD + "algorithms = []", "algorithms are"),
         (GOOD + "kind = 'robot'", "kind is 'robot'"),
+        (GOOD + "prefix = 'Bank.'", "prefix makes 'Bank.'"),
+        (GOOD + "groups_prefix = ':'", "groups_prefix makes ':'"),
         (GOOD + "service_claim = '=app'", "service_claim is '=app'"),
         (GOOD + "service_claim = 'idtyp='", "service_claim is 'idtyp='"),
         (GOOD + "service_claim = 7", "service_claim must be a text"),

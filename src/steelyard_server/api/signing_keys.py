@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import structlog
 
-from steelyard_server.config import ConfigError
 from steelyard_server.login_errors import SigningKeysUnavailable, SigningKeyUnknown
 
 if TYPE_CHECKING:
@@ -116,14 +115,14 @@ def require_file(issuer: Issuer) -> None:
     """Demand that a file of keys is good when a server starts; one that is broken later is in the log.
 
     Raises:
-        ConfigError: it is not; the message says why.
+        ValueError: it is not; the message says why.
     """
     if not issuer.jwks_file:
         return
     try:
         _parsed(_read(issuer))
     except _BROKEN as error:
-        raise ConfigError(f"The keys of {issuer.url} cannot be read: {issuer.jwks_file}: {error}.") from None
+        raise ValueError(f"The keys of {issuer.url} cannot be read: {issuer.jwks_file}: {error}.") from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

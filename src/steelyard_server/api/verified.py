@@ -174,7 +174,7 @@ def _groups(claims: dict[str, Any], issuer: Issuer) -> tuple[str, ...]:
     given = claims.get(claim, [])
     if not isinstance(given, list) or len(given) > LIMITS.login_groups_count:
         raise _wrong(issuer, claim, f"has no list of at most {LIMITS.login_groups_count} groups in {claim}")
-    found = {f"{issuer.prefix}{name}" for each in given if (name := _name(each, issuer))}
+    found = {f"{issuer.group_names_begin_with}{name}" for each in given if (name := _name(each, issuer))}
     return tuple(sorted(filter(_is_group, found)))
 
 

@@ -743,7 +743,7 @@ const (
 	//
 	// Metadata: `scope`, `number`.
 	//
-	// Advice: Wait for others.
+	// Advice: Wait for others; give it again once it is too old to count.
 	ErrorReason_ERROR_REASON_REVIEW_GIVEN ErrorReason = 177
 	// FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
 	//

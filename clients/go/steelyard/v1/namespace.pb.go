@@ -46,7 +46,8 @@ type Namespace struct {
 	Usage *NamespaceUsage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
 	// Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
-	// `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+	// `staging`, `production` and `archived`. A stage that a Policy protects, that a Version is in or that an open
+	// Promotion leads to stays in the list.
 	Stages []string `protobuf:"bytes,21,rep,name=stages,proto3" json:"stages,omitempty"`
 	// How much the Namespace may use. Absent means any amount.
 	Quota *Quota `protobuf:"bytes,20,opt,name=quota,proto3" json:"quota,omitempty"`

@@ -60,6 +60,8 @@ type NamespaceServiceClient interface {
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+	// * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+	// * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateNamespace(ctx context.Context, in *UpdateNamespaceRequest, opts ...grpc.CallOption) (*UpdateNamespaceResponse, error)
 	// Deletes a Namespace that has no models, for good; it stays in the history.
@@ -169,6 +171,8 @@ type NamespaceServiceServer interface {
 	// * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
 	// * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
 	// * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+	// * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+	// * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
 	// * ABORTED, ETAG_MISMATCH: it changed since it was read.
 	UpdateNamespace(context.Context, *UpdateNamespaceRequest) (*UpdateNamespaceResponse, error)
 	// Deletes a Namespace that has no models, for good; it stays in the history.

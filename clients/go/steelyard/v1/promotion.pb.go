@@ -321,7 +321,8 @@ type Promotion struct {
 	Evaluations []string `protobuf:"bytes,12,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
 	// Output only. The checks of all Policies and what they found.
 	Checks []*PromotionCheck `protobuf:"bytes,13,rep,name=checks,proto3" json:"checks,omitempty"`
-	// Output only. How many approvals each Policy wants and has.
+	// Output only. How many approvals each Policy wants and has: those of the target, and of places that the Version
+	// leaves, or where it is used again.
 	Approvals []*Approvals `protobuf:"bytes,14,rep,name=approvals,proto3" json:"approvals,omitempty"`
 	// Output only. What people said, in their order.
 	Reviews []*Review `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
@@ -722,7 +723,7 @@ func (x *PromotionCheck) GetReportTime() *timestamppb.Timestamp {
 type Approvals struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Policy that demands them, without the Namespace; empty for the second person that a change of a
-	// Policy and a revoked Version need.
+	// Policy, a revoked Version and the way out of a protected stage need.
 	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	// How many it wants.
 	Wanted int32 `protobuf:"varint,2,opt,name=wanted,proto3" json:"wanted,omitempty"`

@@ -28,7 +28,8 @@ type CreatePromotionRequest struct {
 	Version *VersionRef `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Required. Where to: a stage or an Alias. No environment yet; see Target.environment.
 	Target *Target `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	// Whether the Version that is in the stage goes to `archived` in the same transaction. Not for an Alias.
+	// Whether the Version that is in the stage goes to `archived` in the same transaction, by the same approvals. Not
+	// for an Alias, and only where the Namespace has that stage and no Policy protects it.
 	ArchiveIncumbent bool `protobuf:"varint,3,opt,name=archive_incumbent,json=archiveIncumbent,proto3" json:"archive_incumbent,omitempty"`
 	// Says what would happen, and changes nothing.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`

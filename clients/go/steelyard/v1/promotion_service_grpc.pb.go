@@ -40,16 +40,21 @@ type PromotionServiceClient interface {
 	// The checks of all Policies that protect the target run at once, on what is known now: the digest of
 	// the Version, its evaluations and the revisions of the Policies stand in the Promotion. Where a check
 	// fails, it is REFUSED, which is no error: the answer says why. Where nothing is left to wait for, or no
-	// Policy protects the target, it is APPLIED, in the same transaction.
+	// Policy has a say, it is APPLIED, in the same transaction.
+	//
+	// A Version that leaves a stage needs the approvals of the Policies that protect that stage too, and where they
+	// demand none, that of a second person. Their checks are about what comes in, and do not run.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
-	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage, or with `archive_incumbent` no `archived`.
 	// * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
 	// * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
 	// * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
-	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
-	//   cannot go there on the way.
+	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: `archive_incumbent`, and a Policy protects `archived`, so
+	//   that the incumbent cannot go there on the way.
+	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked, and going to this Alias would not put it into
+	//   use again; see RevokeVersion.
 	CreatePromotion(ctx context.Context, in *CreatePromotionRequest, opts ...grpc.CallOption) (*CreatePromotionResponse, error)
 	// Answers one Promotion.
 	//
@@ -74,7 +79,8 @@ type PromotionServiceClient interface {
 	// Says what somebody thinks of a Promotion. The approval that was still wanted applies it at once.
 	//
 	// When the target has moved since the checks ran, they run again on the new incumbent before it is
-	// applied; if one fails then, it is REFUSED.
+	// applied; if one fails then, it is REFUSED. Approvals that a Policy of the stage which the Version leaves
+	// demands count from its last change on.
 	//
 	// Errors:
 	// * NOT_FOUND, PROMOTION_NOT_FOUND.
@@ -82,7 +88,8 @@ type PromotionServiceClient interface {
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
-	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
+	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already, and that counts; one that is too old, or
+	//   that a Policy demands anew, is given again.
 	// * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
 	// * FAILED_PRECONDITION, LIMIT_EXCEEDED: it has Limits.reviews_count.
 	ReviewPromotion(ctx context.Context, in *ReviewPromotionRequest, opts ...grpc.CallOption) (*ReviewPromotionResponse, error)
@@ -109,8 +116,11 @@ type PromotionServiceClient interface {
 	//
 	// What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
 	// with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
-	// use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
-	// made before, and the same content in other Models, are Versions of their own.
+	// use again by a Promotion, which then needs a second person, and the approvals of the Policies of the target and
+	// of all places where the Version stands: its stage and its Aliases. That is one to a target that a Policy
+	// protects; where none protects anything of the Model, to any but `development` and `archived`. Every other
+	// moves it from stage to stage and leaves it revoked. Copies that were made before, and the same content in other
+	// Models, are Versions of their own.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
@@ -218,16 +228,21 @@ type PromotionServiceServer interface {
 	// The checks of all Policies that protect the target run at once, on what is known now: the digest of
 	// the Version, its evaluations and the revisions of the Policies stand in the Promotion. Where a check
 	// fails, it is REFUSED, which is no error: the answer says why. Where nothing is left to wait for, or no
-	// Policy protects the target, it is APPLIED, in the same transaction.
+	// Policy has a say, it is APPLIED, in the same transaction.
+	//
+	// A Version that leaves a stage needs the approvals of the Policies that protect that stage too, and where they
+	// demand none, that of a second person. Their checks are about what comes in, and do not run.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
-	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage.
+	// * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage, or with `archive_incumbent` no `archived`.
 	// * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
 	// * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
 	// * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
-	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Policy protects `archived`, so that the incumbent
-	//   cannot go there on the way.
+	// * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: `archive_incumbent`, and a Policy protects `archived`, so
+	//   that the incumbent cannot go there on the way.
+	// * FAILED_PRECONDITION, VERSION_REVOKED: the Version was revoked, and going to this Alias would not put it into
+	//   use again; see RevokeVersion.
 	CreatePromotion(context.Context, *CreatePromotionRequest) (*CreatePromotionResponse, error)
 	// Answers one Promotion.
 	//
@@ -252,7 +267,8 @@ type PromotionServiceServer interface {
 	// Says what somebody thinks of a Promotion. The approval that was still wanted applies it at once.
 	//
 	// When the target has moved since the checks ran, they run again on the new incumbent before it is
-	// applied; if one fails then, it is REFUSED.
+	// applied; if one fails then, it is REFUSED. Approvals that a Policy of the stage which the Version leaves
+	// demands count from its last change on.
 	//
 	// Errors:
 	// * NOT_FOUND, PROMOTION_NOT_FOUND.
@@ -260,7 +276,8 @@ type PromotionServiceServer interface {
 	// * FAILED_PRECONDITION, REVIEWER_NOT_PERSON: a service, or somebody who did not log in, approves.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_INDEPENDENT: they proposed it, made the Version or measured it.
 	// * FAILED_PRECONDITION, REVIEWER_NOT_ASKED: no Policy asks for an approval of theirs.
-	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already.
+	// * FAILED_PRECONDITION, REVIEW_GIVEN: they have approved it already, and that counts; one that is too old, or
+	//   that a Policy demands anew, is given again.
 	// * FAILED_PRECONDITION, REVIEW_NOT_GIVEN: there is no approval of theirs to withdraw.
 	// * FAILED_PRECONDITION, LIMIT_EXCEEDED: it has Limits.reviews_count.
 	ReviewPromotion(context.Context, *ReviewPromotionRequest) (*ReviewPromotionResponse, error)
@@ -287,8 +304,11 @@ type PromotionServiceServer interface {
 	//
 	// What points to it goes on to do so, for nobody knows what else is good: whoever pulls by that is refused,
 	// with VERSION_REVOKED. It stays the incumbent too, until another Version takes its place. It is put into
-	// use again by a Promotion, which then needs a second person besides what Policies demand. Copies that were
-	// made before, and the same content in other Models, are Versions of their own.
+	// use again by a Promotion, which then needs a second person, and the approvals of the Policies of the target and
+	// of all places where the Version stands: its stage and its Aliases. That is one to a target that a Policy
+	// protects; where none protects anything of the Model, to any but `development` and `archived`. Every other
+	// moves it from stage to stage and leaves it revoked. Copies that were made before, and the same content in other
+	// Models, are Versions of their own.
 	//
 	// Errors:
 	// * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.

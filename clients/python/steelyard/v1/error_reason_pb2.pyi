@@ -849,7 +849,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Metadata: `scope`, `number`.
 
-    Advice: Wait for others.
+    Advice: Wait for others; give it again once it is too old to count.
     """
     ERROR_REASON_REVIEW_NOT_GIVEN: _ErrorReason.ValueType  # 178
     """FAILED_PRECONDITION: The caller has no approval that could be withdrawn.
@@ -1759,7 +1759,7 @@ token or Group they use.
 
 Metadata: `scope`, `number`.
 
-Advice: Wait for others.
+Advice: Wait for others; give it again once it is too old to count.
 """
 ERROR_REASON_REVIEW_NOT_GIVEN: ErrorReason.ValueType  # 178
 """FAILED_PRECONDITION: The caller has no approval that could be withdrawn.

@@ -88,7 +88,8 @@ class Namespace(_message.Message):
     def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
         Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
-        `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+        `staging`, `production` and `archived`. A stage that a Policy protects, that a Version is in or that an open
+        Promotion leads to stays in the list.
         """
 
     @_builtins.property

@@ -110,6 +110,8 @@ class NamespaceServiceServicer(object):
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+        * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+        * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

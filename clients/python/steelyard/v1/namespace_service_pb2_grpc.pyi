@@ -65,6 +65,8 @@ class NamespaceServiceStub:
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+    * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+    * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     DeleteNamespace: _grpc.UnaryUnaryMultiCallable[_namespace_service_pb2.DeleteNamespaceRequest, _namespace_service_pb2.DeleteNamespaceResponse]
@@ -119,6 +121,8 @@ class NamespaceServiceAsyncStub(NamespaceServiceStub):
     * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
     * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
     * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+    * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+    * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     DeleteNamespace: _aio.UnaryUnaryMultiCallable[_namespace_service_pb2.DeleteNamespaceRequest, _namespace_service_pb2.DeleteNamespaceResponse]  # type: ignore[assignment]
@@ -194,6 +198,8 @@ class NamespaceServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, NAMESPACE_NOT_FOUND: no such Namespace.
         * INVALID_ARGUMENT, OUT_OF_BOUNDS: a number of quota or retention is negative or too large.
         * INVALID_ARGUMENT, FIELD_MASK_INVALID or IMMUTABLE_FIELD: the mask names another field.
+        * INVALID_ARGUMENT, STAGE_UNKNOWN: `development` is not the first of the stages.
+        * FAILED_PRECONDITION, STAGE_IN_USE: a stage goes out of the list and is needed.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -250,7 +250,9 @@ class Promotion(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approvals]:
-        """Output only. How many approvals each Policy wants and has."""
+        """Output only. How many approvals each Policy wants and has: those of the target, and of places that the Version
+        leaves, or where it is used again.
+        """
 
     @_builtins.property
     def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Review]:
@@ -410,7 +412,7 @@ class Approvals(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Policy that demands them, without the Namespace; empty for the second person that a change of a
-    Policy and a revoked Version need.
+    Policy, a revoked Version and the way out of a protected stage need.
     """
     wanted: _builtins.int
     """How many it wants."""

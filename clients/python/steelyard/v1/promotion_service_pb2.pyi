@@ -34,7 +34,9 @@ class CreatePromotionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     archive_incumbent: _builtins.bool
-    """Whether the Version that is in the stage goes to `archived` in the same transaction. Not for an Alias."""
+    """Whether the Version that is in the stage goes to `archived` in the same transaction, by the same approvals. Not
+    for an Alias, and only where the Namespace has that stage and no Policy protects it.
+    """
     validate_only: _builtins.bool
     """Says what would happen, and changes nothing."""
     request_id: _builtins.str

@@ -1304,7 +1304,7 @@ export enum ErrorReason {
    *
    * Metadata: `scope`, `number`.
    *
-   * Advice: Wait for others.
+   * Advice: Wait for others; give it again once it is too old to count.
    *
    * @generated from enum value: ERROR_REASON_REVIEW_GIVEN = 177;
    */

@@ -79,7 +79,8 @@ export declare type Namespace = Message<"steelyard.v1.Namespace"> & {
   /**
    * Stages that its Versions can be in, in their order; names match Limits.name_pattern, at most
    * Limits.stages_count. The first is `development`, in which Versions begin. Empty means `development`,
-   * `staging`, `production` and `archived`. Versions stay in stages that are taken off the list.
+   * `staging`, `production` and `archived`. A stage that a Policy protects, that a Version is in or that an open
+   * Promotion leads to stays in the list.
    *
    * @generated from field: repeated string stages = 21;
    */

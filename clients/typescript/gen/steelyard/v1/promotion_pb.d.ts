@@ -113,7 +113,8 @@ export declare type Promotion = Message<"steelyard.v1.Promotion"> & {
   checks: PromotionCheck[];
 
   /**
-   * Output only. How many approvals each Policy wants and has.
+   * Output only. How many approvals each Policy wants and has: those of the target, and of places that the Version
+   * leaves, or where it is used again.
    *
    * @generated from field: repeated steelyard.v1.Approvals approvals = 14;
    */
@@ -307,7 +308,7 @@ export declare const PromotionCheckSchema: GenMessage<PromotionCheck>;
 export declare type Approvals = Message<"steelyard.v1.Approvals"> & {
   /**
    * Policy that demands them, without the Namespace; empty for the second person that a change of a
-   * Policy and a revoked Version need.
+   * Policy, a revoked Version and the way out of a protected stage need.
    *
    * @generated from field: string policy = 1;
    */
