@@ -25,6 +25,13 @@ class Bank:
     answers: list[str] = field(default_factory=lambda: ["authorization_pending", "ok"])
     forms: list[dict[str, str]] = field(default_factory=list)
     seconds: int = 600
+    # Whether a refresh token is good once, as providers have it that rotate them: `newest` is.
+    rotates: bool = False
+    newest: str = ""
+    # A renewal is answered when another one came meanwhile, or after this time.
+    renewal_seconds: float = 0.0
+    renewals: int = 0
+    renewed_again: threading.Event = field(default_factory=threading.Event)
     # What it says of itself, and to who begins a login, beside what is usual; None leaves it out.
     about: dict[str, Any] = field(default_factory=dict)
     begun: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +41,8 @@ class Bank:
         fresh = Bank(self.provider)
         self.answers, self.forms, self.seconds = fresh.answers, fresh.forms, fresh.seconds
         self.about, self.begun = fresh.about, fresh.begun
+        self.rotates, self.newest, self.renewal_seconds = fresh.rotates, fresh.newest, fresh.renewal_seconds
+        self.renewals, self.renewed_again = fresh.renewals, fresh.renewed_again
 
     def answer(self, path: str, form: dict[str, str]) -> tuple[int, Any]:
         if path == "/.well-known/openid-configuration":
@@ -47,14 +56,22 @@ class Bank:
         self.forms.append(form)
         if path == "/device":
             where = {"verification_uri": f"{self.url}/confirm", "user_code": "ABCD-EFGH"}
-            usual = where | {"device_code": "device", "interval": 0, "expires_in": 60}
+            usual = where | {"device_code": "device", "interval": 0.1, "expires_in": 60}
             return 200, _present(usual | self.begun)
         said = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
         if said != "ok":
             return _FAILURES.get(said, (400, {"error": said}))
+        refresh_token = f"again {len(self.forms)}"
+        if self.rotates and form.get("refresh_token", self.newest) != self.newest:
+            self.renewed_again.set()
+            return 400, {"error": "invalid_grant"}
+        self.newest = refresh_token
+        if "refresh_token" in form:
+            self.renewals += 1
+            self.renewed_again.wait(self.renewal_seconds)
         login = self.provider.login("ada", exp=int(time.time()) + self.seconds)
         other = self.provider.login("ada", aud="elsewhere")
-        return 200, {"access_token": other, "id_token": login, "refresh_token": f"again {len(self.forms)}"}
+        return 200, {"access_token": other, "id_token": login, "refresh_token": refresh_token}
 
 
 # What is no answer of a provider: of a proxy before it, too long, or none at all.
@@ -66,6 +83,16 @@ _FAILURES: dict[str, tuple[int, Any]] = {
     "long": (200, {"id_token": "x" * 300_000}),
     "elsewhere": (302, {}),
 }
+# What is no HTTP, or ends before it should.
+BROKEN_OFF = {
+    "no status": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{",
+    "error, cut": b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{",
+    "short": b'HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{"id_token": ',
+    "error, short": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 400\r\n\r\n{",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + 200 * b"a: b\r\n" + b"\r\n",
+}
+_FAILURES |= {name: (0, content) for name, content in BROKEN_OFF.items()}
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +113,7 @@ def bank_server() -> Iterator[Bank]:
             form = {name: values[0] for name, values in parse_qs(body).items()}
             status, found = bank.answer(self.path, form)
             if not status:
+                self.wfile.write(found or b"")
                 self.close_connection = True
                 return
             content = found.encode() if isinstance(found, str) else json.dumps(found).encode()

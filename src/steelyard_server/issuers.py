@@ -6,8 +6,11 @@ groups of it. So two providers must not be able to name the same ones.
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +23,11 @@ ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 ISSUERS_MAXIMUM = 32
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Who got a login: where that is whose login it is, no person has part in it (RFC 9068; Google, Okta).
+CLIENT_CLAIMS = ("azp", "client_id", "appid", "cid")
+# What Microsoft and Auth0 write into a login that is an application's own.
+CLIENT_VALUES = {"idtyp": "app", "gty": "client-credentials"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,10 @@ class Issuer:
     """How it may sign."""
 
     kind: Literal["user", "service"] = "user"
-    """Whether its logins are of persons or of programs."""
+    """``user`` when its logins are of persons and of programs that are told apart, else of programs only."""
+
+    service_claim: str = ""
+    """A claim, as ``name`` or ``name=value``, that only logins of programs have; some are known without."""
 
     principal_claim: str = "sub"
     """The claim that names the principal."""
@@ -56,11 +67,19 @@ class Issuer:
     prefix: str = ""
     """What stands before its names of principals and groups."""
 
+    groups_prefix: str = "oidc."
+    """What stands before its names of groups, after ``prefix``; empty lets them be those of local groups."""
+
     client_id: str = ""
     """As which of its clients ``steelyard login`` logs in; empty when it cannot."""
 
     scopes: tuple[str, ...] = ("openid", "offline_access")
     """Scopes that ``steelyard login`` asks for."""
+
+    @property
+    def group_names_begin_with(self) -> str:
+        """Return what no local group may begin with; empty when it shares the names with them."""
+        return self.prefix + self.groups_prefix
 
 
 def load(file: Path) -> tuple[Issuer, ...]:
@@ -79,6 +98,35 @@ def load(file: Path) -> tuple[Issuer, ...]:
     found = tuple(_issuer(each, where=f"{file}: issuer {n}") for n, each in enumerate(tables, start=1))
     _require_apart(found, where=str(file))
     return found
+
+
+def is_service(issuer: Issuer, claims: Mapping[str, Any]) -> bool:
+    """Return whether a login is that of a program, which a client of the provider got for itself."""
+    if issuer.kind == "service" or _is_of_client(claims):
+        return True
+    name, _, value = issuer.service_claim.partition("=")
+    return _says(claims, name, value) if value else bool(name) and claims.get(name) is not None
+
+
+def _is_of_client(claims: Mapping[str, Any]) -> bool:
+    """Return whether a login is a client's own, by what providers write when nobody has logged in there.
+
+    A person who is taken for a program may do less, a program that is taken for a person could approve.
+    """
+    name, address = claims.get("preferred_username"), claims.get("email")
+    return (
+        any(claims.get(claim) == claims.get("sub") for claim in CLIENT_CLAIMS)
+        or any(_says(claims, claim, value) for claim, value in CLIENT_VALUES.items())
+        or (isinstance(name, str) and name.startswith("service-account-"))
+        or (isinstance(address, str) and address.endswith(".gserviceaccount.com"))
+    )
+
+
+def _says(claims: Mapping[str, Any], claim: str, value: str) -> bool:
+    """Return whether a claim is *value*, or has it in its list; true is written as in JSON."""
+    found = claims.get(claim)
+    texts = found if isinstance(found, list) else [found]
+    return any(value == (each if isinstance(each, str) else json.dumps(each)) for each in texts)
 
 
 def _issuer(table: Any, *, where: str) -> Issuer:
@@ -116,6 +164,14 @@ def _check(issuer: Issuer, *, where: str) -> None:
         raise ConfigError(f"{where}: jwks_url is {issuer.jwks_url!r}; it must begin with https://.")
     if issuer.kind not in {"user", "service"}:
         raise ConfigError(f"{where}: kind is {issuer.kind!r}; it must be user or service.")
+    for name, begin in (("prefix", issuer.prefix), ("groups_prefix", issuer.group_names_begin_with)):
+        if begin and _PREFIX.fullmatch(begin) is None:
+            raise ConfigError(f"{where}: {name} makes {begin!r}, with which no name can begin.")
+    name, has_value, value = issuer.service_claim.partition("=")
+    if issuer.service_claim and not (name and (value or not has_value)):
+        raise ConfigError(f"{where}: service_claim is {issuer.service_claim!r}; write name or name=value.")
+    if issuer.service_claim and issuer.kind == "service":
+        raise ConfigError(f"{where}: service_claim says nothing where kind is service; remove one of them.")
     refused = sorted(set(issuer.algorithms) - ALGORITHMS)
     if refused or not issuer.algorithms:
         allowed = ", ".join(sorted(ALGORITHMS))

@@ -28,7 +28,7 @@ from steelyard_server.api.server_service import About
 from steelyard_server.backups.write import BackedUp, Source, back_up
 from steelyard_server.blobs.claims import Claims
 from steelyard_server.blobs.local import LocalStore
-from steelyard_server.config import split_address
+from steelyard_server.config import ConfigError, split_address
 from steelyard_server.core import grants, namespaces, requests, roles, scopes, tokens
 from steelyard_server.db.database import open_database
 from steelyard_server.directory import DirectoryInUse, DirectoryLock, require_finished
@@ -354,7 +354,17 @@ def _schedule(config: Config, maintenance: Maintenance) -> list[asyncio.Task[Non
 
 
 def _issuers(config: Config) -> tuple[Issuer, ...]:
-    return providers.load(Path(config.oidc_issuers)) if config.oidc_issuers else ()
+    if not config.oidc_issuers:
+        return ()
+    from steelyard_server.api import signing_keys
+
+    found = providers.load(Path(config.oidc_issuers))
+    for each in found:
+        try:
+            signing_keys.require_file(each)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    return found
 
 
 def _certificates(config: Config) -> Certificates | None:

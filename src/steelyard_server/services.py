@@ -129,7 +129,7 @@ def _services(parts: Parts) -> list[tuple[FileDescriptor, object]]:
             event_service_pb2.DESCRIPTOR,
             EventService(database, pages=pages, feeds=parts.feeds, logins=parts.logins),
         ),
-        (access_service_pb2.DESCRIPTOR, AccessService(database, pages=pages)),
+        (access_service_pb2.DESCRIPTOR, AccessService(database, pages=pages, about=parts.about)),
         (policy_service_pb2.DESCRIPTOR, PolicyService(database)),
         (
             promotion_service_pb2.DESCRIPTOR,

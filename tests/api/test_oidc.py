@@ -112,15 +112,15 @@ async def test_a_token_of_the_registry_goes_on_to_be_taken(people: People) -> No
 
 async def test_groups_of_the_provider_have_roles_like_those_of_the_registry(people: People) -> None:
     await people.ask("admin", "CreateGroup", {"name": "local", "members": ["user:grace"]})
-    for group, role in (("fraud-team", "WRITER"), ("local", "READER")):
+    for group, role in (("oidc.fraud-team", "WRITER"), ("local", "READER")):
         fields = {"subject": f"group:{group}", "role": f"ROLE_{role}", "scope": "default"}
         await people.ask("admin", "GrantRole", fields)
-    names = ["fraud-team", "No Group!", "fraud-team", 7, "latest", "x" * 200]
+    names = ["fraud-team", "No Group!", "fraud-team", 7, ".", "x" * 200]
     login = BANK.login("grace", groups=names)
 
     told = await whoami(people, login)
-    assert list(told.groups) == ["group:fraud-team", "group:local"]
-    assert [each.subject for each in told.grants] == ["group:fraud-team", "group:local"]
+    assert list(told.groups) == ["group:local", "group:oidc.fraud-team"]
+    assert [each.subject for each in told.grants] == ["group:oidc.fraud-team", "group:local"]
     made = await call(
         people.running.channel, "CreateModel", {"name": "default/claimed"}, metadata=bearer(login)
     )
@@ -137,7 +137,7 @@ async def test_groups_of_the_provider_have_roles_like_those_of_the_registry(peop
 
 async def test_a_role_that_is_taken_away_is_gone_at_once_for_a_login_too(people: People) -> None:
     login = bearer(BANK.login("linus", groups=["crew"]))
-    fields = {"subject": "group:crew", "role": "ROLE_READER", "scope": "default"}
+    fields = {"subject": "group:oidc.crew", "role": "ROLE_READER", "scope": "default"}
     await people.ask("admin", "GrantRole", fields)
     await call(people.running.channel, "GetNamespace", {"name": "default"}, metadata=login)
 
@@ -286,6 +286,43 @@ async def test_a_server_without_providers_takes_no_logins_of_any(tmp_path: Path)
             await call(running.channel, "WhoAmI", metadata=bearer(BANK.login()))
         assert refused.value.reason == "TOKEN_MALFORMED"
         assert not (await call(running.channel, "GetServerInfo")).issuers
+
+
+@pytest.mark.parametrize(
+    ("more", "named", "is_apart"),
+    [
+        ({}, "oidc.risk", True),
+        ({"groups_prefix": "bank."}, "bank.risk", True),
+        ({"prefix": "partner.", "groups_prefix": ""}, "partner.risk", True),
+        ({"prefix": "partner."}, "partner.oidc.risk", True),
+        ({"groups_prefix": ""}, "risk", False),
+    ],
+)
+async def test_a_local_group_and_one_of_a_provider_with_one_name_are_two(
+    tmp_path: Path, more: dict[str, str], named: str, *, is_apart: bool
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text(BANK.key_set())
+    table = {"url": URL, "audience": AUDIENCE, "jwks_file": str(keys)} | more
+    async with running_server(tmp_path / "data", **settings(tmp_path, table)) as running:
+        people = People(running)
+        await people.add("grace")
+        await people.ask("admin", "CreateGroup", {"name": "risk", "members": ["user:grace"]})
+        for group, role in (("risk", "WRITER"), (named, "READER")):
+            fields = {"subject": f"group:{group}", "role": f"ROLE_{role}", "scope": "default"}
+            await people.ask("admin", "GrantRole", fields)
+
+        local, provided = (
+            await people.ask("grace", "WhoAmI"),
+            await whoami(people, BANK.login(groups=["risk"])),
+        )
+
+        assert (list(local.groups), list(provided.groups)) == (["group:risk"], [f"group:{named}"])
+        found = [{each.role for each in who.grants} for who in (local, provided)]
+        assert found == ([{3}, {2}] if is_apart else [{2, 3}, {2, 3}])
+        with pytest.raises(Refused) as refused:
+            await people.ask("admin", "CreateGroup", {"name": named, "members": ["user:grace"]})
+        assert refused.value.reason == ("RESERVED_NAME" if is_apart else "GROUP_ALREADY_EXISTS")
 
 
 async def test_who_may_administer_at_a_provider_ends_the_need_for_a_first_token(tmp_path: Path) -> None:

@@ -156,6 +156,30 @@ async def test_the_whole_registry_may_need_another_permission_than_what_is_in_it
         assert await reason_of(people, f"own_{who}", method, "") == "PERMISSION_MISSING", who
 
 
+async def test_an_auditor_sees_who_may_do_what_where_they_audit_and_changes_nothing(people: People) -> None:
+    await people.ask("admin", "CreateGroup", {"name": "seen", "members": ["user:ada"]})
+    of_all = (await people.ask("all_auditor", "ListGrants")).grants
+    assert len(of_all) == len((await people.ask("admin", "ListGrants")).grants)
+    assert {each.scope for each in of_all} >= {"", OWN}
+    assert [each.name for each in (await people.ask("all_auditor", "ListGroups")).groups] == ["seen"]
+    there = (await people.ask("own_auditor", "ListGrants", {"scope": OWN})).grants
+    assert there
+    assert {each.scope for each in there} == {OWN}
+    grant = {"subject": "user:own_auditor", "role": "ROLE_ADMIN", "scope": OWN}
+    for who, rpc, fields in (
+        ("own_auditor", "ListGrants", {"scope": FOREIGN}),
+        ("own_auditor", "ListGrants", {}),
+        ("own_auditor", "ListGroups", {}),
+        ("own_viewer", "ListGrants", {"scope": OWN}),
+        ("own_auditor", "GrantRole", grant),
+        ("all_auditor", "GrantRole", grant),
+        ("all_auditor", "DeleteGroup", {"name": "seen"}),
+    ):
+        with pytest.raises(Refused) as refused:
+            await people.ask(who, rpc, fields)
+        assert refused.value.reason == "PERMISSION_MISSING", (who, rpc)
+
+
 async def test_a_stated_name_gives_no_right_and_is_not_taken(people: People) -> None:
     metadata = (("authorization", f"Bearer {people.tokens['own_reader']}"), ("steelyard-actor", "user:admin"))
     answer = await call(people.running.channel, "WhoAmI", metadata=metadata)

@@ -14,10 +14,12 @@ from steelyard.v1 import promotion_pb2 as pb
 from tests.api.calls import Refused
 from tests.api.logins import People
 from tests.api.test_second_tenant import content, upload, version
+from tests.issuers import AUDIENCE, URL, Provider, rsa_key, settings
 from tests.servers import running_server
 
 SPACE, PRODUCTION = "risk", {"stage": "production"}
 APPROVER = {"role": "ROLE_APPROVER", "scope": SPACE}
+BANK = Provider([rsa_key("first")])
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,7 +68,11 @@ class Board:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def board(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Board]:
-    async with running_server(tmp_path_factory.mktemp("duties") / "data", auth="tokens") as running:
+    directory = tmp_path_factory.mktemp("duties")
+    keys = directory / "keys.json"
+    keys.write_text(BANK.key_set())
+    table = {"url": URL, "audience": AUDIENCE, "jwks_file": str(keys)}
+    async with running_server(directory / "data", **settings(directory, table)) as running:
         people = People(running)
         await people.ask("admin", "CreateNamespace", {"name": SPACE})
         await people.add("max", admin=SPACE)
@@ -127,6 +133,20 @@ async def test_a_service_does_not_approve(board: Board) -> None:
     await board.people.ask("admin", "GrantRole", {"subject": "service:robot"} | APPROVER)
 
     assert (await board.refusal("robot", await board.open()))[0] == "REVIEWER_NOT_PERSON"
+
+
+@pytest.mark.parametrize("claims", [{"azp": "job"}, {"idtyp": "app", "azp": "other"}])
+async def test_a_service_of_a_provider_does_not_approve(board: Board, claims: dict[str, str]) -> None:
+    for subject in ("user:job", "service:job"):
+        await board.people.ask("admin", "GrantRole", {"subject": subject} | APPROVER)
+    promotion = await board.open()
+    board.people.tokens["job"] = BANK.login("job", **claims)
+
+    assert (await board.refusal("job", promotion))[0] == "REVIEWER_NOT_PERSON"
+
+    # The same name is that of a person when its login is one of a person.
+    board.people.tokens["person"] = BANK.login("job", azp="steelyard-cli")
+    assert (await board.say("person", promotion)).state == pb.PROMOTION_STATE_APPLIED
 
 
 async def test_who_made_or_measured_the_version_does_not_approve(board: Board) -> None:

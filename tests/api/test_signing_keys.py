@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from steelyard_server.api import logins, signing_keys
+from steelyard_server.config import ConfigError
 from tests.api.calls import Refused, call
 from tests.api.logins import bearer
 from tests.issuers import AUDIENCE, URL, Provider, key_server, rsa_key, settings
@@ -18,6 +20,8 @@ from tests.servers import Running, running_server
 pytestmark = pytest.mark.asyncio
 
 OLD, NEW, FOREIGN = rsa_key("old"), rsa_key("new"), rsa_key("foreign")
+# Two keys by one name: whose a login is would depend on which of them was read last.
+TWINS = [NEW.entry() | {"kid": "old"}, OLD.entry()]
 
 
 @pytest.fixture
@@ -110,9 +114,10 @@ async def test_a_provider_that_does_not_answer_is_waited_for_within_a_limit(
         {"content": b'{"keys": [' + 300_000 * b" " + json.dumps(OLD.entry()).encode() + b"]}"},
         {"content": json.dumps({"keys": [OLD.entry() | {"d": "AQAB"}]}).encode()},
         {"content": json.dumps({"keys": [OLD.entry() | {"use": "enc"}]}).encode()},
+        {"content": json.dumps({"keys": TWINS}).encode()},
         {"status": 302},
     ],
-    ids=["500", "no JSON", "empty", "deep", "many", "large", "private", "enc", "redirect"],
+    ids=["500", "no JSON", "empty", "deep", "many", "large", "private", "enc", "twice", "redirect"],
 )
 async def test_what_is_no_set_of_keys_changes_nothing_and_the_start_goes_on(
     tmp_path: Path, broken: dict[str, Any]
@@ -132,6 +137,52 @@ async def test_what_is_no_set_of_keys_changes_nothing_and_the_start_goes_on(
             assert await outcome(running, bank.login("grace")) == "user:ada".replace("ada", "grace")
             assert await outcome(running, bank.login(key=FOREIGN)) == "SIGNING_KEY_UNKNOWN"
         assert good.asked == 0
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_two_keys_by_one_name_are_not_taken_and_the_log_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bank = Provider([OLD])
+    with key_server(bank.key_set()) as served:
+        where = settings(tmp_path, table(jwks_url=served.url))
+        async with running_server(tmp_path / "data", **where) as running:
+            assert await outcome(running, bank.login()) == "user:ada"
+            served.content = json.dumps({"keys": TWINS}).encode()
+            twin = replace(NEW, name="old")
+            assert await outcome(running, bank.login(key=FOREIGN)) == "SIGNING_KEY_UNKNOWN"
+            assert await outcome(running, bank.login("grace")) == "user:grace"
+            assert await outcome(running, bank.login(key=twin)) == "SIGNATURE_INVALID"
+    assert "two keys whose kid is 'old'" in capsys.readouterr().out
+
+
+async def test_a_key_that_is_not_for_signatures_may_have_the_name_of_one_that_is(tmp_path: Path) -> None:
+    bank, file = Provider([OLD]), tmp_path / "keys.json"
+    other = NEW.entry() | {"kid": "old", "use": "enc"}
+    file.write_text(json.dumps({"keys": [OLD.entry(), other]}))
+    where = settings(tmp_path, table(jwks_file=str(file)))
+    async with running_server(tmp_path / "data", **where) as running:
+        assert await outcome(running, bank.login()) == "user:ada"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (json.dumps({"keys": TWINS}), "two keys whose kid is 'old'"),
+        (json.dumps({"keys": [OLD.entry(), OLD.entry()]}), "two keys whose kid is 'old'"),
+        ('{"keys": []}', "no public key"),
+        ("junk", "cannot be read"),
+    ],
+)
+async def test_a_file_that_is_no_set_of_keys_is_an_error_at_the_start(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=words) as refused:
+        async with running_server(tmp_path / "data", **settings(tmp_path, table(jwks_file=str(file)))):
+            pass
+    assert str(file) in str(refused.value)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -173,6 +224,11 @@ async def test_only_so_many_logins_are_remembered(tmp_path: Path, monkeypatch: p
         # The sign of Kelvin, whose small letter is that of the alphabet.
         ({"principal_claim": "upn", "lower_case": True}, {"upn": "\N{KELVIN SIGN}ate"}, "CLAIM_INVALID"),
         ({"kind": "service"}, {}, "service:ada"),
+        ({}, {"azp": "ada"}, "service:ada"),
+        ({}, {"idtyp": "app"}, "service:ada"),
+        ({"service_claim": "robot"}, {"robot": 1}, "service:ada"),
+        ({"service_claim": "robot"}, {"azp": "steelyard-cli"}, "user:ada"),
+        ({"prefix": "partner."}, {"azp": "ada"}, "service:partner.ada"),
         ({"prefix": "partner."}, {}, "user:partner.ada"),
         ({"algorithms": ["ES256"]}, {}, "ALGORITHM_REFUSED"),
     ],

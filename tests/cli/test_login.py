@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from steelyard.cli import logins
+from steelyard.device_login import ProviderUnreachable
 from tests.cli.shell import Outcome, Shell, finished
 from tests.device_provider import LOST, Bank, bank_server
 from tests.issuers import AUDIENCE, settings
@@ -72,9 +75,11 @@ def test_a_person_confirms_elsewhere_and_is_logged_in_until_they_log_out(place: 
 
     assert f"{place.bank.url}/confirm" in done.err
     assert "ABCD-EFGH" in done.err
+    assert f"to log in at {place.bank.url} for {AUDIENCE}" in done.err
     assert "You are user:ada" in done.err
+    assert f"by a login at {place.bank.url} for {AUDIENCE}" in done.err
     told = place.ada.ok("whoami").facts
-    assert (told["name"], told["issuer"]) == ("user:ada", place.bank.url)
+    assert (told["name"], told["issuer"], told["audience"]) == ("user:ada", place.bank.url, AUDIENCE)
     assert told["until"]
     assert [form["client_id"] for form in place.bank.forms] == 3 * ["steelyard-cli"]
     assert "forgotten" in place.ada.ok("logout").err
@@ -90,7 +95,9 @@ def test_what_is_kept_only_its_owner_can_read(place: Place) -> None:
         os.umask(before)
     assert stat.S_IMODE(place.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(place.file.parent.stat().st_mode) == 0o700
-    assert [each.name for each in place.file.parent.iterdir()] == ["logins.json"]
+    assert {each.name for each in place.file.parent.iterdir()} <= {"logins.json", "logins.lock"}
+    for each in place.file.parent.iterdir():
+        assert stat.S_IMODE(each.stat().st_mode) == 0o600
     # One that somebody opened up, or put back from a backup, is closed by the next login.
     place.file.chmod(0o644)
     place.ada.ok("login")
@@ -111,6 +118,30 @@ def test_a_login_that_ended_is_renewed_without_the_person(place: Place) -> None:
     assert len(place.bank.forms) == asked
     [kept] = json.loads(place.file.read_text()).values()
     assert kept["refresh_token"] == f"again {asked}"
+
+
+def test_commands_that_renew_at_once_renew_once_where_a_refresh_token_is_good_once(place: Place) -> None:
+    place.bank.seconds, place.bank.rotates = 30, True
+    place.ada.ok("login")
+    place.bank.seconds, place.bank.renewal_seconds = 600, 3
+
+    both = [place.ada.start("whoami") for _ in range(2)]
+
+    assert [finished(each).code for each in both] == [0, 0]
+    assert place.bank.renewals == 1
+    [kept] = json.loads(place.file.read_text()).values()
+    assert kept["refresh_token"] == place.bank.newest
+
+
+def test_who_renews_waits_for_others_within_a_bound(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.bank.seconds = 30
+    place.ada.ok("login")
+    monkeypatch.setenv("STEELYARD_CONFIG_DIR", str(place.file.parent))
+    monkeypatch.setattr(logins, "WAIT_SECONDS", 0.2)
+    before, asked = place.file.read_text(), len(place.bank.forms)
+    with FileLock(place.file.with_suffix(".lock")), pytest.raises(ProviderUnreachable, match=r"logins\.lock"):
+        logins.token_for(place.ada.variables["STEELYARD_SERVER"])
+    assert (place.file.read_text(), len(place.bank.forms)) == (before, asked)
 
 
 def test_a_login_that_cannot_be_renewed_says_what_to_do(place: Place) -> None:
@@ -176,6 +207,8 @@ def test_with_json_programs_learn_who_they_are_and_what_was_forgotten(place: Pla
     done = place.ada.ok("login", "--json")
     assert json.loads(done.out) == json.loads(place.ada.ok("whoami", "--json").out)
     assert json.loads(done.out)["actor"]["id"] == "user:ada"
+    assert json.loads(done.out)["actor"]["issuer"] == place.bank.url
+    assert json.loads(done.out)["audience"] == AUDIENCE
     assert "ABCD-EFGH" in done.err
     address = place.ada.variables["STEELYARD_SERVER"]
     for forgotten in (True, False):

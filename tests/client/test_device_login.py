@@ -10,7 +10,7 @@ import pytest
 
 from steelyard import device_login
 from steelyard.device_login import LoginFailed, Prompt, Provider, ProviderUnreachable
-from tests.device_provider import LOST, Bank, bank_server
+from tests.device_provider import BROKEN_OFF, LOST, Bank, bank_server
 from tests.issuers import AUDIENCE
 
 SLOWER = device_login.SLOWER_SECONDS
@@ -85,12 +85,32 @@ def test_it_asks_as_often_as_it_may_and_a_lost_network_ends_nothing(
     assert [each.get("device_code") for each in bank.forms[1:]] == len(slept) * ["device"]
 
 
-@pytest.mark.parametrize("interval", [None, "soon", -1, True, 1e9, [1]])
+@pytest.mark.parametrize("interval", [None, "soon", -1, 0, 0.01, -0.0, True, float("nan"), [1]])
 def test_an_interval_that_is_none_is_the_usual_one(bank: Bank, clock: Clock, interval: Any) -> None:
     bank.begun = {"interval": interval}
     bank.answers = ["ok"]
     log_in(bank)
     assert clock.slept == [device_login.INTERVAL_SECONDS]
+
+
+@pytest.mark.parametrize(
+    ("interval", "slept"), [(0.5, 0.5), (60, 60), (61, 60), (1e9, 60), (float("inf"), 60)]
+)
+def test_an_interval_is_kept_within_a_bound(bank: Bank, clock: Clock, interval: float, slept: float) -> None:
+    bank.begun = {"interval": interval}
+    bank.answers = ["ok"]
+    log_in(bank)
+    assert clock.slept == [slept]
+
+
+@pytest.mark.parametrize("answer", BROKEN_OFF)
+def test_an_answer_that_is_broken_off_is_as_if_none_came(bank: Bank, clock: Clock, answer: str) -> None:
+    bank.answers = [answer, "ok"]
+    log_in(bank)
+    assert clock.slept == [2, 2 + SLOWER]
+    bank.answers = [answer]
+    with pytest.raises(ProviderUnreachable, match="cannot be reached"):
+        device_login.renew(provider(bank), "again")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,7 @@ def test_nobody_waits_for_ever(bank: Bank, clock: Clock, seconds: Any) -> None:
         ({"device_authorization_endpoint": "http://other.example/device"}, "does not begin with https"),
         ({"token_endpoint": "http://other.example/token"}, "does not begin with https"),
         ({"token_endpoint": "file:///etc/passwd"}, "does not begin with https"),
+        ({"token_endpoint": "https://[login/token"}, "does not begin with https"),
     ],
 )
 def test_secrets_are_sent_only_where_the_provider_is_and_nobody_listens(

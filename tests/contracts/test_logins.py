@@ -62,11 +62,15 @@ async def test_a_login_of_a_provider_may_what_its_groups_may_and_loses_it_at_onc
     login = BANK.login("ada", groups=["fraud-team"])
     made = {"name": "default/fraud"}
     assert await reason(people, login, "CreateModel", made) == "PERMISSION_MISSING"
-    writer = {"subject": "group:fraud-team", "role": "ROLE_WRITER", "scope": "default"}
+    writer = {"subject": "group:oidc.fraud-team", "role": "ROLE_WRITER", "scope": "default"}
     await people.ask("admin", "GrantRole", writer)
 
     told = await ask(people, login, "WhoAmI")
-    assert (told.actor.id, told.actor.issuer, list(told.groups)) == ("user:ada", URL, ["group:fraud-team"])
+    assert (told.actor.id, told.actor.issuer, list(told.groups)) == (
+        "user:ada",
+        URL,
+        ["group:oidc.fraud-team"],
+    )
     model = (await ask(people, login, "CreateModel", made)).model
     assert (model.creator.id, model.creator.issuer, model.creator.token_uid) == ("user:ada", URL, "")
     [event] = (await ask(people, login, "ListEvents", {"scope": "default/fraud"})).events

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +23,8 @@ ANSWER_BYTES_MAXIMUM = 256 * 1024
 ANSWER_SECONDS = 15.0
 # When the provider does not say how often to ask, and how much later to ask when that was too often.
 INTERVAL_SECONDS, SLOWER_SECONDS = 5.0, 5.0
+# More often than the first nobody asks, whatever the provider says; longer than the second nobody waits.
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 60.0
 # Longest time for a person to confirm, whatever the provider says.
 CONFIRM_SECONDS = 1800.0
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -113,7 +115,7 @@ def _confirmed(
     """Ask until the person has confirmed."""
     endpoint = _address(addresses, "token_endpoint", provider=provider.url)
     form = {"grant_type": GRANT, "device_code": device_code, "client_id": provider.client_id}
-    interval = _seconds(begun.get("interval"), otherwise=INTERVAL_SECONDS)
+    interval = _interval(begun.get("interval"))
     end = time.monotonic() + min(_seconds(begun.get("expires_in"), otherwise=600.0), CONFIRM_SECONDS)
     lost: ProviderUnreachable | None = None
     while time.monotonic() < end:
@@ -170,7 +172,10 @@ def _address(addresses: Mapping[str, Any], name: str, *, provider: str) -> str:
 
 def _safe(url: str) -> str:
     """Demand that nobody on the network reads what is sent there."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     is_here = parts.hostname in {"localhost", "127.0.0.1", "::1"}
     if parts.scheme == "https" or (parts.scheme == "http" and is_here):
         return url
@@ -185,13 +190,7 @@ def _posted(url: str, form: Mapping[str, str]) -> dict[str, Any]:
 def _asked(request: urllib.request.Request) -> dict[str, Any]:
     """Return the object that a provider answers, also with an error, of which the object tells."""
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_SECONDS) as answer:
-            content = answer.read(ANSWER_BYTES_MAXIMUM)
-    except urllib.error.HTTPError as error:
-        with error:
-            content = error.read(ANSWER_BYTES_MAXIMUM)
-        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _unreachable(request.full_url, error) from None
+        content = _content(request)
     except (OSError, ValueError, HTTPException) as error:
         raise _unreachable(request.full_url, error) from None
     try:
@@ -200,6 +199,26 @@ def _asked(request: urllib.request.Request) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise _wrong(request.full_url, "what it answers is no JSON object")
+    return found
+
+
+def _content(request: urllib.request.Request) -> bytes:
+    """Return the bytes of an answer, also of one that says that the request is wrong."""
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_SECONDS) as answer:
+            return _whole(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            return _whole(error.fp)
+
+
+def _whole(answer: Any) -> bytes:
+    """Read an answer, which must not end before its length; reading to a bound, Python does not say so."""
+    found: bytes = answer.read(ANSWER_BYTES_MAXIMUM)
+    if len(found) < ANSWER_BYTES_MAXIMUM and getattr(answer, "length", None):
+        raise IncompleteRead(found, answer.length)
     return found
 
 
@@ -229,6 +248,14 @@ def _wrong(url: str, what: str) -> LoginFailed:
 
 def _unreachable(url: str, error: Exception) -> ProviderUnreachable:
     return ProviderUnreachable(f"Logging in at {url} failed: it cannot be reached: {error}. Try again later.")
+
+
+def _interval(value: object) -> float:
+    """Return how often to ask: as the provider says, unless that is no time, or far from one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not value >= SHORTEST_SECONDS:  # type: ignore[operator]  # also for NaN
+        return INTERVAL_SECONDS
+    return min(float(value), LONGEST_SECONDS)  # type: ignore[arg-type]
 
 
 def _seconds(value: object, *, otherwise: float) -> float:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from steelyard.v1 import access_pb2
     from steelyard_server.api.call import Call
     from steelyard_server.api.pages import Pages
+    from steelyard_server.api.server_service import About
     from steelyard_server.core.grants import Grant
     from steelyard_server.core.groups import Group
     from steelyard_server.core.tokens import Token
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 class AccessService:
     """Serve tokens, grants and groups from the database."""
 
-    def __init__(self, database: Database, *, pages: Pages) -> None:
+    def __init__(self, database: Database, *, pages: Pages, about: About) -> None:
         self._database = database
         self._pages = pages
+        begins = (each.group_names_begin_with for each in about.issuers)
+        self._foreign_groups = tuple(each for each in begins if each)
 
     async def CreateToken(self, request: pb.CreateTokenRequest, call: Call) -> bytes:
         """Make a token; only the answer of the call that made it has its secret."""
@@ -149,6 +152,7 @@ class AccessService:
             answer,
             name=request.name,
             draft=_draft(request),
+            foreign=self._foreign_groups,
         )
 
     async def UpdateGroup(self, request: pb.UpdateGroupRequest, call: Call) -> bytes:

@@ -43,6 +43,7 @@ class ServerService:
     def __init__(self, database: Database, *, about: About) -> None:
         self._database = database
         self._about = about
+        self._audiences = {each.url: each.audience for each in about.issuers}
         limits = vars(LIMITS) | {"request_read_seconds": round(about.request_read_seconds)}
         self._limits = limits_pb2.Limits(**limits)
 
@@ -72,6 +73,7 @@ class ServerService:
             groups=convert.groups(caller),
             grants=[convert_access.grant(grants.value(row)) for row in held],
             expire_time=convert.timestamp(caller.rights.expire_time) if caller.rights else None,
+            audience=self._audiences.get(caller.issuer, ""),
         )
 
 

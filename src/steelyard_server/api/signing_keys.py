@@ -32,6 +32,8 @@ READ_SECONDS = 5.0
 PAUSE_SECONDS, RETRY_SECONDS = 60.0, 5.0
 # How long keys are good that could not be read again since: a provider may be down for a while.
 STALE_SECONDS = 24 * 3600.0
+# What reading and parsing of keys may end with.
+_BROKEN = (OSError, http.client.HTTPException, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class SigningKeys:
     async def _read(self) -> None:
         try:
             found = _parsed(await asyncio.to_thread(_read, self.issuer))
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+        except _BROKEN as error:
             log = structlog.get_logger("steelyard.signing_keys")
             log.warning("The keys of an issuer cannot be read.", issuer=self.issuer.url, why=str(error))
             self._next_time = time.monotonic() + RETRY_SECONDS
@@ -107,6 +109,20 @@ class SigningKeys:
         self._known = found
         self._read_time = time.monotonic()
         self._next_time = self._read_time + PAUSE_SECONDS
+
+
+def require_file(issuer: Issuer) -> None:
+    """Demand that a file of keys is good when a server starts; one that is broken later is in the log.
+
+    Raises:
+        ValueError: it is not; the message says why.
+    """
+    if not issuer.jwks_file:
+        return
+    try:
+        _parsed(_read(issuer))
+    except _BROKEN as error:
+        raise ValueError(f"The keys of {issuer.url} cannot be read: {issuer.jwks_file}: {error}.") from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -143,10 +159,23 @@ def _parsed(content: bytes) -> dict[str, Key]:
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or len(listed) > KEYS_MAXIMUM:
         raise ValueError(f"it is no JSON Web Key Set of at most {KEYS_MAXIMUM} keys")
+    _require_distinct([each for each in listed if isinstance(each, dict)])
     found = {each["kid"]: key for each in listed if (key := _key(each)) is not None}
     if not found:
         raise ValueError("it has no public key with a kid that logins can be checked with")
     return found
+
+
+def _require_distinct(entries: list[dict[str, Any]]) -> None:
+    """Demand that a kid is of one key: else it is chance whose signature counts."""
+    known: set[str] = set()
+    for entry in entries:
+        name = entry.get("kid")
+        if not isinstance(name, str) or entry.get("use", "sig") != "sig":
+            continue
+        if name in known:
+            raise ValueError(f"it has two keys whose kid is {name[:100]!r}")
+        known.add(name)
 
 
 def _key(entry: Any) -> Key | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 
+from steelyard_server import issuers
 from steelyard_server.api.signing_keys import SigningKeys
 from steelyard_server.core import access, names, tokens
 from steelyard_server.core.access import Login
@@ -37,8 +38,8 @@ _BROKEN = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 class Verifier:
     """Check logins of some issuers. All methods belong to the thread of the event loop."""
 
-    def __init__(self, issuers: Iterable[Issuer]) -> None:
-        self._keys = {each.url: SigningKeys(each) for each in issuers}
+    def __init__(self, taken: Iterable[Issuer]) -> None:
+        self._keys = {each.url: SigningKeys(each) for each in taken}
 
     @property
     def changes(self) -> int:
@@ -148,7 +149,8 @@ def _principal(claims: dict[str, Any], issuer: Issuer) -> str:
     if claim == "email" and claims.get("email_verified") is not True:
         raise _wrong(issuer, "email_verified", "has an address that its provider did not verify")
     name = _name(claims.get(claim), issuer)
-    principal = f"{issuer.kind}:{issuer.prefix}{name}"
+    kind = "service" if issuers.is_service(issuer, claims) else "user"
+    principal = f"{kind}:{issuer.prefix}{name}"
     try:
         names.principal(principal, field=claim)
     except InvalidArgument:
@@ -172,7 +174,7 @@ def _groups(claims: dict[str, Any], issuer: Issuer) -> tuple[str, ...]:
     given = claims.get(claim, [])
     if not isinstance(given, list) or len(given) > LIMITS.login_groups_count:
         raise _wrong(issuer, claim, f"has no list of at most {LIMITS.login_groups_count} groups in {claim}")
-    found = {f"{issuer.prefix}{name}" for each in given if (name := _name(each, issuer))}
+    found = {f"{issuer.group_names_begin_with}{name}" for each in given if (name := _name(each, issuer))}
     return tuple(sorted(filter(_is_group, found)))
 
 

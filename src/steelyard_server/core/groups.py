@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from steelyard_server.core import access, grants, masks, names, pages
 from steelyard_server.db import tables
 from steelyard_server.db.statements import insert_generated
-from steelyard_server.errors import GroupAlreadyExists, GroupNotFound
+from steelyard_server.errors import GroupAlreadyExists, GroupNotFound, ReservedName
 from steelyard_server.history import events
 from steelyard_server.history.events import Change, Scope, Text
 from steelyard_server.limits import LIMITS
@@ -80,14 +80,21 @@ class Draft:
         }
 
 
-def create(tx: Transaction, act: Act, *, name: str, draft: Draft) -> Group:
+def create(tx: Transaction, act: Act, *, name: str, draft: Draft, foreign: tuple[str, ...] = ()) -> Group:
     """Create a group.
 
+    Args:
+        foreign: how names of the groups of identity providers begin.
+
     Raises:
+        ReservedName: the name is one of a provider's groups.
         GroupAlreadyExists: the name is taken.
         RoleNotForOneself: it has a role that decides on promotions, and the caller would be in it.
     """
     names.group(name)
+    if name.startswith(foreign):
+        message = f"{name} is a name of groups of an identity provider, which says who is in them."
+        raise ReservedName(f"{message} Choose another.", field="name", name=name)
     fields = draft.check()
     if tx.one(_BY_NAME, name=name) is not None:
         raise GroupAlreadyExists(

@@ -43,7 +43,7 @@ const (
 	Role_ROLE_APPROVER Role = 5
 	// Read all, change what runs in an environment, report instances and outcomes.
 	Role_ROLE_DEPLOYER Role = 6
-	// See metadata and the history of the whole registry, but no bytes of files.
+	// See metadata, who may do what, and the history of the whole registry, but no bytes of files.
 	Role_ROLE_AUDITOR Role = 7
 	// Do everything but approve and override.
 	Role_ROLE_ADMIN Role = 8

@@ -1481,12 +1481,12 @@ const file_steelyard_v1_access_service_proto_rawDesc = "" +
 	"\n" +
 	"RevokeRole\x12\x1f.steelyard.v1.RevokeRoleRequest\x1a .steelyard.v1.RevokeRoleResponse\"\r\x8a\xb5\x18\t\b\r\x12\x05scope\x12a\n" +
 	"\n" +
-	"ListGrants\x12\x1f.steelyard.v1.ListGrantsRequest\x1a .steelyard.v1.ListGrantsResponse\"\x10\x8a\xb5\x18\t\b\r\x12\x05scope\x90\x02\x01\x12Z\n" +
+	"ListGrants\x12\x1f.steelyard.v1.ListGrantsRequest\x1a .steelyard.v1.ListGrantsResponse\"\x10\x8a\xb5\x18\t\b\f\x12\x05scope\x90\x02\x01\x12Z\n" +
 	"\vCreateGroup\x12 .steelyard.v1.CreateGroupRequest\x1a!.steelyard.v1.CreateGroupResponse\"\x06\x8a\xb5\x18\x02\b\r\x12Z\n" +
 	"\vUpdateGroup\x12 .steelyard.v1.UpdateGroupRequest\x1a!.steelyard.v1.UpdateGroupResponse\"\x06\x8a\xb5\x18\x02\b\r\x12Z\n" +
 	"\vDeleteGroup\x12 .steelyard.v1.DeleteGroupRequest\x1a!.steelyard.v1.DeleteGroupResponse\"\x06\x8a\xb5\x18\x02\b\r\x12Z\n" +
 	"\n" +
-	"ListGroups\x12\x1f.steelyard.v1.ListGroupsRequest\x1a .steelyard.v1.ListGroupsResponse\"\t\x8a\xb5\x18\x02\b\r\x90\x02\x01B\xb2\x01\n" +
+	"ListGroups\x12\x1f.steelyard.v1.ListGroupsRequest\x1a .steelyard.v1.ListGroupsResponse\"\t\x8a\xb5\x18\x02\b\f\x90\x02\x01B\xb2\x01\n" +
 	"\x10com.steelyard.v1B\x12AccessServiceProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

@@ -83,7 +83,8 @@ type AccessServiceClient interface {
 	// Errors:
 	// * NOT_FOUND, GRANT_NOT_FOUND: there is no such grant on this scope itself.
 	RevokeRole(ctx context.Context, in *RevokeRoleRequest, opts ...grpc.CallOption) (*RevokeRoleResponse, error)
-	// Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+	// Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+	// sees who may do what there, and changes nothing.
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -92,6 +93,7 @@ type AccessServiceClient interface {
 	// Creates a Group.
 	//
 	// Errors:
+	// * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
 	// * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
 	// * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
@@ -279,7 +281,8 @@ type AccessServiceServer interface {
 	// Errors:
 	// * NOT_FOUND, GRANT_NOT_FOUND: there is no such grant on this scope itself.
 	RevokeRole(context.Context, *RevokeRoleRequest) (*RevokeRoleResponse, error)
-	// Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+	// Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+	// sees who may do what there, and changes nothing.
 	//
 	// Errors:
 	// * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -288,6 +291,7 @@ type AccessServiceServer interface {
 	// Creates a Group.
 	//
 	// Errors:
+	// * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
 	// * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
 	// * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
 	// * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.

@@ -51,7 +51,7 @@ const (
 	Permission_PERMISSION_DEPLOY Permission = 10
 	// Report instances and outcomes.
 	Permission_PERMISSION_REPORT Permission = 11
-	// Read the history of the whole registry.
+	// Read the history of the whole registry, and who may do what in the scope.
 	Permission_PERMISSION_AUDIT Permission = 12
 	// Administer the scope: namespaces, roles, policies, maintenance.
 	Permission_PERMISSION_ADMIN Permission = 13

@@ -225,7 +225,9 @@ type WhoAmIResponse struct {
 	// everybody may do everything.
 	Grants []*Grant `protobuf:"bytes,11,rep,name=grants,proto3" json:"grants,omitempty"`
 	// When the login ends; absent while nobody has to log in.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What a login of an identity provider is for: the `aud` that the server demands of it. Empty for a Token.
+	Audience      string `protobuf:"bytes,13,opt,name=audience,proto3" json:"audience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +290,13 @@ func (x *WhoAmIResponse) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WhoAmIResponse) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
 var File_steelyard_v1_server_service_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_server_service_proto_rawDesc = "" +
@@ -305,14 +314,15 @@ const file_steelyard_v1_server_service_proto_rawDesc = "" +
 	"\bdatabase\x18\a \x01(\tR\bdatabase\x12&\n" +
 	"\x0eauthentication\x18\b \x01(\bR\x0eauthentication\x12.\n" +
 	"\aissuers\x18\x14 \x03(\v2\x14.steelyard.v1.IssuerR\aissuers\"\x0f\n" +
-	"\rWhoAmIRequest\"\xbd\x01\n" +
+	"\rWhoAmIRequest\"\xd9\x01\n" +
 	"\x0eWhoAmIResponse\x12)\n" +
 	"\x05actor\x18\x01 \x01(\v2\x13.steelyard.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06groups\x18\n" +
 	" \x03(\tR\x06groups\x12+\n" +
 	"\x06grants\x18\v \x03(\v2\x13.steelyard.v1.GrantR\x06grants\x12;\n" +
 	"\vexpire_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime2\xc4\x01\n" +
+	"expireTime\x12\x1a\n" +
+	"\baudience\x18\r \x01(\tR\baudience2\xc4\x01\n" +
 	"\rServerService\x12c\n" +
 	"\rGetServerInfo\x12\".steelyard.v1.GetServerInfoRequest\x1a#.steelyard.v1.GetServerInfoResponse\"\t\x8a\xb5\x18\x02\b\x01\x90\x02\x01\x12N\n" +
 	"\x06WhoAmI\x12\x1b.steelyard.v1.WhoAmIRequest\x1a\x1c.steelyard.v1.WhoAmIResponse\"\t\x8a\xb5\x18\x02\b\x02\x90\x02\x01B\xb2\x01\n" +

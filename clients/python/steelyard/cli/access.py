@@ -57,6 +57,7 @@ def whoami(context: typer.Context, json: output.Json = False) -> None:
             "verified": "yes" if actor.authenticated else "no, this is a name that you state",
             "token": actor.message.token_uid,
             "issuer": actor.message.issuer,
+            "audience": found.message.audience,
             "until": found.expire_time,
             "groups": ", ".join(found.groups),
             "roles": ", ".join(f"{each.role} on {each.scope or REGISTRY}" for each in found.grants),

@@ -6,6 +6,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 # A login that ends within this time is renewed before it is sent.
 EARLY_SECONDS = 60.0
+# How long a command waits for another one that renews a login, which asks its provider twice.
+WAIT_SECONDS = 60.0
 
 
 def register(app: typer.Typer) -> None:
@@ -40,14 +45,16 @@ def login(
     whoami --json does.
     """
     found = session.of(context)
-    kept = {"token": _read_token()} if token else _log_in(found, issuer=issuer)
+    kept: dict[str, Any] = {"token": _read_token()} if token else _log_in(found, issuer=issuer)
     with found.client(token=kept["token"]) as client:
         identity = client.access.identity()
     if not identity.actor.authenticated:
         output.changed("This server wants no login; nothing was kept.", identity.message, json=json)
         return
-    _save(_load() | {found.address(): kept})
-    said = f"You are {identity.actor.id} on {found.address()}; steelyard whoami says what you may do."
+    with _alone():
+        _save(_load() | {found.address(): kept})
+    by = "" if token else f", by a login at {kept['issuer']} for {kept['audience']}"
+    said = f"You are {identity.actor.id} on {found.address()}{by}; steelyard whoami says what you may do."
     output.changed(said, identity.message, json=json)
     if os.environ.get("STEELYARD_TOKEN"):
         output.note("The variable STEELYARD_TOKEN is set and goes before this login; unset it.")
@@ -59,10 +66,11 @@ def logout(context: typer.Context, json: output.Json = False) -> None:
     A token stays good until it is revoked: steelyard tokens revoke UID.
     """
     address = session.of(context).address()
-    known = _load()
-    was_kept = known.pop(address, None) is not None
-    if was_kept:
-        _save(known)
+    with _alone():
+        known = _load()
+        was_kept = known.pop(address, None) is not None
+        if was_kept:
+            _save(known)
     if json:
         output.facts_json({"server": address, "forgotten": was_kept})
         return
@@ -77,11 +85,18 @@ def token_for(address: str) -> str:
         ProviderUnreachable: it ended, and nobody answers who could renew it.
     """
     kept = _load().get(address)
-    if not kept:
-        return ""
-    if time.time() < kept.get("expire_time", float("inf")) - EARLY_SECONDS:
-        return str(kept["token"])
-    return _renewed(address, kept)
+    if not kept or _is_good(kept):
+        return str(kept["token"]) if kept else ""
+    with _alone():
+        # Another command may have renewed it meanwhile, and what a login is renewed with may be good once.
+        kept = _load().get(address)
+        if not kept or _is_good(kept):
+            return str(kept["token"]) if kept else ""
+        return _renewed(address, kept)
+
+
+def _is_good(kept: dict[str, Any]) -> bool:
+    return bool(time.time() < kept.get("expire_time", float("inf")) - EARLY_SECONDS)
 
 
 def path() -> Path:
@@ -101,7 +116,7 @@ def _log_in(found: session.Session, *, issuer: str) -> dict[str, Any]:
     from steelyard import device_login
 
     provider = _provider(found, issuer=issuer)
-    return _kept(device_login.log_in(provider, show=_show), provider)
+    return _kept(device_login.log_in(provider, show=partial(_show, provider)), provider)
 
 
 def _provider(found: session.Session, *, issuer: str) -> Provider:
@@ -124,8 +139,11 @@ def _provider(found: session.Session, *, issuer: str) -> Provider:
     return Provider(chosen.url, chosen.audience, chosen.client_id, tuple(chosen.scopes))
 
 
-def _show(prompt: Prompt) -> None:
-    output.note(f"Open {prompt.address} in a browser and confirm the code {prompt.code}. Waiting …")
+def _show(provider: Provider, prompt: Prompt) -> None:
+    output.note(
+        f"Open {prompt.address} in a browser and confirm the code {prompt.code}, to log in at {provider.url} "
+        f"for {provider.audience}. Waiting …"
+    )
 
 
 def _kept(found: Login, provider: Provider) -> dict[str, Any]:
@@ -155,6 +173,33 @@ def _renewed(address: str, kept: dict[str, Any]) -> str:
     return found.token
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other commands from renewing logins and changing their file, until the block ends.
+
+    Raises:
+        ProviderUnreachable: another command has kept this one from it for too long.
+    """
+    from filelock import FileLock, Timeout
+
+    file = path().with_suffix(".lock")
+    lock = FileLock(file, timeout=WAIT_SECONDS, mode=0o600)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock.acquire()
+    except Timeout:
+        from steelyard.device_login import ProviderUnreachable
+
+        message = f"Another command has held {file} for {WAIT_SECONDS:g} seconds. Try again later."
+        raise ProviderUnreachable(message) from None
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be used: {error}. Let yourself write there.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _load() -> dict[str, Any]:
     try:
         known = json.loads(path().read_text(encoding="utf-8"))
@@ -178,6 +223,9 @@ def _save(known: dict[str, Any]) -> None:
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             json.dump(known, stream, indent=2, sort_keys=True)
+            stream.flush()
+            # What a login is renewed with may be nowhere else.
+            os.fsync(stream.fileno())
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)

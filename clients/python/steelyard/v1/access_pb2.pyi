@@ -42,7 +42,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_DEPLOYER: _Role.ValueType  # 6
     """Read all, change what runs in an environment, report instances and outcomes."""
     ROLE_AUDITOR: _Role.ValueType  # 7
-    """See metadata and the history of the whole registry, but no bytes of files."""
+    """See metadata, who may do what, and the history of the whole registry, but no bytes of files."""
     ROLE_ADMIN: _Role.ValueType  # 8
     """Do everything but approve and override."""
     ROLE_BREAK_GLASS: _Role.ValueType  # 9
@@ -70,7 +70,7 @@ ROLE_APPROVER: Role.ValueType  # 5
 ROLE_DEPLOYER: Role.ValueType  # 6
 """Read all, change what runs in an environment, report instances and outcomes."""
 ROLE_AUDITOR: Role.ValueType  # 7
-"""See metadata and the history of the whole registry, but no bytes of files."""
+"""See metadata, who may do what, and the history of the whole registry, but no bytes of files."""
 ROLE_ADMIN: Role.ValueType  # 8
 """Do everything but approve and override."""
 ROLE_BREAK_GLASS: Role.ValueType  # 9

@@ -165,7 +165,8 @@ class AccessServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGrants(self, request, context):
-        """Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+        """Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+        sees who may do what there, and changes nothing.
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -179,6 +180,7 @@ class AccessServiceServicer(object):
         """Creates a Group.
 
         Errors:
+        * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
         * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
         * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.

@@ -86,7 +86,8 @@ class AccessServiceStub:
     * NOT_FOUND, GRANT_NOT_FOUND: there is no such grant on this scope itself.
     """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListGrantsRequest, _access_service_pb2.ListGrantsResponse]
-    """Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+    """Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+    sees who may do what there, and changes nothing.
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -96,6 +97,7 @@ class AccessServiceStub:
     """Creates a Group.
 
     Errors:
+    * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
     * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
     * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
@@ -183,7 +185,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     * NOT_FOUND, GRANT_NOT_FOUND: there is no such grant on this scope itself.
     """
     ListGrants: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListGrantsRequest, _access_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
-    """Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+    """Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+    sees who may do what there, and changes nothing.
 
     Errors:
     * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -193,6 +196,7 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Creates a Group.
 
     Errors:
+    * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
     * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
     * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
     * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.
@@ -313,7 +317,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.ListGrantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.ListGrantsResponse, _abc.Awaitable[_access_service_pb2.ListGrantsResponse]]:
-        """Answers the grants on a scope and on what is in it, the oldest first, a page at a time.
+        """Answers the grants on a scope and on what is in it, the oldest first, a page at a time. Who audits a scope
+        sees who may do what there, and changes nothing.
 
         Errors:
         * INVALID_ARGUMENT, INVALID_NAME: subject or scope is of another form.
@@ -329,6 +334,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a Group.
 
         Errors:
+        * INVALID_ARGUMENT, RESERVED_NAME: groups of an identity provider have such names.
         * INVALID_ARGUMENT, INVALID_NAME: the name, or a member, is of another form.
         * INVALID_ARGUMENT, LIMIT_EXCEEDED: more members than Limits.group_members_count.
         * ALREADY_EXISTS, GROUP_ALREADY_EXISTS: the name is taken.

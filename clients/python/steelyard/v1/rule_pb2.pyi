@@ -50,7 +50,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_REPORT: _Permission.ValueType  # 11
     """Report instances and outcomes."""
     PERMISSION_AUDIT: _Permission.ValueType  # 12
-    """Read the history of the whole registry."""
+    """Read the history of the whole registry, and who may do what in the scope."""
     PERMISSION_ADMIN: _Permission.ValueType  # 13
     """Administer the scope: namespaces, roles, policies, maintenance."""
 
@@ -84,7 +84,7 @@ PERMISSION_DEPLOY: Permission.ValueType  # 10
 PERMISSION_REPORT: Permission.ValueType  # 11
 """Report instances and outcomes."""
 PERMISSION_AUDIT: Permission.ValueType  # 12
-"""Read the history of the whole registry."""
+"""Read the history of the whole registry, and who may do what in the scope."""
 PERMISSION_ADMIN: Permission.ValueType  # 13
 """Administer the scope: namespaces, roles, policies, maintenance."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015

@@ -307,7 +307,7 @@ export enum Role {
   DEPLOYER = 6,
 
   /**
-   * See metadata and the history of the whole registry, but no bytes of files.
+   * See metadata, who may do what, and the history of the whole registry, but no bytes of files.
    *
    * @generated from enum value: ROLE_AUDITOR = 7;
    */

@@ -150,7 +150,7 @@ export enum Permission {
   REPORT = 11,
 
   /**
-   * Read the history of the whole registry.
+   * Read the history of the whole registry, and who may do what in the scope.
    *
    * @generated from enum value: PERMISSION_AUDIT = 12;
    */

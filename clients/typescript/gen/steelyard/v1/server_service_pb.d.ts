@@ -152,6 +152,13 @@ export declare type WhoAmIResponse = Message<"steelyard.v1.WhoAmIResponse"> & {
    * @generated from field: google.protobuf.Timestamp expire_time = 12;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * What a login of an identity provider is for: the `aud` that the server demands of it. Empty for a Token.
+   *
+   * @generated from field: string audience = 13;
+   */
+  audience: string;
 };
 
 /**
