@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import pickle
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ class Table(RuleBasedStateMachine):
 
     def tried(self, rules: Rules, call: Call) -> tuple[str, Any, Rules]:
         """Return why the rules forbid a call, what they answer, and how they stand then."""
-        after = deepcopy(rules)
+        # Ten times as fast as a deep copy.
+        after: Rules = pickle.loads(pickle.dumps(rules))  # noqa: S301 - our own
         try:
             return "", call.rules(after), after
         except Refused as why:
@@ -158,7 +159,7 @@ class Table(RuleBasedStateMachine):
         """Demand that the tables say what the rules say."""
         found, expected = self.run(self.database.read(stored)), told(self.plain)
         for name, each in expected.items():
-            assert found[name] == each, name
+            assert found[name] == each, (name, differing(found[name], each))
 
     def require_fold(self) -> None:
         self.run(self.database.read(require_equal))
@@ -186,6 +187,12 @@ class Table(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.run(self.stack.aclose())
         self.runner.close()
+
+
+def differing(found: dict[Any, Any], expected: dict[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+    """Return what is otherwise, as it is and as it should be."""
+    either = {key: (found.get(key), expected.get(key)) for key in found | expected}
+    return {key: (one, other) for key, (one, other) in either.items() if one != other}
 
 
 def told(rules: Rules) -> dict[str, Any]:

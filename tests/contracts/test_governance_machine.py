@@ -188,7 +188,7 @@ def test_whatever_people_do_nothing_stands_where_a_policy_forbids_it(
     phases += [Phase.shrink] if os.environ.get("GOVERNANCE_SHRINK", "1") != "0" else []
     chosen = settings(
         max_examples=int(os.environ.get("GOVERNANCE_EXAMPLES", "10")),
-        stateful_step_count=int(os.environ.get("GOVERNANCE_STEPS", "40")),
+        stateful_step_count=int(os.environ.get("GOVERNANCE_STEPS", "20")),
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
