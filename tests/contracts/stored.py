@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from steelyard_server.db import tables
 from steelyard_server.db.database import Row, Transaction
+from steelyard_server.history import events
 from tests.contracts.fold import Fold, State, fold, folded_scope
 
 MODEL_STATE = ("name", "description", "labels", "owners", "metric_directions", "creator")
@@ -29,8 +30,8 @@ def folded(tx: Transaction) -> Fold:
     texts = {
         (row.sequence, row.name): (bytes(row.salt), row.content) for row in select_all(tx, "event_texts")
     }
-    events = [bytes(row.content) for row in select_all(tx, "events")]
-    return fold(events, texts=texts)
+    appended = [bytes(row.content) for row in select_all(tx, "events")]
+    return fold(appended, texts=texts)
 
 
 def select_all(tx: Transaction, name: str) -> list[Row]:
@@ -334,7 +335,9 @@ def require_ends(tx: Transaction) -> None:
         if row.state != "open" or row.ended or not row.model_id:
             assert row.ended in {"", "superseded", "refused", "cancelled"}
             continue
-        assert row.state != "open" or (row.model_id, row.version_number) not in deleted
+        if row.expire_time <= events.now():
+            continue
+        assert (row.model_id, row.version_number) not in deleted
         protecting = [
             {"name": each.name, "uid": each.uid, "revision": str(each.revision)}
             for each, models in sorted(policies, key=lambda found: found[0].name)
@@ -343,8 +346,10 @@ def require_ends(tx: Transaction) -> None:
             and (not models or any(fnmatchcase(key, form) for form in models for key in keys[row.model_id]))
         ]
         assert json.loads(row.policies) == protecting
-        reinstates = json.loads(row.content)["reinstates"]
-        assert revoked.get((row.model_id, row.version_number), reinstates) == reinstates
+        # What was proposed of a revoked version may be there to lift that, or to put it away.
+        revocation = revoked.get((row.model_id, row.version_number), "0")
+        assert int(revocation) < row.create_sequence
+        assert json.loads(row.content)["reinstates"] in {"", revocation} or revocation == "0"
 
 
 def promoted(state: State) -> dict[str, Any]:

@@ -100,6 +100,9 @@ async def test_what_waits_and_what_is_superseded_can_be_overridden(board: Board,
 
     await override(board, act("user:bob", reason="now"), view)
 
+    assert (await board.see(view)).state == "overridden"
+    with pytest.raises(errors.PromotionClosed):
+        await override(board, act("user:bob", reason="again"), view)
     assert (await version(board)).aliases == ["champion"]
     assert "override" in (await version(board)).marks
     await board.database.read(require_equal)

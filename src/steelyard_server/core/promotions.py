@@ -75,7 +75,7 @@ _OPEN = (
 )
 _PAGE = select(tables.promotions).where(any_of(_P.id, "ids"))
 _INSERT = insert_generated(tables.promotions)
-_CHANGING = ("state", "content", "update_time", "sequence")
+_CHANGING = ("state", "ended", "content", "update_time", "sequence")
 _UPDATE = (
     update(tables.promotions)
     .where(_P.id == bindparam("promotion"))
