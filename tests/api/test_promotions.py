@@ -87,8 +87,7 @@ async def add_version(people: People, name: str, data: bytes, *, value: float) -
 
 
 async def promote(people: People, number: int, who: str = "wim", **fields: Any) -> Any:
-    wanted = {"version": {"model": MODEL, "number": number}, "target": PRODUCTION} | fields
-    return (await people.ask(who, "CreatePromotion", wanted)).promotion
+    return (await people.ask(who, "CreatePromotion", proposal(number) | fields)).promotion
 
 
 async def review(people: People, who: str, promotion: Any, verdict: str = "APPROVE", **fields: Any) -> Any:
@@ -168,6 +167,25 @@ async def test_a_promotion_happens_once_for_its_request_id(people: People) -> No
     approved = await review(people, "ann", first, **approval)
     assert await review(people, "ann", first, **approval) == approved
     assert len(approved.reviews) == 1
+
+
+async def test_its_first_answer_is_told_again_when_the_version_is_gone_meanwhile(people: People) -> None:
+    """Checks are run ahead of the transaction that knows the answer, and find no version to look at."""
+    number = await add_version(people, "gone", PICKLE, value=0.98)
+    wanted = {"requestId": str(uuid.uuid4())}
+    first = await promote(people, number, **wanted)
+    await people.ask("wim", "DeleteVersion", {"version": {"model": MODEL, "number": number}})
+
+    assert first.state == REFUSED
+    assert await promote(people, number, **wanted) == first
+    assert await refused(people, "wim", "CreatePromotion", proposal(number)) == (
+        "NOT_FOUND",
+        "VERSION_DELETED",
+    )
+
+
+def proposal(number: int) -> dict[str, Any]:
+    return {"version": {"model": MODEL, "number": number}, "target": PRODUCTION}
 
 
 async def test_an_alias_cannot_be_set_past_a_policy(people: People) -> None:

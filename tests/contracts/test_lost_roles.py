@@ -121,3 +121,13 @@ async def test_a_grant_to_a_group_of_a_provider_can_be_taken_away(board: Board) 
     await take(board, "group:risk")
 
     assert given(await board.say(bob, view)) == [1]
+
+
+async def test_who_is_in_the_group_still_but_may_not_review_any_more_does_not_count(board: Board) -> None:
+    await board.group("risk", "user:ann", "user:bob")
+    view, bob = await opened(board, groups=("group:risk",))
+    await board.say(await board.person("user:ann", "approver"), view)
+
+    await take(board, "user:ann")
+
+    assert given(await board.say(await board.again(bob), view)) == [1]

@@ -13,7 +13,7 @@ from steelyard_server.api.transact import ATTEMPTS, mutate, observe
 from steelyard_server.core import evidence, promoting, reviews
 from steelyard_server.core.policies import formats
 from steelyard_server.core.policies.language import UNKNOWN_FORMAT
-from steelyard_server.errors import Conflict, DataLoss
+from steelyard_server.errors import Conflict, DataLoss, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,12 +55,14 @@ class PromotionService:
             "reference": convert.reference(request.version),
             "target": convert_policy.target(request.target),
         }
+        gather = partial(promoting.gather, author=call.caller.id, **wanted)
         return await self._checked(
             call,
             request,
             reviews.propose,
             answer,
-            gather=partial(promoting.gather, author=call.caller.id, **wanted),
+            gather=gather,
+            judged=await self._ahead(call, gather),
             validate_only=request.validate_only,
             archive_incumbent=request.archive_incumbent,
             **wanted,
@@ -182,14 +184,17 @@ class PromotionService:
         encode: Callable[[View], Message],
         *,
         gather: Callable[..., Inputs],
+        judged: Judged | None = None,
         **arguments: Any,
     ) -> bytes:
         """Run a mutation that may want checks to have run on what it finds; then run them, and it again.
 
+        Args:
+            judged: what they found already.
+
         Raises:
             Conflict: what the checks look at kept changing.
         """
-        judged: Judged | None = None
         for _ in range(ATTEMPTS):
             # The request id is taken out of a request when it is used.
             again = type(request).FromString(request.SerializeToString())
@@ -199,6 +204,17 @@ class PromotionService:
                 inputs, _ = await observe(self._database, call, gather, minimum_sequence=0)
                 judged = await self._judge(inputs)
         raise Conflict("What the checks look at kept changing meanwhile; try again.")
+
+    async def _ahead(self, call: Call, gather: Callable[..., Inputs]) -> Judged | None:
+        """Run the checks that a mutation will want, if it will, so that it is not tried in vain.
+
+        What is wrong with the call its own transaction says, which may know an answer to it already.
+        """
+        try:
+            inputs, _ = await observe(self._database, call, gather, minimum_sequence=0)
+        except RegistryError:
+            return None
+        return await self._judge(inputs) if inputs.policies else None
 
     async def _judge(self, inputs: Inputs) -> Judged:
         def judge() -> Judged:
