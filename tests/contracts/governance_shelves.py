@@ -159,12 +159,21 @@ class Shelves:
     def delete_model(self, model: str) -> None:
         self.require_scope(model)
         demand(not any(where == model for where, _ in self.aliases), "in use")
+        for each in self.within(model):
+            self.require_unprotected(model, ("stage", each.stage))
         self.models[model].deleted = True
 
     def undelete_model(self, model: str) -> None:
         line = self.models[model]
         demand(line.deleted and not line.purged, "not deleted")
         line.deleted = False
+        for each in self.within(model):
+            if self.protecting(model, ("stage", each.stage)):
+                each.stage = DEVELOPMENT
+
+    def within(self, model: str) -> list[Version]:
+        """Return the versions of a model that are not deleted themselves."""
+        return [each for key, each in self.versions.items() if key[0] == model and not each.deleted]
 
     def purge_model(self, model: str) -> None:
         """End a deleted model with all that was in it; its names stay taken."""

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from steelyard_server import errors
-from steelyard_server.core import aliases, deletions, evaluations, files, models, reviews, versions
+from steelyard_server.core import (
+    aliases,
+    deletions,
+    evaluations,
+    files,
+    model_deletions,
+    models,
+    reviews,
+    versions,
+)
 from steelyard_server.core.content import Dataset, Metric
 from steelyard_server.core.policy_drafts import Approvals, Check, Draft
 from steelyard_server.core.reviews import View
@@ -198,3 +207,24 @@ async def test_an_override_leaves_a_protected_stage_too(board: Board, options: d
 
     done = await board.database.write(reviews.override, bob, **named(view))
     assert (done.state, (await stages(board))[0]) == ("overridden", "staging")
+
+
+async def test_a_model_takes_nothing_out_of_a_protected_stage_and_brings_nothing_back_into_one(
+    board: Board,
+) -> None:
+    write = board.database.write
+    for of, target in ((1, STAGING), (2, PRODUCTION), (3, ARCHIVED)):
+        await board.promote(act(), of, target)
+    await write(deletions.remove, act(), reference=number(3))
+    await board.set_policy(demanding(PRODUCTION))
+    with pytest.raises(errors.PolicyRequiresPromotion, match="production"):
+        await write(model_deletions.remove, act(), name=FRAUD)
+    await board.set_policy(None)
+    await write(model_deletions.remove, act(), name=FRAUD)
+    await board.set_policy(demanding(PRODUCTION))
+
+    await write(model_deletions.restore, act(), name=FRAUD)
+
+    assert [(await version(board, of)).stage for of in (1, 2)] == ["staging", "development"]
+    assert (await write(deletions.restore, act(), reference=number(3))).stage == "archived"
+    await board.database.read(require_equal)

@@ -137,7 +137,7 @@ def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") 
     masks.check_etag(etag, row.sequence)
     at = events.stamp(tx)
     before = versions.complete(tx, row, model=model)
-    stage = _stage_after(tx, row, model=model)
+    stage = stage_after(tx, row.stage, model=model)
     after = replace(before, delete_time=None, stage=stage, sequence=at.sequence)
     tx.run(_MARK, {"version": row.id, "time": None, "event": at.sequence})
     if stage != row.stage:
@@ -153,12 +153,12 @@ def restore(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") 
     return after
 
 
-def _stage_after(tx: Transaction, row: Row, *, model: Model) -> str:
-    """Return the stage in which a version comes back: none that went, or to which only a promotion leads."""
+def stage_after(tx: Transaction, stage: str, *, model: Model) -> str:
+    """Return where a version of *stage* comes back: in none that went, or to which only a promotion leads."""
     known = stages.of(namespaces.find(tx, name=model.namespace))
-    if row.stage not in known or governance.protecting(tx, model=model, target=Target(STAGE, row.stage)):
+    if stage not in known or governance.protecting(tx, model=model, target=Target(STAGE, stage)):
         return stages.FIRST
-    return str(row.stage)
+    return stage
 
 
 def purge(tx: Transaction, act: Act, *, reference: Reference, etag: str = "") -> Purged:

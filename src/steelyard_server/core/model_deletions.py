@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, literal, select, update
 
-from steelyard_server.core import blockers, deletions, grants, masks, models, terms
+from steelyard_server.core import (
+    blockers,
+    deletions,
+    governance,
+    grants,
+    masks,
+    models,
+    stages,
+    terms,
+    versions,
+)
+from steelyard_server.core.targets import STAGE, Target
 from steelyard_server.db import tables
 from steelyard_server.errors import LimitExceeded, ModelInUse, NotDeleted
 from steelyard_server.history import events
@@ -21,6 +32,8 @@ from steelyard_server.history.events import Change
 from steelyard_server.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import ColumnElement, FromClause, ScalarSelect
 
     from steelyard_server.core.models import Model
@@ -37,6 +50,14 @@ _MARK = (
     update(tables.models)
     .where(_M.id == bindparam("model"))
     .values(delete_time=bindparam("time"), sequence=bindparam("event"))
+)
+_STAGED = (_V.model_id == bindparam("model"), _V.delete_time.is_(None), _V.stage != stages.FIRST)
+_STAGES = select(_V.stage).where(*_STAGED).distinct()
+_IN_STAGE = select(tables.versions).where(*_STAGED, _V.stage == bindparam("stage")).order_by(_V.number)
+_SET_STAGE = (
+    update(tables.versions)
+    .where(_V.id == bindparam("version"))
+    .values(stage=stages.FIRST, sequence=bindparam("event"))
 )
 _EVALUATIONS = tables.evaluations.join(tables.versions, _V.id == tables.evaluations.c.version_id)
 
@@ -99,28 +120,53 @@ def remove(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Model:
     Raises:
         ModelDeleted: it is deleted already.
         ModelInUse: something points into it.
+        PolicyRequiresPromotion: a version stands in a stage that a policy protects.
         EtagMismatch: it changed since *etag* was given out.
     """
     before = models.find(tx, name=name, field="name", lock=True)
     masks.check_etag(etag, before.sequence)
+    # Behind the stamp no policy can come that this would not see.
+    at = events.stamp(tx)
+    for row in tx.all(_STAGES, model=before.id):
+        governance.require_unprotected(tx, model=before, target=Target(STAGE, row.stage))
     found = blockers.collect(tx, model=before)
     if found:
         message = f"{before.text} is in use by its aliases {found.text}; delete them first."
         raise ModelInUse(message, model=before.text, **found.facts)
-    at = events.stamp(tx)
     return _mark(tx, act, at, before=before, delete_time=at.time, action="model.delete")
 
 
 def restore(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Model:
-    """Bring a deleted model back as it was.
+    """Bring a deleted model back as it was, but for versions in stages that a policy protects since.
 
     Raises:
         NotDeleted: it is not deleted.
+        LimitExceeded: more versions have to leave such stages than one event holds.
         EtagMismatch: it changed since *etag* was given out.
     """
     before = _deleted(tx, name=name, etag=etag)
     at = events.stamp(tx)
-    return _mark(tx, act, at, before=before, delete_time=None, action="model.undelete")
+    moved = _unstaged(tx, at, model=before)
+    return _mark(tx, act, at, before=before, delete_time=None, action="model.undelete", beside=moved)
+
+
+def _unstaged(tx: Transaction, at: Stamp, *, model: Model) -> list[Change]:
+    """Put versions back to the first stage whose own a policy came to protect, as their undeletion does."""
+    left = [row.stage for row in tx.all(_STAGES, model=model.id)]
+    left = [stage for stage in left if deletions.stage_after(tx, stage, model=model) != stage]
+    rows = [row for stage in left for row in tx.all(_IN_STAGE, model=model.id, stage=stage)]
+    before = versions.without_files(tx, rows, model=model)
+    after = [replace(each, stage=stages.FIRST, sequence=at.sequence) for each in before]
+    changes = [versions.change(new, previous=old.sequence) for new, old in zip(after, before, strict=True)]
+    count = events.fitting(changes)
+    if count < len(changes):
+        message = (
+            f"{len(changes)} versions of {model.text} stand in stages that policies protect since it was "
+            f"deleted, and one call moves at most {count} out; take the model out of these policies first."
+        )
+        raise LimitExceeded(message, field="name", limit=count, actual=len(changes))
+    tx.run(_SET_STAGE, [{"version": each.id, "event": at.sequence} for each in after])
+    return changes
 
 
 def purge(tx: Transaction, act: Act, *, name: str, etag: str = "") -> Purged:
@@ -174,10 +220,18 @@ def _require_few(tx: Transaction, model: Model) -> None:
 
 
 def _mark(
-    tx: Transaction, act: Act, at: Stamp, *, before: Model, delete_time: int | None, action: str
+    tx: Transaction,
+    act: Act,
+    at: Stamp,
+    *,
+    before: Model,
+    delete_time: int | None,
+    action: str,
+    beside: Sequence[Change] = (),
 ) -> Model:
     after = replace(before, delete_time=delete_time, sequence=at.sequence)
     after = models.with_former_names(tx, after)
     tx.run(_MARK, {"model": after.id, "time": delete_time, "event": at.sequence})
-    events.append(tx, act, at, action=action, changes=[models.change(after, previous=before.sequence)])
+    changes = [models.change(after, previous=before.sequence), *beside]
+    events.append(tx, act, at, action=action, changes=changes)
     return after

@@ -171,6 +171,8 @@ class ModelServiceServicer(object):
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * NOT_FOUND, MODEL_DELETED: it is deleted already.
         * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+        * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Version of it stands in a stage that a Policy protects;
+        promote that to another stage first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -178,11 +180,13 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteModel(self, request, context):
-        """Brings a deleted Model back as it was, with its Versions.
+        """Brings a deleted Model back as it was, with its Versions; those in a stage that a Policy protects since
+        come back in `development`.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: more Versions would have to leave such a stage than one event holds.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

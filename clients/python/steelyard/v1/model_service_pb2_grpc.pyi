@@ -103,14 +103,18 @@ class ModelServiceStub:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * NOT_FOUND, MODEL_DELETED: it is deleted already.
     * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+    * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Version of it stands in a stage that a Policy protects;
+      promote that to another stage first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     UndeleteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UndeleteModelRequest, _model_service_pb2.UndeleteModelResponse]
-    """Brings a deleted Model back as it was, with its Versions.
+    """Brings a deleted Model back as it was, with its Versions; those in a stage that a Policy protects since
+    come back in `development`.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: more Versions would have to leave such a stage than one event holds.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     PurgeModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.PurgeModelRequest, _model_service_pb2.PurgeModelResponse]
@@ -204,14 +208,18 @@ class ModelServiceAsyncStub(ModelServiceStub):
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * NOT_FOUND, MODEL_DELETED: it is deleted already.
     * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+    * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Version of it stands in a stage that a Policy protects;
+      promote that to another stage first.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     UndeleteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UndeleteModelRequest, _model_service_pb2.UndeleteModelResponse]  # type: ignore[assignment]
-    """Brings a deleted Model back as it was, with its Versions.
+    """Brings a deleted Model back as it was, with its Versions; those in a stage that a Policy protects since
+    come back in `development`.
 
     Errors:
     * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
     * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+    * INVALID_ARGUMENT, LIMIT_EXCEEDED: more Versions would have to leave such a stage than one event holds.
     * ABORTED, ETAG_MISMATCH: it changed since it was read.
     """
     PurgeModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.PurgeModelRequest, _model_service_pb2.PurgeModelResponse]  # type: ignore[assignment]
@@ -338,6 +346,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * NOT_FOUND, MODEL_DELETED: it is deleted already.
         * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+        * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Version of it stands in a stage that a Policy protects;
+          promote that to another stage first.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 
@@ -347,11 +357,13 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.UndeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.UndeleteModelResponse, _abc.Awaitable[_model_service_pb2.UndeleteModelResponse]]:
-        """Brings a deleted Model back as it was, with its Versions.
+        """Brings a deleted Model back as it was, with its Versions; those in a stage that a Policy protects since
+        come back in `development`.
 
         Errors:
         * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
         * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+        * INVALID_ARGUMENT, LIMIT_EXCEEDED: more Versions would have to leave such a stage than one event holds.
         * ABORTED, ETAG_MISMATCH: it changed since it was read.
         """
 

@@ -766,6 +766,8 @@ export declare const ModelService: GenService<{
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
    * * NOT_FOUND, MODEL_DELETED: it is deleted already.
    * * FAILED_PRECONDITION, MODEL_IN_USE: it has Aliases; `aliases` names the first ones.
+   * * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: a Version of it stands in a stage that a Policy protects;
+   *   promote that to another stage first.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
    * @generated from rpc steelyard.v1.ModelService.DeleteModel
@@ -776,11 +778,13 @@ export declare const ModelService: GenService<{
     output: typeof DeleteModelResponseSchema;
   },
   /**
-   * Brings a deleted Model back as it was, with its Versions.
+   * Brings a deleted Model back as it was, with its Versions; those in a stage that a Policy protects since
+   * come back in `development`.
    *
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND: no such Model.
    * * FAILED_PRECONDITION, NOT_DELETED: it is not deleted.
+   * * INVALID_ARGUMENT, LIMIT_EXCEEDED: more Versions would have to leave such a stage than one event holds.
    * * ABORTED, ETAG_MISMATCH: it changed since it was read.
    *
    * @generated from rpc steelyard.v1.ModelService.UndeleteModel
