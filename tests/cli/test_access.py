@@ -38,7 +38,8 @@ def test_a_person_gets_a_token_and_a_role_and_loses_them_again(admin: Shell, tmp
     made = json.loads(admin.run("tokens", "create", "user:ada", "--lifetime", "30d", "--json").out)
     ada = Shell(tmp_path, admin.variables | {"STEELYARD_TOKEN": made["token"]})
     assert ada.run("models", "ls").code == 6
-    assert admin.run("grants", "add", "user:ada", "reader", "--on", "default").code == 0
+    assert admin.run("grants", "add", "user:ada", "reader", "--on", "default", "--reason", "new").code == 0
+    assert "user:ada is reader on default. new" in admin.ok("log", "--filter", "action = role.grant").out
     assert ada.run("models", "ls").code == 0
     assert "reader on default" in ada.run("whoami").out
     assert ada.run("models", "create", "fraud").code == 6

@@ -143,7 +143,14 @@ def test_cat_writes_the_bytes_of_a_file_and_nothing_else(shell: Shell, fraud: st
 def test_verify_says_that_all_is_intact(shell: Shell, fraud: str) -> None:
     assert "intact: 3 files" in shell.ok("verify", "fraud").err
     shell.ok("pull", "fraud", "copy")
-    assert "intact: 3 files" in shell.ok("verify", "fraud", "copy").err
+    done = shell.ok("verify", "fraud", "copy").err
+    assert "intact: 3 files" in done
+    assert "in the directory" not in done
+    for number in range(25):
+        (shell.directory / "copy" / f"other-{number:02}").touch()
+    told = shell.ok("verify", "fraud", "copy").err
+    assert told.count(f"is in the directory and is not of {fraud}:") == 20
+    assert "So are 5 more files." in told
 
 
 def test_verify_of_what_was_pushed_says_that_the_lock_file_is_not_there(shell: Shell, model: Path) -> None:

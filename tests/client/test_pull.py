@@ -208,6 +208,10 @@ def test_verify_reads_every_byte_here_or_there(
     assert [file.path for file in client.verify("fraud").files] == sorted(MODEL)
     client.pull("fraud", tmp_path / "copy")
     assert client.verify("fraud", tmp_path / "copy").version == pushed
+    assert client.verify("fraud", tmp_path / "copy").others == ()
+    (tmp_path / "copy" / "more").mkdir()
+    (tmp_path / "copy" / "more" / "hook.py").write_text("import os")
+    assert client.verify("fraud", tmp_path / "copy").others == ("more/hook.py",)
     with (tmp_path / "copy" / "weights.onnx").open("r+b") as file:
         file.seek(200_000)
         file.write(bytes([MODEL["weights.onnx"][200_000] ^ 1]))

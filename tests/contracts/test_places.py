@@ -228,3 +228,21 @@ async def test_a_model_takes_nothing_out_of_a_protected_stage_and_brings_nothing
     assert [(await version(board, of)).stage for of in (1, 2)] == ["staging", "development"]
     assert (await write(deletions.restore, act(), reference=number(3))).stage == "archived"
     await board.database.read(require_equal)
+
+
+async def test_an_approval_applies_what_waits_for_nothing_any_more(board: Board) -> None:
+    """The policy whose approval it waited for has gone, and nothing else would end it but its time."""
+    await board.promote(act(), 1)
+    await board.set_policy(demanding())
+    wim, (ann,) = await board.person("user:wim", "writer"), await people(board, "ann")
+    view = await board.promote(wim, 1, STAGING)
+    assert asked(view) == [("careful", 1, 0)]
+    await board.set_policy(None)
+    assert asked(await board.see(view)) == []
+
+    with pytest.raises(errors.ReviewerNotIndependent):
+        await board.say(wim, view)
+    assert (await board.say(ann, view)).state == "applied"
+
+    assert (await stages(board))[0] == "staging"
+    await board.database.read(require_equal)

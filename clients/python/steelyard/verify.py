@@ -15,6 +15,8 @@ from steelyard.download import Download
 from steelyard.errors import DataLoss, DownloadCorrupt, FileUnreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steelyard.progress import Meter
     from steelyard.transfer import Transfer
     from steelyard.types import File, Version
@@ -31,11 +33,13 @@ class VerifyResult:
     Args:
         files: that were read whole and match their digests.
         left_out: that the push had recorded by itself, and that the directory does not have.
+        others: paths of files in the directory that are not of the version.
     """
 
     version: Version
     files: tuple[File, ...]
     left_out: tuple[File, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def verify(
@@ -69,7 +73,14 @@ def verify(
         named = "; ".join(f"{path} {damages[path]}" for path in sorted(damages)[:NAMED_MAXIMUM])
         place = f"in {directory}" if directory else "on the server"
         raise DataLoss(f"{len(damages)} of {len(stored)} files {place} are not those of {version}: {named}.")
-    return VerifyResult(version, stored, left_out)
+    others = _others(files, directory) if directory is not None else ()
+    return VerifyResult(version, stored, left_out, others)
+
+
+def _others(files: Sequence[File], directory: Path) -> tuple[str, ...]:
+    """Return what a directory has beside the files of a version, in the order of the paths."""
+    found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    return tuple(sorted(set(found) - {file.path for file in files}))
 
 
 def _is_only_there(file: File, directory: Path) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, select
 
 from steelyard_server.core import access, names, roles, scopes
 from steelyard_server.core.policy_drafts import Approvals
+from steelyard_server.core.promotions import WAITING
 from steelyard_server.core.targets import POLICY
 from steelyard_server.db import tables
 from steelyard_server.errors import (
@@ -223,6 +224,9 @@ def require_may_approve(
         message = f"{caller.id} cannot approve {promotion.text}: they {_BECAUSE[because]}. Let somebody else."
         raise ReviewerNotIndependent(message, because=because)
     require_own_login(caller, promotion, barred=barred)
+    if not asked and not any(each.state == WAITING for each in promotion.checks):
+        # What it waited for is wanted no more, as when its version left a protected stage otherwise.
+        return ()
     met = [each for each in asked if _meets(tx, caller, promotion, each.rule)]
     held = [each for each in asked if caller.id in _persons(promotion, each, people=people, now=now)]
     if held and all(each in held for each in met):

@@ -39,6 +39,6 @@ def require_usable(row: Row, *, model: Model) -> None:
     when = of(row)[REVOCATION]["time"]
     message = (
         f"{model.text}:{row.number} was revoked at {when}; use another version, or put it into use again "
-        "by a promotion, which needs a second person."
+        "by a promotion to a place that a policy protects, which a second person approves."
     )
     raise VersionRevoked(message, model=model.text, number=row.number, revoke_time=when)

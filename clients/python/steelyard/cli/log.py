@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from steelyard import Client, Event
 
+GRANT = "role.grant"
 DENIALS = frozenset({"call.deny", "login.fail"})
 NEWEST_FIRST = "sequence desc"
 HEADERS = ("sequence", "time", "actor", "action", "resource", "reason")
@@ -137,6 +138,8 @@ def _row(event: Event) -> tuple[object, ...]:
 
 def _why(event: Event) -> str:
     """Return the reason that somebody gave; of a denial why it was one, on what, and where it came from."""
+    if event.action == GRANT:
+        return ". ".join(filter(None, (_granted(event), event.reason)))
     if event.action not in DENIALS:
         return event.reason
     (change,) = json.loads(event.content)["changes"]
@@ -150,3 +153,10 @@ def _why(event: Event) -> str:
         f"from {peer}" if (peer := texts.get("changes.0.peer")) else "",
     )
     return " ".join(filter(None, parts))
+
+
+def _granted(event: Event) -> str:
+    """Say who got which role, for the event names only the grant."""
+    (change,) = json.loads(event.content)["changes"]
+    after = change["after"]
+    return f"{after['subject']} is {after['role']} on {after['scope'] or 'the registry'}"

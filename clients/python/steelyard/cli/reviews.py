@@ -100,8 +100,9 @@ def revoke(
 ) -> None:
     """Stop the use of a version that turned out bad, at once.
 
-    Its bytes are not read any more, and it goes nowhere, until a promotion that a second person
-    approves puts it into use again. What points to it still does: put another version there.
+    Its bytes are not read any more, wherever it stands, until a promotion that a second person approves
+    puts it into use again. What points to it still does: put another version there. The same content in
+    other models is not touched.
     """
     with session.of(context).client() as client:
         found = client.promotions.revoke(ref, reason=reason)

@@ -12,6 +12,9 @@ from steelyard.cli import interrupts, output, progress, session
 
 Ref = Annotated[str, typer.Argument(help="fraud:3, fraud:1.4.0, fraud@champion, fraud@sha256:… or fraud.")]
 
+# Files that are named one by one.
+OTHERS_NAMED = 20
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to *app*."""
@@ -90,6 +93,10 @@ def verify(
     for file in verified.left_out:
         output.note(f"left out {file.path}, which the push recorded and the directory does not have.")
     version = verified.version
+    for path in verified.others[:OTHERS_NAMED]:
+        output.note(f"{path} is in the directory and is not of {version.model}:{version.number}.")
+    if more := verified.others[OTHERS_NAMED:]:
+        output.note(f"So are {output.count(len(more), 'more file')}.")
     files_read = output.count(len(verified.files), "file")
     text = f"{version.model}:{version.number} is intact: {files_read} as the digests say."
     output.changed(text, version.message, json=json)
