@@ -106,6 +106,7 @@ async def tenants(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ten
             await people.ask("admin", "CreateNamespace", {"name": space})
         await people.add("wim", writer="first", evaluator="first")
         await people.add("cas", writer="first")
+        await people.add("mia", admin="first")
         await people.add("ann", approver="first")
         for who, scope in (("stranger", "second"), ("guest", OPEN)):
             await people.add(who, **dict.fromkeys(EVERY_ROLE, scope))
@@ -129,7 +130,7 @@ async def decide(tenants: Tenants) -> None:
         tenants.digest = made.version.digest
     policy = {"namespace": "first", "name": "careful", "target": PRODUCTION, "approvals": {"count": 1}}
     policy |= {"outsideChecks": ["bias"]}
-    proposed = (await people.ask("admin", "SetPolicy", {"policy": policy})).promotion
+    proposed = (await people.ask("mia", "SetPolicy", {"policy": policy})).promotion
     approval = {"scope": proposed.scope, "number": proposed.number, "verdict": "VERDICT_APPROVE"}
     await people.ask("ann", "ReviewPromotion", approval)
     measured = {

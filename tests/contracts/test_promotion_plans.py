@@ -38,7 +38,7 @@ def explain(tx: Transaction, **query: Any) -> str:
         (WHOLE, "", "ix_promotions_namespace_id_create_sequence"),
         (FRAUD, "", "ix_promotions_namespace_id_model_id_create_sequence"),
         (WHOLE, "state = open", "ix_promotions_namespace_id_state_create_sequence"),
-        (WHOLE, "state = cancelled", "ix_promotions_namespace_id_state_create_sequence"),
+        (WHOLE, "state = applied", "ix_promotions_namespace_id_state_create_sequence"),
         (WHOLE, "state = superseded", "ix_promotions_namespace_id_state_create_sequence"),
         (WHOLE, "author = ada", "ix_promotions_namespace_id_author_id_create_sequence"),
         (WHOLE, "target.stage = production", "ix_promotions_namespace_target"),

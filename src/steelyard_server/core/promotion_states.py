@@ -41,4 +41,7 @@ def holds(wanted: str, *, now: ColumnElement[int] | int) -> ColumnElement[bool]:
         return and_(_UNENDED, _P.expire_time > now)
     if wanted == EXPIRED:
         return and_(_UNENDED, _P.expire_time <= now)
-    return or_(_P.state == wanted, and_(_P.state == OPEN, _P.ended == wanted))
+    beside = and_(_P.state == OPEN, _P.ended == wanted)
+    if wanted == SUPERSEDED:
+        return beside
+    return or_(_P.state == wanted, beside) if wanted in {REFUSED, CANCELLED} else _P.state == wanted
