@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "error_branches": set(),
     "errors": {"error_branches"},
     "login_errors": {"errors"},
+    "delivery_errors": {"errors"},
     "limits": set(),
     "config": set(),
     "issuers": {"config"},
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "db": {"errors", "limits"},
     "blobs": {"errors", "limits"},
     "history": {"errors", "limits", "db"},
-    "core": {"errors", "limits", "db", "blobs", "history"},
+    "core": {"errors", "delivery_errors", "limits", "db", "blobs", "history"},
     "maintenance": {"errors", "limits", "db", "blobs", "history", "core"},
     "backups": {"errors", "limits", "db", "blobs", "history", "core", "maintenance", "directory"},
     "api": {

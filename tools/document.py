@@ -127,7 +127,8 @@ def signature(method: MethodDescriptorProto) -> str:
     received = f"{'stream of ' if method.server_streaming else ''}[{received}](#{received.lower()})"
     rule: rule_pb2.Rule = method.options.Extensions[rule_pb2.rule]
     permission = rule_pb2.Permission.Name(rule.permission).removeprefix("PERMISSION_").lower()
-    scope = f" on `{rule.scope_field}`" if rule.scope_field else ""
+    place = f"the {rule.scope_prefix.removesuffix(':')} " if rule.scope_prefix else ""
+    scope = f" on {place}`{rule.scope_field}`" if rule.scope_field else ""
     if rule.registry_permission:
         other = rule_pb2.Permission.Name(rule.registry_permission).removeprefix("PERMISSION_").lower()
         scope += f", or {other} on the whole registry when that is empty"

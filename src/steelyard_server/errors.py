@@ -328,10 +328,6 @@ class PolicyNotFound(NotFound):
     """The namespace has no policy of this name."""
 
 
-class EnvironmentNotFound(NotFound):
-    """No environment has this name; there are none yet."""
-
-
 class PromotionNotFound(NotFound):
     """The scope has no promotion of this number."""
 

@@ -71,7 +71,7 @@ OURSELVES = Act(Caller("steelyard", kind="service", method="server"), reason="fi
 SCHEDULED = Act(OURSELVES.caller, reason="scheduled")
 WRITING_SERVICES = (
     "AccessService", "NamespaceService", "ModelService", "VersionService", "AliasService", "BlobService",
-    "MaintenanceService", "PolicyService", "PromotionService",
+    "MaintenanceService", "PolicyService", "PromotionService", "EnvironmentService",
 )  # fmt: skip
 
 # Bytes of a stream that may wait for the server: at 50 ms there and back enough for 80 MB/s.

@@ -9,6 +9,7 @@ from steelyard.v1 import (
     access_service_pb2,
     alias_service_pb2,
     blob_service_pb2,
+    environment_service_pb2,
     event_service_pb2,
     maintenance_service_pb2,
     model_service_pb2,
@@ -22,6 +23,7 @@ from steelyard_server.api import health, reflection
 from steelyard_server.api.access_service import AccessService
 from steelyard_server.api.alias_service import AliasService
 from steelyard_server.api.blob_service import BlobService
+from steelyard_server.api.environment_service import EnvironmentService
 from steelyard_server.api.event_service import EventService
 from steelyard_server.api.maintenance_service import MaintenanceService
 from steelyard_server.api.model_service import ModelService
@@ -135,6 +137,7 @@ def _services(parts: Parts) -> list[tuple[FileDescriptor, object]]:
             promotion_service_pb2.DESCRIPTOR,
             PromotionService(database, store=store, threads=threads, pages=pages),
         ),
+        (environment_service_pb2.DESCRIPTOR, EnvironmentService(database, pages=pages)),
     ]
 
 

@@ -19,7 +19,8 @@ from tests.servers import running_server
 
 OWN, FOREIGN, MISSING = "own", "foreign", "missing"
 PLACES = (OWN, FOREIGN, MISSING)
-# Roles by their names in Python; each has an owner on the namespace `own`, and one on the registry.
+# Roles by their names in Python; each has an owner on the namespace `own`, one on the environment `own`, and
+# one on the registry.
 ROLES = {role.replace("-", "_"): role for role in roles.ROLES}
 RULED = [
     method
@@ -28,6 +29,8 @@ RULED = [
     not in {rule_pb2.PERMISSION_PUBLIC, rule_pb2.PERMISSION_CALLER}
 ]
 SCOPED = [each for each in RULED if each.GetOptions().Extensions[rule_pb2.rule].scope_field]
+# Those whose scope is an environment.
+PLACED = [each for each in SCOPED if each.GetOptions().Extensions[rule_pb2.rule].scope_prefix]
 WHOLE = [each for each in RULED if each not in SCOPED]
 # Those of which an empty scope asks something else.
 OTHERWISE = [each for each in SCOPED if each.GetOptions().Extensions[rule_pb2.rule].registry_permission]
@@ -45,8 +48,10 @@ async def people(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Peop
         for space in (OWN, FOREIGN):
             await found.ask("admin", "CreateNamespace", {"name": space})
             await found.ask("admin", "CreateModel", {"name": f"{space}/model"})
+            await found.ask("admin", "CreateEnvironment", {"name": space})
         for name in ROLES:
             await found.add(f"own_{name}", **{name: OWN})
+            await found.add(f"placed_{name}", **{name: f"environment:{OWN}"})
             await found.add(f"all_{name}", **{name: ""})
         await found.add("nobody")
         yield found
@@ -69,6 +74,7 @@ def request_of(method: MethodDescriptor, place: str) -> bytes:
         whole = field == "namespace" or method.containing_service.name in {
             "NamespaceService",
             "AccessService",
+            "EnvironmentService",
         }
         setattr(owner, field, place if whole or not place else f"{place}/model")
     for field, wrong in WRONG.items():
@@ -92,8 +98,20 @@ async def test_a_role_in_a_namespace_allows_there_what_the_table_says_and_nothin
 ) -> None:
     for who, role in ROLES.items():
         for place in PLACES:
-            may = place == OWN and permission(method) in roles.ROLES[role]
+            may = place == OWN and method not in PLACED and permission(method) in roles.ROLES[role]
             reason = await reason_of(people, f"own_{who}", method, place)
+            assert (reason != "PERMISSION_MISSING") == may, (who, place, reason)
+
+
+@pytest.mark.parametrize("method", SCOPED, ids=lambda method: method.name)
+async def test_a_role_on_an_environment_allows_what_is_about_it_and_nothing_elsewhere(
+    people: People, method: MethodDescriptor
+) -> None:
+    assert PLACED
+    for who, role in ROLES.items():
+        for place in PLACES:
+            may = place == OWN and method in PLACED and permission(method) in roles.ROLES[role]
+            reason = await reason_of(people, f"placed_{who}", method, place)
             assert (reason != "PERMISSION_MISSING") == may, (who, place, reason)
 
 

@@ -313,6 +313,23 @@ def test_namespaces_are_created_listed_shown_changed_and_removed(shell: Shell) -
     assert name not in shell.ok("namespaces", "ls").out
 
 
+def test_environments_are_created_listed_shown_changed_and_removed(shell: Shell) -> None:
+    name = shell.variables["STEELYARD_NAMESPACE"] + "-eu"
+    shell.ok("environments", "create", name, "-d", "of a test", "-l", "a=b", "--accept", "production")
+    shell.ok("environments", "edit", name, "-l", "c=d", "--accept", "staging", "--accept", "production")
+    facts = shell.ok("environments", "show", name).facts
+    assert (facts["accepts"], facts["labels"], facts["by"]) == (
+        "staging, production",
+        "a=b, c=d",
+        "ada (stated)",
+    )
+    shell.ok("environments", "edit", name, "--accept-any")
+    listed = shell.ok("environments", "ls")
+    assert [name, "any stage", "of a test", "a=b, c=d", "just now"] in listed.rows
+    shell.ok("environments", "rm", name)
+    assert name not in shell.ok("environments", "ls").out
+
+
 def test_a_quota_is_set_shown_with_what_is_used_and_lifted(pushed: Shell) -> None:
     name = pushed.variables["STEELYARD_NAMESPACE"]
     pushed.ok("namespaces", "edit", name, "--quota-size", "2GiB", "--quota-versions", "1")

@@ -71,6 +71,9 @@ def assert_said(done: Outcome, code: int, *words: str) -> None:
         ("namespaces edit default", ["nothing to change", "--description", "--quota-size"]),
         ("namespaces edit default --quota-size 10Gb", ["--quota-size", "'10Gb' is not like", "2GB"]),
         ("namespaces create x --quota-versions -1", ["--quota-versions", "greater than or equal to 0"]),
+        ("environments edit x", ["nothing to change", "--accept", "--accept-any"]),
+        ("environments edit x --accept a --accept-any", ["--accept-any", "not both"]),
+        ("environments create Production", ["INVALID_NAME"]),
         ("serve --database mysql://localhost", ["PostgreSQL", "postgresql+psycopg://"]),
         ("serve --backup-dir nothing", ["backup_dir is nothing, which is no directory", "mkdir"]),
         ("serve --backup-dir model/weights.onnx", ["weights.onnx, which is no directory"]),
@@ -133,6 +136,8 @@ def test_what_a_rule_refuses_is_3(pushed: Shell, command: str, words: list[str])
         ("push fraud model --parent missing:1:distilled-from", "MODEL_NOT_FOUND"),
         ("alias rm fraud missing", "ALIAS_NOT_FOUND"),
         ("namespaces rm missing", "NAMESPACE_NOT_FOUND"),
+        ("environments rm missing", "ENVIRONMENT_NOT_FOUND"),
+        ("environments show missing", "ENVIRONMENT_NOT_FOUND"),
     ],
 )
 def test_what_is_not_there_is_5(pushed: Shell, command: str, reason: str) -> None:

@@ -13,6 +13,8 @@ from steelyard.v1 import (
     alias_pb2,
     alias_service_pb2,
     content_pb2,
+    environment_pb2,
+    environment_service_pb2,
     model_pb2,
     namespace_pb2,
     namespace_service_pb2,
@@ -69,6 +71,20 @@ def test_a_namespace_that_is_removed_is_told_by_its_event(pushed: Shell) -> None
     pushed.ok("namespaces", "create", "short-lived")
     found = json.loads(pushed.ok("namespaces", "rm", "short-lived", "--json").out)
     check(found, namespace_service_pb2.DeleteNamespaceResponse, {})
+
+
+def test_environments_are_messages_and_one_that_is_removed_is_told_by_its_event(pushed: Shell) -> None:
+    name = pushed.variables["STEELYARD_NAMESPACE"] + "-eu"
+    expected = {"name": name, "accepts": ["production"]}
+    made = pushed.ok("environments", "create", name, "--accept", "production", "--json")
+    for done in (made, pushed.ok("environments", "show", name, "--json")):
+        check(json.loads(done.out), environment_pb2.Environment, expected)
+    changed = pushed.ok("environments", "edit", name, "-d", "x", "--json")
+    check(json.loads(changed.out), environment_pb2.Environment, expected | {"description": "x"})
+    listed = json.loads(pushed.ok("environments", "ls", "--json").out)
+    check(next(each for each in listed if each["name"] == name), environment_pb2.Environment, expected)
+    found = json.loads(pushed.ok("environments", "rm", name, "--json").out)
+    check(found, environment_service_pb2.DeleteEnvironmentResponse, {})
 
 
 def test_numbers_of_64_bits_and_those_that_are_none_keep_their_value(pushed: Shell) -> None:

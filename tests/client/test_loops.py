@@ -112,6 +112,23 @@ async def test_namespaces_are_created_read_listed_changed_and_deleted(
         await waiting.namespaces.get(name)
 
 
+async def test_environments_are_created_read_listed_changed_and_deleted(
+    waiting: steelyard.AsyncClient, tmp_path: Path
+) -> None:
+    name = f"loop-{threading.get_ident()}-{id(tmp_path)}"
+    made = await waiting.environments.create(name, accepts=["production"])
+    assert (made.accepts, made.creator.id) == (("production",), "ada")
+    changed = await waiting.environments.update(name, accepts=(), labels={"a": "b"}, etag=made.etag)
+    assert await waiting.environments.get(name) == changed
+    assert (changed.accepts, changed.labels, changed.uid) == ((), {"a": "b"}, made.uid)
+    with pytest.raises(reasons.EtagMismatch):
+        await waiting.environments.update(name, description="x", etag=made.etag)
+    assert name in [environment.name async for environment in waiting.environments.list()]
+    await waiting.environments.delete(name)
+    with pytest.raises(reasons.EnvironmentNotFound):
+        await waiting.environments.get(name)
+
+
 async def test_the_server_says_who_it_is_and_who_calls(waiting: steelyard.AsyncClient) -> None:
     assert (await waiting.server_info()).server_version
     assert (await waiting.who_am_i()).id == "ada"

@@ -15,17 +15,27 @@ import steelyard
 from steelyard.v1 import (
     alias_service_pb2,
     content_pb2,
+    environment_service_pb2,
     model_service_pb2,
     namespace_service_pb2,
     version_service_pb2,
 )
 from tests.client.hostile import Hostile, hostile_server
 
-FILES = (alias_service_pb2, model_service_pb2, namespace_service_pb2, version_service_pb2)
+FILES = (
+    alias_service_pb2,
+    environment_service_pb2,
+    model_service_pb2,
+    namespace_service_pb2,
+    version_service_pb2,
+)
 CALLS: dict[str, Callable[[steelyard.Client], object]] = {
     "CreateNamespace": lambda client: client.namespaces.create("risk"),
     "UpdateNamespace": lambda client: client.namespaces.update("risk", description="x"),
     "DeleteNamespace": lambda client: client.namespaces.delete("risk"),
+    "CreateEnvironment": lambda client: client.environments.create("production-eu"),
+    "UpdateEnvironment": lambda client: client.environments.update("production-eu", description="x"),
+    "DeleteEnvironment": lambda client: client.environments.delete("production-eu"),
     "CreateModel": lambda client: client.models.create("fraud"),
     "UpdateModel": lambda client: client.models.update("fraud", description="x"),
     "RenameModel": lambda client: client.models.rename("fraud", "scam"),

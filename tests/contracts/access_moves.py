@@ -1,4 +1,4 @@
-"""Moves of the game of test_fold.py that change who may do what."""
+"""Moves of the game of test_fold.py that change who may do what, and the environments it may be done in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from steelyard_server.core import grants, groups, requests, roles, tokens
+from steelyard_server.core import environments, grants, groups, requests, roles, tokens
 from steelyard_server.db import tables
 from steelyard_server.db.database import Database, Transaction
 from steelyard_server.history.act import Act, RequestKey
@@ -18,10 +18,19 @@ from tests.contracts.registry import act
 
 PRINCIPALS = ("user:ada", "user:grace", "service:ci")
 GROUPS = ("fraud-team", "risk-office")
+ENVIRONMENTS = ("production", "test")
 SUBJECTS = (*PRINCIPALS, *(f"group:{name}" for name in GROUPS))
 # Names of models too that there are not, that there were, and in another letter case.
 SCOPES = (
-    *("", "default", "other", "other", "environment:production"),
+    *(
+        "",
+        "default",
+        "other",
+        "other",
+        "environment:production",
+        "environment:production",
+        "environment:test",
+    ),
     *("default/fraud", "default/Fraud", "default/churn", "default/Straße", "default/STRASSE", "default/日本"),
     *(f"default/passing {index}" for index in range(3)),
 )
@@ -47,7 +56,19 @@ class AccessMoves:
         """Return what can be tried."""
         of_groups = [self.create_group, self.update_group, self.delete_group]
         of_roles = [*(5 * [self.grant_role]), self.revoke_role]
-        return [*of_groups, *of_roles, self.create_token, self.revoke_token]
+        of_environments = [self.create_environment, self.update_environment, self.delete_environment]
+        return [*of_groups, *of_roles, *of_environments, self.create_token, self.revoke_token]
+
+    async def create_environment(self) -> None:
+        await self.write(environments.create, name=self.dice.choice(ENVIRONMENTS), draft=self.environment())
+
+    async def update_environment(self) -> None:
+        mask = self.dice.choice((None, ("accepts",), environments.MUTABLE))
+        name, draft = self.dice.choice(ENVIRONMENTS), self.environment()
+        await self.write(environments.modify, name=name, draft=draft, mask=mask)
+
+    async def delete_environment(self) -> None:
+        await self.write(environments.remove, name=self.dice.choice(ENVIRONMENTS))
 
     async def create_group(self) -> None:
         draft = groups.Draft("two\nlines", members=self.members())
@@ -82,6 +103,11 @@ class AccessMoves:
     def grant(self) -> dict[str, str]:
         role = self.dice.choice(("viewer", roles.ADMIN))
         return {"subject": self.dice.choice(SUBJECTS), "role": role, "scope": self.dice.choice(SCOPES)}
+
+    def environment(self) -> environments.Draft:
+        accepts = self.dice.choice(((), ("production",), ("production", "staging")))
+        text, labels = self.dice.choice((("", {}), ("where \U0001f989\nit runs", {"region": "eu"})))
+        return environments.Draft(text, labels, accepts)
 
     def members(self) -> tuple[str, ...]:
         return tuple(self.dice.sample(PRINCIPALS, k=self.dice.randrange(len(PRINCIPALS))))

@@ -21,6 +21,7 @@ from steelyard_server.blobs.local import LocalStore
 from steelyard_server.core import (
     aliases,
     blobs,
+    environments,
     evaluations,
     garbage,
     grants,
@@ -183,6 +184,9 @@ async def add_access(registry: Registry) -> None:
     draft = groups.Draft(HARD_TEXTS[1], members=["user:ada", "service:ci"])
     await write(groups.create, act(), name="team", draft=draft)
     await write(grants.grant, act(), subject="group:team", role="reader", scope="risk/Straße")
+    place = environments.Draft(HARD_TEXTS[2], labels={"é": "🦉"}, accepts=("staging", "production"))
+    await write(environments.create, act(), name="production-eu", draft=place)
+    await write(grants.grant, act(), subject="user:ada", role="deployer", scope="environment:production-eu")
     checks = (policy_drafts.Check("true", "true"),)
     policy = policy_drafts.Draft(Target("alias", "guarded"), checks=checks, description="why 🦉")
     await write(reviews.propose_policy, act(), namespace="risk", name="careful", draft=policy)

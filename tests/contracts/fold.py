@@ -168,10 +168,11 @@ class Fold:
             self.states = {key: each for key, each in self.states.items() if each.get("namespace") != uid}
 
     def _end_grants(self, kind: str, before: State) -> None:
-        """Forget the grants on a purged model or in a deleted namespace, or those of a deleted group."""
+        """Forget the grants on or in what is gone, or those of a deleted group."""
         gone = {
             "model": lambda each: folded_scope(each["scope"]) == folded_scope(model_name(before)),
             "namespace": lambda each: each["scope"].partition("/")[0] == before["name"],
+            "environment": lambda each: each["scope"] == f"environment:{before['name']}",
             "group": lambda each: each["subject"] == f"group:{before['name']}",
         }.get(kind)
         if gone is not None:

@@ -108,6 +108,7 @@ simple(
     "admin",
     {"namespace": {"name": SPACE, "description": "x"}, "updateMask": "description"},
 )
+simple("CreateEnvironment", "admin", {"name": "new", "accepts": ["production"]})
 simple("CreateModel", "wim", {"name": f"{SPACE}/new"})
 simple("SetPolicy", "admin", {"policy": {"namespace": SPACE, "name": "new", "target": {"alias": "best"}}})
 simple("DeletePolicy", "admin", {"namespace": SPACE, "name": "careful"})
@@ -183,6 +184,21 @@ async def _(people: People) -> tuple[str, Fields]:
 @case("DeleteNamespace")
 async def _(people: People) -> tuple[str, Fields]:
     await people.ask("admin", "CreateNamespace", {"name": "gone"})
+    return "admin", {"name": "gone"}
+
+
+@case("UpdateEnvironment")
+async def _(people: People) -> tuple[str, Fields]:
+    await people.ask("admin", "CreateEnvironment", {"name": "changed"})
+    return "admin", {"environment": {"name": "changed", "accepts": ["production"]}, "updateMask": "accepts"}
+
+
+@case("DeleteEnvironment")
+async def _(people: People) -> tuple[str, Fields]:
+    """Delete one on which somebody has a role, which ends with it."""
+    await people.ask("admin", "CreateEnvironment", {"name": "gone"})
+    grant = {"subject": "user:new", "role": "ROLE_DEPLOYER", "scope": "environment:gone"}
+    await people.ask("admin", "GrantRole", grant)
     return "admin", {"name": "gone"}
 
 

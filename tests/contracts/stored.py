@@ -86,7 +86,7 @@ def require_equal(tx: Transaction) -> None:
         *(require_namespaces, require_models, require_versions, require_tombstones),
         *(require_aliases, require_evaluations, require_garbage, require_requests),
         *(require_tokens, require_groups, require_grants),
-        *(require_policies, require_promotions),
+        *(require_policies, require_promotions, require_environments),
     )
     require_usages(tx)
     for check in checks:
@@ -297,6 +297,11 @@ def require_policies(tx: Transaction, history: Fold) -> None:
         for row in select_all(tx, "policies")
     }
     assert stored == part(history.of_kind("policy"), *POLICY_STATE, "namespace")
+
+
+def require_environments(tx: Transaction, history: Fold) -> None:
+    names = ("name", "description", "labels", "accepts", "creator", "create_time", "update_time")
+    assert access_rows(tx, "environments", names) == told_of(history, "environment", names)
 
 
 def require_promotions(tx: Transaction, history: Fold) -> None:

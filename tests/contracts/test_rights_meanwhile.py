@@ -25,6 +25,7 @@ FIRST, BATCH = {"version": version("own/model")}, {"namespace": "own", "versions
 # Reads that find rows by key; on SQLite nothing can come between, for they run on the event loop at once.
 HOT: dict[str, dict[str, Any]] = {
     "GetNamespace": {"name": "own"},
+    "GetEnvironment": {"name": "own-eu"},
     "GetModel": {"name": "own/model"},
     "GetVersion": FIRST,
     "GetAlias": {"model": "own/model", "alias": "champion"},
@@ -53,10 +54,11 @@ COLD: dict[str, dict[str, Any]] = {
     "ListGroups": {},
     "GetStorageUsage": {},
     "ListNamespaces": {},
+    "ListEnvironments": {},
     "ListTokens": {},
 }
 # What anybody may ask who logged in, and is answered by what they may see.
-OF_ALL = {"WhoAmI", "ListNamespaces", "ListTokens"}
+OF_ALL = {"WhoAmI", "ListNamespaces", "ListEnvironments", "ListTokens"}
 # Changes, and what goes on by itself, of which no transaction asks who began it.
 CHANGES: dict[str, dict[str, Any]] = {
     "CreateModel": {"name": "own/late"},
@@ -93,6 +95,7 @@ async def people(let_in: Noted, location: str | Path, tmp_path: Path) -> AsyncIt
     async with running_server(tmp_path / "data", auth="tokens", **settings) as running:
         found = People(running)
         await found.ask("admin", "CreateNamespace", {"name": "own"})
+        await found.ask("admin", "CreateEnvironment", {"name": "own-eu"})
         await found.add("ada", admin="")
         await found.add("tom", approver="own")
         await upload(found, "ada", "own")
@@ -200,6 +203,7 @@ async def test_who_lost_a_role_sees_in_lists_of_all_what_is_theirs_still(
     await take_role(people)
 
     assert list((await held["ListNamespaces"].go_on()).namespaces) == []
+    assert list((await held["ListEnvironments"].go_on()).environments) == []
     assert list((await held["WhoAmI"].go_on()).grants) == []
     assert {each.principal for each in (await held["ListTokens"].go_on()).tokens} == {"user:ada"}
 

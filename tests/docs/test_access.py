@@ -35,7 +35,12 @@ def test_the_file_of_providers_is_taken_and_the_commands_log_in_and_out(tmp_path
             admin = Shell(tmp_path, variables | {"STEELYARD_TOKEN": server.first_token()})
             admin.ok("grants", "add", "user:ada", "auditor")
             ada = Shell(tmp_path, variables)
-            logins, audit = blocks(PAGE, "console")
+            places, logins, audit = blocks(PAGE, "console")
+            shown = [admin.ok(*words(each)) for each in places.commands()]
+            assert (shown[2].rows[0][:2], shown[3].facts["accepts"]) == (
+                ["production-eu", "production"],
+                "production",
+            )
             said = [ada.ok(*words(each)) for each in logins.commands()[:-1]]
             assert "You are user:ada" in said[0].err
             assert said[1].facts["issuer"] == bank.url

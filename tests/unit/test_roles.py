@@ -61,6 +61,7 @@ def test_an_admin_neither_reviews_nor_overrides_and_an_auditor_reads_no_bytes() 
         ("risk/Straße", "risk/strasse"),
         ("risk/-", "risk"),
         ("environment:production", "environment:production"),
+        ("environment:production/eu", "environment:production/eu"),
         ("risk/" + 5000 * "x", "risk"),
         ("risk/a/b", "risk/a/b"),
         ("/", "/"),

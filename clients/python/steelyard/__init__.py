@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steelyard.client import Client
     from steelyard.comparison import Comparison
     from steelyard.content import Dataset, Framework, Parent, Reference, Schema, SchemaField, Source
+    from steelyard.environments import Environment
     from steelyard.errors import SteelyardError
     from steelyard.events import EventWatch
     from steelyard.maintenance import (
@@ -74,6 +75,7 @@ _HOMES = {
         "SchemaField",
         "Source",
     ),
+    "steelyard.environments": ("Environment",),
     "steelyard.errors": ("SteelyardError",),
     "steelyard.events": ("EventWatch",),
     "steelyard.maintenance": (
@@ -116,6 +118,7 @@ __all__ = [
     "Client",
     "Comparison",
     "Dataset",
+    "Environment",
     "Evaluation",
     "Event",
     "EventWatch",

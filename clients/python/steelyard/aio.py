@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, Ty
 from steelyard.access import Access
 from steelyard.aliases import Aliases
 from steelyard.client import Client
+from steelyard.environments import Environments
 from steelyard.errors import Stopped
 from steelyard.evaluations import Evaluations
 from steelyard.events import Events
@@ -224,6 +225,16 @@ class AsyncPolicies(_Wrapper[Policies]):
     delete = _call(Policies.delete)
 
 
+class AsyncEnvironments(_Wrapper[Environments]):
+    """See `steelyard.environments.Environments`."""
+
+    create = _call(Environments.create)
+    get = _call(Environments.get)
+    list = _list(Environments.list)
+    update = _call(Environments.update)
+    delete = _call(Environments.delete)
+
+
 class AsyncPromotions(_Wrapper[Promotions]):
     """See `steelyard.promotions.Promotions`."""
 
@@ -286,6 +297,7 @@ class AsyncClient(_Wrapper[Client]):
         self.events = AsyncEvents(self._calls.events)
         self.access = AsyncAccess(self._calls.access)
         self.policies = AsyncPolicies(self._calls.policies)
+        self.environments = AsyncEnvironments(self._calls.environments)
         self.promotions = AsyncPromotions(self._calls.promotions)
 
     async def __aenter__(self) -> Self:

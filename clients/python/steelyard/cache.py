@@ -15,11 +15,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
+
 from steelyard.download import CHUNK_BYTES, write_all
 
 if TYPE_CHECKING:
     from steelyard.progress import Meter
     from steelyard.types import File
+
+
+def cache_directory(chosen: str | Path | None) -> Path:
+    """Return where caches are kept: as chosen, by a variable, or where the user's are."""
+    directory = chosen or os.environ.get("STEELYARD_CACHE_DIR")
+    return Path(directory) if directory else user_cache_path("steelyard", appauthor=False)
 
 
 class BlobCache:

@@ -10,19 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from platformdirs import user_cache_path
-
 from steelyard import content, manifest, pull, push, tls, transfer, types, verify
 from steelyard.access import Access
 from steelyard.aliases import Aliases
 from steelyard.bundle.contents import opened
 from steelyard.bundle.export import export
 from steelyard.bundle.importing import import_bundle
-from steelyard.cache import BlobCache
+from steelyard.cache import BlobCache, cache_directory
 from steelyard.capture import capturing
 from steelyard.connection import Connection
 from steelyard.digests import DigestCache
 from steelyard.download import Download
+from steelyard.environments import Environments
 from steelyard.errors import InvalidArgument
 from steelyard.evaluations import Evaluations
 from steelyard.events import Events
@@ -111,7 +110,7 @@ class Client:
         if not patience_seconds > 0:
             raise InvalidArgument(f"patience_seconds is {patience_seconds!r}; it must be above 0.")
         self._patience_seconds = patience_seconds
-        directory = _cache_directory(cache_dir)
+        directory = cache_directory(cache_dir)
         self._blob_cache = BlobCache(directory / "blobs", limit_bytes=cache_bytes)
         self._digest_cache = DigestCache(directory / "digests.sqlite3")
         references = References(namespace)
@@ -123,6 +122,7 @@ class Client:
         self.events = Events(self._connection, patience_seconds=patience_seconds)
         self.access = Access(self._connection)
         self.policies = Policies(self._connection)
+        self.environments = Environments(self._connection)
         self.promotions = Promotions(
             self._connection, references=references, patience_seconds=patience_seconds
         )
@@ -492,8 +492,3 @@ def _account() -> str:
     except (OSError, KeyError):
         return ""
     return name if name.isascii() else ""
-
-
-def _cache_directory(chosen: str | Path | None) -> Path:
-    directory = chosen or os.environ.get("STEELYARD_CACHE_DIR")
-    return Path(directory) if directory else user_cache_path("steelyard", appauthor=False)

@@ -105,7 +105,7 @@ class Promotions:
         """Propose to move a version to a stage or an alias; its `state` says whether it has moved.
 
         Args:
-            environment: another kind of target; servers that keep no environments refuse it.
+            environment: another kind of target; servers that have no deployments refuse it.
             archive_incumbent: whether the version that is in the stage goes to `archived` with it.
             validate_only: say what would happen, and change nothing.
 
@@ -113,7 +113,7 @@ class Promotions:
             InvalidArgument: not one of *stage*, *alias* and *environment* is given.
             StageUnknown: the namespace has no such stage, or no `archived` for the incumbent.
             AlreadyAtTarget: the version is there.
-            EnvironmentNotFound: there is no such environment.
+            EnvironmentNotFound: there is no such environment, or nothing can go there yet.
         """
         targets = {"stage": stage, "alias": alias, "environment": environment}
         given = {kind: name for kind, name in targets.items() if name}

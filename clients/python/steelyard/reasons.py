@@ -738,7 +738,7 @@ class VersionRevoked(errors.FailedPrecondition):
 
 
 class EnvironmentNotFound(errors.NotFound):
-    """There is no Environment of this name. Servers of this version keep none."""
+    """There is no Environment of this name."""
 
     reason = "ENVIRONMENT_NOT_FOUND"
 
@@ -753,6 +753,12 @@ class StageInUse(errors.FailedPrecondition):
     """A stage that is to go out of the list of a Namespace is needed: a Policy protects it."""
 
     reason = "STAGE_IN_USE"
+
+
+class EnvironmentAlreadyExists(errors.AlreadyExists):
+    """An Environment of this name exists."""
+
+    reason = "ENVIRONMENT_ALREADY_EXISTS"
 
 
 BY_REASON: dict[str, type[errors.SteelyardError]] = {
@@ -881,4 +887,5 @@ BY_REASON: dict[str, type[errors.SteelyardError]] = {
     "ENVIRONMENT_NOT_FOUND": EnvironmentNotFound,
     "ROLE_NOT_FOR_ONESELF": RoleNotForOneself,
     "STAGE_IN_USE": StageInUse,
+    "ENVIRONMENT_ALREADY_EXISTS": EnvironmentAlreadyExists,
 }

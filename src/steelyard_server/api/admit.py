@@ -61,7 +61,7 @@ def asking(rule: rule_pb2.Rule) -> Ask:
     if not field:
         whole = Demand(permission, "")
         return lambda _: whole
-    scope: Callable[[Any], str] = attrgetter(field)
+    scope = _naming(field, prefix=rule.scope_prefix)
     if not rule.registry_permission:
         return lambda request: Demand(permission, scope(request), within)
     other = Demand(PERMISSIONS.word(rule.registry_permission, field="rule"), "")
@@ -71,6 +71,12 @@ def asking(rule: rule_pb2.Rule) -> Ask:
         return Demand(permission, found, within) if found else other
 
     return ask
+
+
+def _naming(field: str, *, prefix: str) -> Callable[[Any], str]:
+    """Return what reads a scope from a request whose *field* names it, but for *prefix*."""
+    named: Callable[[Any], str] = attrgetter(field)
+    return (lambda request: prefix + named(request)) if prefix else named
 
 
 async def stated(metadata: Metadata) -> Caller:

@@ -44,6 +44,7 @@ STATE: Final = (
     tables.grants,
     tables.policies,
     tables.promotions,
+    tables.environments,
     tables.events,
     tables.event_texts,
 )

@@ -132,6 +132,14 @@ def namespaces_of(caller: Caller, permission: str) -> list[str] | None:
     return sorted({key.partition("/")[0] for key in given if not key.startswith(scopes.ENVIRONMENT)})
 
 
+def environments_of(caller: Caller, permission: str) -> list[str] | None:
+    """Return the names of the environments on which *caller* has a permission; None for all."""
+    if caller.rights is None or allows(caller, permission, scopes.REGISTRY):
+        return None
+    given = (key for key, held in caller.rights.permissions.items() if permission in held)
+    return sorted(key.removeprefix(scopes.ENVIRONMENT) for key in given if key.startswith(scopes.ENVIRONMENT))
+
+
 def models_of(caller: Caller, permission: str, *, namespace: str) -> tuple[str, ...] | None:
     """Return the folded names of the models of *namespace* on which a permission holds; None for all."""
     if caller.rights is None or allows(caller, permission, namespace):

@@ -81,6 +81,7 @@ _REWRITE = (
 )
 _END_MODEL = delete(tables.grants).where(*_OF_MODEL)
 _END_NAMESPACE = delete(tables.grants).where(_G.namespace == bindparam("space"))
+_END_SCOPE = delete(tables.grants).where(_G.scope_key == bindparam("gone"))
 _END_SUBJECT = delete(tables.grants).where(_G.subject == bindparam("gone"))
 
 
@@ -230,6 +231,12 @@ def end_model(tx: Transaction, at: Stamp, *, model: str) -> None:
 def end_namespace(tx: Transaction, at: Stamp, *, namespace: str) -> None:
     """End the grants in a namespace that is deleted: the next of its name may be another team's."""
     if tx.run(_END_NAMESPACE, {"space": namespace}):
+        access.move(tx, at)
+
+
+def end_environment(tx: Transaction, at: Stamp, *, environment: str) -> None:
+    """End the grants on an environment that is deleted: the next of its name may be for something else."""
+    if tx.run(_END_SCOPE, {"gone": scopes.of_environment(environment)}):
         access.move(tx, at)
 
 

@@ -204,7 +204,7 @@ def carry(
         )
         same = kept == marks.of(version)
         return [change] if same else [change, save(tx, at, model=model, version=version, marked=kept)]
-    target.require(namespace=authority.scope.namespace)
+    target.require(tx, act.caller, namespace=authority.scope.namespace)
     moved = [save(tx, at, model=model, version=version, stage=target.name, marked=kept)]
     there = incumbent(tx, model=model, target=target, but=version.number)
     if authority.archive_incumbent and there is not None:

@@ -95,7 +95,7 @@ def propose(
 
     Raises:
         ModelNotFound, VersionNotFound, AliasNotFound: no such version.
-        StageUnknown, InvalidName, EnvironmentNotFound: no such target.
+        StageUnknown, InvalidName, EnvironmentNotFound: no such target, or one to which nothing can go yet.
         AlreadyAtTarget: the version is there.
         PromotionOpen: the same is proposed already.
         Stale: checks have to run first; *judged* is then what they found.
@@ -104,7 +104,7 @@ def propose(
     # Behind the stamp no policy and no list of stages can come that this would not see.
     at = events.stamp(tx)
     scope = Scoped(namespaces.find(tx, name=model.namespace), model)
-    target.require(namespace=scope.namespace)
+    target.require(tx, act.caller, namespace=scope.namespace)
     if archive_incumbent:
         _require_archive(tx, scope, target, model=model)
     lifted = places.reinstates(tx, model=model, version=version, target=target)

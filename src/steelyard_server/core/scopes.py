@@ -36,6 +36,11 @@ class Scope:
     model_key: str = ""
 
 
+def of_environment(name: str) -> str:
+    """Return the text of the scope that an environment is."""
+    return f"{ENVIRONMENT}{name}"
+
+
 def parse(text: str, *, field: str = "scope") -> Scope:
     """Check a scope.
 

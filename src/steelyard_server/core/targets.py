@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from steelyard_server.core import names, stages
-from steelyard_server.errors import EnvironmentNotFound, OneofRequired
+from steelyard_server.core import environments, names, stages
+from steelyard_server.errors import OneofRequired
 
 if TYPE_CHECKING:
     from steelyard_server.core.namespaces import Namespace
+    from steelyard_server.db.database import Transaction
+    from steelyard_server.history.caller import Caller
 
 Kind = Literal["stage", "alias", "environment", "policy"]
 STAGE: Final = "stage"
@@ -54,17 +56,13 @@ class Target:
             message = f"`{field}` names a policy; policies change by SetPolicy and DeletePolicy."
             raise OneofRequired(message, field=field, allowed="stage, alias, environment")
 
-    def require(self, *, namespace: Namespace) -> None:
+    def require(self, tx: Transaction, caller: Caller, *, namespace: Namespace) -> None:
         """Demand a target to which a version can go.
 
         Raises:
             StageUnknown, InvalidName, ReservedName, OneofRequired: as `check`.
-            EnvironmentNotFound: it is an environment, and there are none yet.
+            EnvironmentNotFound: it is an environment, to which none can go yet.
         """
         self.check(namespace=namespace, field="target")
         if self.kind == ENVIRONMENT:
-            message = (
-                f"There is no environment {self.name}: this server keeps none yet, so nothing can go to one. "
-                "Promote to a stage or an alias."
-            )
-            raise EnvironmentNotFound(message, environment=self.name)
+            environments.refuse(tx, caller, name=self.name)

@@ -7,7 +7,8 @@ sequence of the event that changed the row last; it is the etag of the resource.
 Text compares byte by byte on both databases, so that they sort alike.
 
 Statements use the ``sqlalchemy.Table`` objects at the end of this file: ``models.c.name``. Those of
-``access_tables.py``, ``policy_tables.py``, ``search_tables.py`` and ``bookkeeping_tables.py`` are among them.
+``access_tables.py``, ``policy_tables.py``, ``delivery_tables.py``, ``search_tables.py`` and
+``bookkeeping_tables.py`` are among them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from .columns import (
     unique_where_given,
     where_given,
 )
+from .delivery_tables import environments
 from .policy_tables import policies, promotions
 from .search_tables import (
     datasets,
@@ -60,6 +62,7 @@ __all__ = [
     "blobs",
     "comparable",
     "datasets",
+    "environments",
     "event_resources",
     "grants",
     "group_members",

@@ -795,11 +795,12 @@ const (
 	//
 	// Advice: Use another Version, or put it into use again by CreatePromotion.
 	ErrorReason_ERROR_REASON_VERSION_REVOKED ErrorReason = 185
-	// NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+	// NOT_FOUND: There is no Environment of this name; or, of a Promotion, none that the caller may read or to which
+	// a Version can go, for servers of this version have no Deployments.
 	//
 	// Metadata: `environment`.
 	//
-	// Advice: Promote to a stage or an Alias.
+	// Advice: Create it, or correct the name. Promote to a stage or an Alias.
 	ErrorReason_ERROR_REASON_ENVIRONMENT_NOT_FOUND ErrorReason = 186
 	// FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
 	// themselves, to a Group that they are in, or to somebody who made their Token.
@@ -815,6 +816,12 @@ const (
 	//
 	// Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
 	ErrorReason_ERROR_REASON_STAGE_IN_USE ErrorReason = 189
+	// ALREADY_EXISTS: An Environment of this name exists.
+	//
+	// Metadata: `environment`.
+	//
+	// Advice: Use it, or choose another name.
+	ErrorReason_ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS ErrorReason = 190
 )
 
 // Enum value maps for ErrorReason.
@@ -946,6 +953,7 @@ var (
 		186: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
 		187: "ERROR_REASON_ROLE_NOT_FOR_ONESELF",
 		189: "ERROR_REASON_STAGE_IN_USE",
+		190: "ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                     0,
@@ -1074,6 +1082,7 @@ var (
 		"ERROR_REASON_ENVIRONMENT_NOT_FOUND":           186,
 		"ERROR_REASON_ROLE_NOT_FOR_ONESELF":            187,
 		"ERROR_REASON_STAGE_IN_USE":                    189,
+		"ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS":      190,
 	}
 )
 
@@ -1108,7 +1117,7 @@ var File_steelyard_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\xe7\"\n" +
+	"\x1fsteelyard/v1/error_reason.proto\x12\fsteelyard.v1*\x95#\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\"\n" +
@@ -1236,7 +1245,8 @@ const file_steelyard_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_VERSION_REVOKED\x10\xb9\x01\x12'\n" +
 	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10\xba\x01\x12&\n" +
 	"!ERROR_REASON_ROLE_NOT_FOR_ONESELF\x10\xbb\x01\x12\x1e\n" +
-	"\x19ERROR_REASON_STAGE_IN_USE\x10\xbd\x01B\xb0\x01\n" +
+	"\x19ERROR_REASON_STAGE_IN_USE\x10\xbd\x01\x12,\n" +
+	"'ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS\x10\xbe\x01B\xb0\x01\n" +
 	"\x10com.steelyard.v1B\x10ErrorReasonProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\fSteelyard.V1\xca\x02\fSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3"
 
 var (

@@ -30,8 +30,8 @@ const (
 // "Bytes" of a text means its UTF-8 encoding, "characters" its code points.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
-	// the device names of Windows are refused beside it.
+	// Names of namespaces, environments, groups and policies. `latest`, `none`, `null` and the device names of
+	// Windows are refused beside it, but for policies.
 	NamePattern string `protobuf:"bytes,1,opt,name=name_pattern,json=namePattern,proto3" json:"name_pattern,omitempty"`
 	// Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
 	// device names of Windows are refused beside it.
@@ -197,7 +197,7 @@ type Limits struct {
 	PolicyChecksCount int64 `protobuf:"varint,126,opt,name=policy_checks_count,json=policyChecksCount,proto3" json:"policy_checks_count,omitempty"`
 	// Most patterns of Models in a Policy.
 	PolicyModelsCount int64 `protobuf:"varint,127,opt,name=policy_models_count,json=policyModelsCount,proto3" json:"policy_models_count,omitempty"`
-	// Most stages of a Namespace.
+	// Most stages of a Namespace, and most that an Environment accepts.
 	StagesCount int64 `protobuf:"varint,128,opt,name=stages_count,json=stagesCount,proto3" json:"stages_count,omitempty"`
 	// Most persons that a Policy may ask for an approval.
 	ApprovalsCount int64 `protobuf:"varint,129,opt,name=approvals_count,json=approvalsCount,proto3" json:"approvals_count,omitempty"`

@@ -127,8 +127,9 @@ type Target_Alias struct {
 
 type Target_Environment struct {
 	// An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
-	// any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
-	// protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+	// any characters. It need not be there. Servers of this version have no Deployments: such a Policy is
+	// checked and kept, and protects from their first day on, but no Promotion leads there
+	// (ENVIRONMENT_NOT_FOUND).
 	Environment string `protobuf:"bytes,3,opt,name=environment,proto3,oneof"`
 }
 

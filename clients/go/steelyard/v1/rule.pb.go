@@ -137,8 +137,11 @@ type Rule struct {
 	// The permission that the caller needs on the registry instead, when the field of `scope_field` is empty
 	// and the request is about all of it. Not set: `permission`, as for any other scope.
 	RegistryPermission Permission `protobuf:"varint,4,opt,name=registry_permission,json=registryPermission,proto3,enum=steelyard.v1.Permission" json:"registry_permission,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What stands before the text of `scope_field`, to make a scope of it: `environment:` where a field has only
+	// the name of an environment. Empty where the field names a scope itself.
+	ScopePrefix   string `protobuf:"bytes,5,opt,name=scope_prefix,json=scopePrefix,proto3" json:"scope_prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -199,6 +202,13 @@ func (x *Rule) GetRegistryPermission() Permission {
 	return Permission_PERMISSION_UNSPECIFIED
 }
 
+func (x *Rule) GetScopePrefix() string {
+	if x != nil {
+		return x.ScopePrefix
+	}
+	return ""
+}
+
 var file_steelyard_v1_rule_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -222,7 +232,7 @@ var File_steelyard_v1_rule_proto protoreflect.FileDescriptor
 
 const file_steelyard_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xc4\x01\n" +
+	"\x17steelyard/v1/rule.proto\x12\fsteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe7\x01\n" +
 	"\x04Rule\x128\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\x0e2\x18.steelyard.v1.PermissionR\n" +
@@ -230,7 +240,8 @@ const file_steelyard_v1_rule_proto_rawDesc = "" +
 	"\vscope_field\x18\x02 \x01(\tR\n" +
 	"scopeField\x12\x16\n" +
 	"\x06within\x18\x03 \x01(\bR\x06within\x12I\n" +
-	"\x13registry_permission\x18\x04 \x01(\x0e2\x18.steelyard.v1.PermissionR\x12registryPermission*\xd7\x02\n" +
+	"\x13registry_permission\x18\x04 \x01(\x0e2\x18.steelyard.v1.PermissionR\x12registryPermission\x12!\n" +
+	"\fscope_prefix\x18\x05 \x01(\tR\vscopePrefix*\xd7\x02\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n" +

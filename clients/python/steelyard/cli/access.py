@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def whoami(context: typer.Context, json: output.Json = False) -> None:
-    """Show who the server takes you for, and what you may do there.
+    """Show who the server takes you for, and what you may do.
 
     You log in with steelyard login, or with the token in the variable STEELYARD_TOKEN.
     """

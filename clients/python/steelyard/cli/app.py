@@ -15,6 +15,7 @@ from steelyard.cli import (
     bundles,
     compare,
     contexts,
+    environments,
     evaluations,
     log,
     logins,
@@ -60,6 +61,7 @@ app.add_typer(aliases.app, name="alias", cls=Commands)
 app.add_typer(promotions.app, name="promotions", cls=Commands)
 app.add_typer(policies.app, name="policy", cls=Commands)
 app.add_typer(namespaces.app, name="namespaces", cls=Commands)
+app.add_typer(environments.app, name="environments", cls=Commands)
 app.add_typer(access.tokens, name="tokens", cls=Commands)
 app.add_typer(access.grants, name="grants", cls=Commands)
 app.add_typer(access.groups, name="groups", cls=Commands)

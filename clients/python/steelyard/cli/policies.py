@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard import Client
     from steelyard.v1 import policy_pb2
 
-app = typer.Typer(help="What a version needs before it may go to a stage or an alias.", no_args_is_help=True)
+app = typer.Typer(help="What a version needs to go to a stage or an alias.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="namespace/policy, or a policy of your namespace.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say whether it could be done.")]

@@ -910,11 +910,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Advice: Use another Version, or put it into use again by CreatePromotion.
     """
     ERROR_REASON_ENVIRONMENT_NOT_FOUND: _ErrorReason.ValueType  # 186
-    """NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+    """NOT_FOUND: There is no Environment of this name; or, of a Promotion, none that the caller may read or to which
+    a Version can go, for servers of this version have no Deployments.
 
     Metadata: `environment`.
 
-    Advice: Promote to a stage or an Alias.
+    Advice: Create it, or correct the name. Promote to a stage or an Alias.
     """
     ERROR_REASON_ROLE_NOT_FOR_ONESELF: _ErrorReason.ValueType  # 187
     """FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
@@ -931,6 +932,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
 
     Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
+    """
+    ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS: _ErrorReason.ValueType  # 190
+    """ALREADY_EXISTS: An Environment of this name exists.
+
+    Metadata: `environment`.
+
+    Advice: Use it, or choose another name.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -1830,11 +1838,12 @@ Metadata: `model`, `number`, `revoke_time`.
 Advice: Use another Version, or put it into use again by CreatePromotion.
 """
 ERROR_REASON_ENVIRONMENT_NOT_FOUND: ErrorReason.ValueType  # 186
-"""NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+"""NOT_FOUND: There is no Environment of this name; or, of a Promotion, none that the caller may read or to which
+a Version can go, for servers of this version have no Deployments.
 
 Metadata: `environment`.
 
-Advice: Promote to a stage or an Alias.
+Advice: Create it, or correct the name. Promote to a stage or an Alias.
 """
 ERROR_REASON_ROLE_NOT_FOR_ONESELF: ErrorReason.ValueType  # 187
 """FAILED_PRECONDITION: The caller would give a Role that decides on Promotions, approver or break-glass, to
@@ -1851,5 +1860,12 @@ a Version that is not deleted is in it, or an open Promotion leads there.
 Metadata: `field`, `namespace`, `stage`, `because`: `policy`, `version` or `promotion`, `by`: its name.
 
 Advice: Change or remove the Policy, promote the Version to another stage, or cancel the Promotion.
+"""
+ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS: ErrorReason.ValueType  # 190
+"""ALREADY_EXISTS: An Environment of this name exists.
+
+Metadata: `environment`.
+
+Advice: Use it, or choose another name.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -121,8 +121,8 @@ class Limits(_message.Message):
     POLICY_EXPRESSION_BYTES_FIELD_NUMBER: _builtins.int
     POLICY_STEPS_COUNT_FIELD_NUMBER: _builtins.int
     name_pattern: _builtins.str
-    """Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
-    the device names of Windows are refused beside it.
+    """Names of namespaces, environments, groups and policies. `latest`, `none`, `null` and the device names of
+    Windows are refused beside it, but for policies.
     """
     alias_pattern: _builtins.str
     """Names of aliases. All digits, `v` and digits, `latest`, `none`, `null` and the
@@ -293,7 +293,7 @@ class Limits(_message.Message):
     policy_models_count: _builtins.int
     """Most patterns of Models in a Policy."""
     stages_count: _builtins.int
-    """Most stages of a Namespace."""
+    """Most stages of a Namespace, and most that an Environment accepts."""
     approvals_count: _builtins.int
     """Most persons that a Policy may ask for an approval."""
     approval_subjects_count: _builtins.int

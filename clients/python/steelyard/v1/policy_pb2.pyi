@@ -37,8 +37,9 @@ class Target(_message.Message):
     """An Alias of the Model, as `champion`; not `latest`, which the server moves."""
     environment: _builtins.str
     """An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
-    any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
-    protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+    any characters. It need not be there. Servers of this version have no Deployments: such a Policy is
+    checked and kept, and protects from their first day on, but no Promotion leads there
+    (ENVIRONMENT_NOT_FOUND).
     """
     policy: _builtins.str
     """A Policy of the Namespace, by its name. Only Promotions have it, those that SetPolicy and

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17steelyard/v1/rule.proto\x12\x0csteelyard.v1\x1a google/protobuf/descriptor.proto\"\xc4\x01\n\x04Rule\x12\x38\n\npermission\x18\x01 \x01(\x0e\x32\x18.steelyard.v1.PermissionR\npermission\x12\x1f\n\x0bscope_field\x18\x02 \x01(\tR\nscopeField\x12\x16\n\x06within\x18\x03 \x01(\x08R\x06within\x12I\n\x13registry_permission\x18\x04 \x01(\x0e\x32\x18.steelyard.v1.PermissionR\x12registryPermission*\xd7\x02\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n\x11PERMISSION_PUBLIC\x10\x01\x12\x15\n\x11PERMISSION_CALLER\x10\x02\x12\x13\n\x0fPERMISSION_READ\x10\x03\x12\x19\n\x15PERMISSION_READ_BYTES\x10\x04\x12\x14\n\x10PERMISSION_WRITE\x10\x05\x12\x17\n\x13PERMISSION_EVALUATE\x10\x06\x12\x16\n\x12PERMISSION_PROPOSE\x10\x07\x12\x15\n\x11PERMISSION_REVIEW\x10\x08\x12\x17\n\x13PERMISSION_OVERRIDE\x10\t\x12\x15\n\x11PERMISSION_DEPLOY\x10\n\x12\x15\n\x11PERMISSION_REPORT\x10\x0b\x12\x14\n\x10PERMISSION_AUDIT\x10\x0c\x12\x14\n\x10PERMISSION_ADMIN\x10\r:H\n\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x12.steelyard.v1.RuleR\x04ruleB\xa9\x01\n\x10\x63om.steelyard.v1B\tRuleProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17steelyard/v1/rule.proto\x12\x0csteelyard.v1\x1a google/protobuf/descriptor.proto\"\xe7\x01\n\x04Rule\x12\x38\n\npermission\x18\x01 \x01(\x0e\x32\x18.steelyard.v1.PermissionR\npermission\x12\x1f\n\x0bscope_field\x18\x02 \x01(\tR\nscopeField\x12\x16\n\x06within\x18\x03 \x01(\x08R\x06within\x12I\n\x13registry_permission\x18\x04 \x01(\x0e\x32\x18.steelyard.v1.PermissionR\x12registryPermission\x12!\n\x0cscope_prefix\x18\x05 \x01(\tR\x0bscopePrefix*\xd7\x02\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x15\n\x11PERMISSION_PUBLIC\x10\x01\x12\x15\n\x11PERMISSION_CALLER\x10\x02\x12\x13\n\x0fPERMISSION_READ\x10\x03\x12\x19\n\x15PERMISSION_READ_BYTES\x10\x04\x12\x14\n\x10PERMISSION_WRITE\x10\x05\x12\x17\n\x13PERMISSION_EVALUATE\x10\x06\x12\x16\n\x12PERMISSION_PROPOSE\x10\x07\x12\x15\n\x11PERMISSION_REVIEW\x10\x08\x12\x17\n\x13PERMISSION_OVERRIDE\x10\t\x12\x15\n\x11PERMISSION_DEPLOY\x10\n\x12\x15\n\x11PERMISSION_REPORT\x10\x0b\x12\x14\n\x10PERMISSION_AUDIT\x10\x0c\x12\x14\n\x10PERMISSION_ADMIN\x10\r:H\n\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x12.steelyard.v1.RuleR\x04ruleB\xa9\x01\n\x10\x63om.steelyard.v1B\tRuleProtoP\x01Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\xa2\x02\x03SXX\xaa\x02\x0cSteelyard.V1\xca\x02\x0cSteelyard\\V1\xe2\x02\x18Steelyard\\V1\\GPBMetadata\xea\x02\rSteelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'steelyard.v1.rule_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.steelyard.v1B\tRuleProtoP\001Z9example.com/steelyard/clients/go/steelyard/v1;steelyardv1\242\002\003SXX\252\002\014Steelyard.V1\312\002\014Steelyard\\V1\342\002\030Steelyard\\V1\\GPBMetadata\352\002\rSteelyard::V1'
-  _globals['_PERMISSION']._serialized_start=275
-  _globals['_PERMISSION']._serialized_end=618
+  _globals['_PERMISSION']._serialized_start=310
+  _globals['_PERMISSION']._serialized_end=653
   _globals['_RULE']._serialized_start=76
-  _globals['_RULE']._serialized_end=272
+  _globals['_RULE']._serialized_end=307
 # @@protoc_insertion_point(module_scope)

@@ -103,6 +103,7 @@ class Rule(_message.Message):
     SCOPE_FIELD_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
     REGISTRY_PERMISSION_FIELD_NUMBER: _builtins.int
+    SCOPE_PREFIX_FIELD_NUMBER: _builtins.int
     permission: Global___Permission.ValueType
     """Required. The permission that the caller needs on the scope."""
     scope_field: _builtins.str
@@ -117,6 +118,10 @@ class Rule(_message.Message):
     """The permission that the caller needs on the registry instead, when the field of `scope_field` is empty
     and the request is about all of it. Not set: `permission`, as for any other scope.
     """
+    scope_prefix: _builtins.str
+    """What stands before the text of `scope_field`, to make a scope of it: `environment:` where a field has only
+    the name of an environment. Empty where the field names a scope itself.
+    """
     def __init__(
         self,
         *,
@@ -124,10 +129,11 @@ class Rule(_message.Message):
         scope_field: _builtins.str = ...,
         within: _builtins.bool = ...,
         registry_permission: Global___Permission.ValueType = ...,
+        scope_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "registry_permission", b"registry_permission", "scope_field", b"scope_field", "within", b"within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "registry_permission", b"registry_permission", "scope_field", b"scope_field", "scope_prefix", b"scope_prefix", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

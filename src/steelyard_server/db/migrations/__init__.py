@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard_server.db.transaction import Transaction
 
 # Every revision this server knows, oldest first.
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 
 _REVISION: Final[sqlalchemy.Select[Any]] = sqlalchemy.select(sqlalchemy.column("version_num")).select_from(
     sqlalchemy.table("alembic_version")

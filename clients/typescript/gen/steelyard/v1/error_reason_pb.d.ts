@@ -1401,11 +1401,12 @@ export enum ErrorReason {
   VERSION_REVOKED = 185,
 
   /**
-   * NOT_FOUND: There is no Environment of this name. Servers of this version keep none.
+   * NOT_FOUND: There is no Environment of this name; or, of a Promotion, none that the caller may read or to which
+   * a Version can go, for servers of this version have no Deployments.
    *
    * Metadata: `environment`.
    *
-   * Advice: Promote to a stage or an Alias.
+   * Advice: Create it, or correct the name. Promote to a stage or an Alias.
    *
    * @generated from enum value: ERROR_REASON_ENVIRONMENT_NOT_FOUND = 186;
    */
@@ -1434,6 +1435,17 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_STAGE_IN_USE = 189;
    */
   STAGE_IN_USE = 189,
+
+  /**
+   * ALREADY_EXISTS: An Environment of this name exists.
+   *
+   * Metadata: `environment`.
+   *
+   * Advice: Use it, or choose another name.
+   *
+   * @generated from enum value: ERROR_REASON_ENVIRONMENT_ALREADY_EXISTS = 190;
+   */
+  ENVIRONMENT_ALREADY_EXISTS = 190,
 }
 
 /**

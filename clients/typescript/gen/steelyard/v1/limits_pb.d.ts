@@ -23,8 +23,8 @@ export declare const file_steelyard_v1_limits: GenFile;
  */
 export declare type Limits = Message<"steelyard.v1.Limits"> & {
   /**
-   * Names of namespaces and groups (later of environments and policies). `latest`, `none`, `null` and
-   * the device names of Windows are refused beside it.
+   * Names of namespaces, environments, groups and policies. `latest`, `none`, `null` and the device names of
+   * Windows are refused beside it, but for policies.
    *
    * @generated from field: string name_pattern = 1;
    */
@@ -595,7 +595,7 @@ export declare type Limits = Message<"steelyard.v1.Limits"> & {
   policyModelsCount: bigint;
 
   /**
-   * Most stages of a Namespace.
+   * Most stages of a Namespace, and most that an Environment accepts.
    *
    * @generated from field: int64 stages_count = 128;
    */

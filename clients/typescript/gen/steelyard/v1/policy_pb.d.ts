@@ -43,8 +43,9 @@ export declare type Target = Message<"steelyard.v1.Target"> & {
   } | {
     /**
      * An environment, as `production-eu`; of a Policy also several, as `production-*`, where `*` stands for
-     * any characters. Servers of this version keep no environments: such a Policy is checked and kept, and
-     * protects them from their first day on, but no Promotion leads there (ENVIRONMENT_NOT_FOUND).
+     * any characters. It need not be there. Servers of this version have no Deployments: such a Policy is
+     * checked and kept, and protects from their first day on, but no Promotion leads there
+     * (ENVIRONMENT_NOT_FOUND).
      *
      * @generated from field: string environment = 3;
      */

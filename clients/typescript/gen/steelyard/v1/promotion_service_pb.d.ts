@@ -647,7 +647,8 @@ export declare const PromotionService: GenService<{
    * Errors:
    * * NOT_FOUND, MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, MODEL_DELETED or VERSION_DELETED.
    * * INVALID_ARGUMENT, STAGE_UNKNOWN: the Namespace has no such stage, or with `archive_incumbent` no `archived`.
-   * * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such environment; servers of this version keep none.
+   * * NOT_FOUND, ENVIRONMENT_NOT_FOUND: there is no such Environment that the caller may read, or there is, and
+   *   nothing can go there yet: servers of this version have no Deployments.
    * * FAILED_PRECONDITION, ALREADY_AT_TARGET: the Version is there.
    * * FAILED_PRECONDITION, PROMOTION_OPEN: one of this Version to this target is open already.
    * * FAILED_PRECONDITION, POLICY_REQUIRES_PROMOTION: `archive_incumbent`, and a Policy protects `archived`, so

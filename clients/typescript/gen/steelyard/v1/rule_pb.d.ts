@@ -50,6 +50,14 @@ export declare type Rule = Message<"steelyard.v1.Rule"> & {
    * @generated from field: steelyard.v1.Permission registry_permission = 4;
    */
   registryPermission: Permission;
+
+  /**
+   * What stands before the text of `scope_field`, to make a scope of it: `environment:` where a field has only
+   * the name of an environment. Empty where the field names a scope itself.
+   *
+   * @generated from field: string scope_prefix = 5;
+   */
+  scopePrefix: string;
 };
 
 /**
